@@ -1,0 +1,41 @@
+"""Colour spaces, one definition each: sRGB <-> linear light, luma, full-range YCbCr, CIE Lab.
+
+All functions take and return floating-point arrays with the channel last, any leading axes.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from lle_jax import checks
+
+# Luma weights of ITU-R BT.601-7 section 2.5.1 and BT.709-6 item 3.2.
+BT601 = (0.299, 0.587, 0.114)
+BT709 = (0.2126, 0.7152, 0.0722)
+
+
+def srgb_to_linear(image: jax.Array) -> jax.Array:
+    """Display-referred sRGB in [0, 1] to linear light in [0, 1] (IEC 61966-2-1:1999).
+
+    Values below 0 continue the linear segment, so that the function is finite and has a finite
+    gradient everywhere.
+    """
+    safe = jnp.maximum(image, 0.04045)  # keeps the power's gradient finite in the unused branch
+    return jnp.where(image <= 0.04045, image / 12.92, ((safe + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(image: jax.Array) -> jax.Array:
+    """Linear light in [0, 1] to display-referred sRGB in [0, 1] (IEC 61966-2-1:1999)."""
+    safe = jnp.maximum(image, 0.0031308)
+    return jnp.where(image <= 0.0031308, image * 12.92, 1.055 * safe ** (1 / 2.4) - 0.055)
+
+
+def luma(image: jax.Array, weights: tuple[float, float, float] = BT601) -> jax.Array:
+    """Weighted sum of the channels, `[..., H, W, 3]` -> `[..., H, W, 1]`; one channel passes.
+
+    On sRGB values with `BT601` this is the full-range Y' of JPEG (ITU-T T.871); on linear light
+    with `BT709` it is relative luminance.
+    """
+    image = checks.image(image)
+    if image.shape[-1] == 1:
+        return image
+    return jnp.sum(image * jnp.asarray(weights, image.dtype), axis=-1, keepdims=True)

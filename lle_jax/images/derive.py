@@ -1,0 +1,222 @@
+"""Writing DICOM: processed pixels -> a derived object of the same patient and study.
+
+What PS3.3 asks of a derived image (C.7.6.1.1.2 to .5, C.12.4.1): new SOP Instance UID, Image Type
+DERIVED\\SECONDARY, Derivation Description, and Source Image Sequence. It goes to a series of its
+own, the same for all images of one source series and description, so that it cannot be taken for
+the original. Patient, study, equipment and geometry stay as they were.
+
+Pixels are display values: greyscale is MONOCHROME2 with a window over all its levels, and the
+rescale, LUTs and real-world values of the source, which no longer hold, are taken out. Explicit VR
+little endian, uncompressed. Once compressed with loss, an image stays marked as such.
+"""
+
+import copy
+import datetime
+import io
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import correct_ambiguous_vr
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+from lle_jax.images.errors import ImageError, quiet
+from lle_jax.images.picture import Picture, to_levels
+
+# No longer true of the derived pixels, or a second copy of the original ones.
+_STALE = (
+    "ModalityLUTSequence",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "VOILUTSequence",
+    "VOILUTFunction",
+    "WindowCenter",
+    "WindowWidth",
+    "WindowCenterWidthExplanation",
+    "RealWorldValueMappingSequence",
+    "PresentationLUTShape",
+    "PresentationLUTSequence",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "SmallestImagePixelValue",
+    "LargestImagePixelValue",
+    "SmallestPixelValueInSeries",
+    "LargestPixelValueInSeries",
+    "RedPaletteColorLookupTableDescriptor",
+    "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor",
+    "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData",
+    "SegmentedRedPaletteColorLookupTableData",
+    "SegmentedGreenPaletteColorLookupTableData",
+    "SegmentedBluePaletteColorLookupTableData",
+    "PaletteColorLookupTableUID",
+    "IconImageSequence",
+    "HistogramSequence",
+    "DigitalSignaturesSequence",
+    "MACParametersSequence",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "DataSetTrailingPadding",
+    "PlanarConfiguration",
+)
+_STALE_IN_FRAMES = (
+    "PixelValueTransformationSequence",
+    "FrameVOILUTSequence",
+    "RealWorldValueMappingSequence",
+)
+_STALE_FOR_ONE_FRAME = (
+    "FrameIncrementPointer",
+    "FrameTime",
+    "FrameTimeVector",
+    "FrameLabelVector",
+    "StartTrim",
+    "StopTrim",
+)
+
+
+def encode(pixels: np.ndarray, like: Picture | None, description: str) -> bytes:
+    """Float pixels `[H, W, C]` or `[N, H, W, C]` -> bytes of a derived DICOM file.
+
+    Raises:
+      ImageError: if `like` is not a DICOM picture or has another number of channels or frames.
+    """
+    if like is None or like.dataset is None:
+        raise ImageError("a DICOM file is derived from a DICOM image; pass like=, or write PNG")
+    if pixels.shape[-1] != like.pixels.shape[-1] or pixels.shape[:-3] != like.pixels.shape[:-3]:
+        raise ImageError(
+            f"pixels have shape {pixels.shape} and their source {like.pixels.shape}; a derived "
+            "object has as many frames and channels"
+        )
+    source = like.dataset
+    with quiet():
+        dataset = copy.deepcopy(source)
+        _decode_elements(dataset, source.original_encoding[1])
+        _identify(dataset, source, like.frame, description)
+        had = [keyword for keyword in _STALE if keyword in dataset]
+        for keyword in had:
+            del dataset[keyword]
+        _drop_embedded_overlays(dataset)
+        _set_pixels(dataset, pixels, like.bits)
+        _set_frames(dataset, pixels, like.frame)
+        if pixels.shape[-1] == 1:
+            _set_display(dataset, had)
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.file_meta = meta
+        dataset.preamble = bytes(128)
+        file = io.BytesIO()
+        pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+        return file.getvalue()
+
+
+def _decode_elements(dataset: Dataset, little_endian: bool) -> None:
+    """Gives every element its type and byte order while the source's encoding is still known."""
+    correct_ambiguous_vr(dataset, little_endian)
+    for element in dataset.iterall():
+        if element.VR == "OW" and isinstance(element.value, bytes) and not little_endian:
+            element.value = np.frombuffer(element.value, "<u2").byteswap().tobytes()
+
+
+def _identify(dataset: Dataset, source: Dataset, frame: int | None, description: str) -> None:
+    """Makes it an instance of its own, that says what it was derived from."""
+    meta = source.file_meta
+    class_uid = source.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID")
+    instance_uid = source.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID")
+    dataset.SOPClassUID = class_uid or SecondaryCaptureImageStorage
+    dataset.SOPInstanceUID = generate_uid()
+    series = source.get("SeriesInstanceUID") or instance_uid
+    dataset.SeriesInstanceUID = generate_uid(entropy_srcs=[str(series), description])
+    now = datetime.datetime.now()
+    dataset.InstanceCreationDate = now.strftime("%Y%m%d")
+    dataset.InstanceCreationTime = now.strftime("%H%M%S")
+    dataset.ImageType = _derived(source.get("ImageType"))
+    dataset.DerivationDescription = description[:1024]
+    dataset.pop("SourceImageSequence", None)
+    if class_uid and instance_uid:
+        purpose = Dataset()
+        purpose.CodeValue = "121322"
+        purpose.CodingSchemeDesignator = "DCM"
+        purpose.CodeMeaning = "Source image for image processing operation"
+        item = Dataset()
+        item.ReferencedSOPClassUID = class_uid
+        item.ReferencedSOPInstanceUID = instance_uid
+        if frame is not None:
+            item.ReferencedFrameNumber = frame + 1
+        item.PurposeOfReferenceCodeSequence = [purpose]
+        dataset.SourceImageSequence = [item]
+
+
+def _derived(image_type) -> list[str]:
+    """Image or Frame Type with its first two values replaced."""
+    values = [image_type] if isinstance(image_type, str) else list(image_type or [])
+    return ["DERIVED", "SECONDARY", *values[2:]]
+
+
+def _drop_embedded_overlays(dataset: Dataset) -> None:
+    """Removes overlays kept in unused bits of the original pixels, which are gone."""
+    overlays = [e.tag for e in dataset if 0x6000 <= e.tag.group <= 0x60FE]
+    for tag in overlays:
+        if (tag.group, 0x3000) not in dataset:
+            del dataset[tag]
+
+
+def _set_pixels(dataset: Dataset, pixels: np.ndarray, bits: int) -> None:
+    colour = pixels.shape[-1] == 3
+    dataset.Rows, dataset.Columns = pixels.shape[-3:-1]
+    dataset.SamplesPerPixel = pixels.shape[-1]
+    dataset.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
+    if colour:
+        dataset.PlanarConfiguration = 0
+    dataset.BitsAllocated = dataset.BitsStored = bits
+    dataset.HighBit = bits - 1
+    dataset.PixelRepresentation = 0
+    data = to_levels(pixels, bits).astype(f"<u{bits // 8}").tobytes()
+    dataset.add_new("PixelData", "OW" if bits == 16 else "OB", data + bytes(len(data) % 2))
+
+
+def _set_frames(dataset: Dataset, pixels: np.ndarray, frame: int | None) -> None:
+    """Keeps the number of frames and what belongs to them true."""
+    if "NumberOfFrames" in dataset:
+        dataset.NumberOfFrames = len(pixels) if pixels.ndim == 4 else 1
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
+    if frame is not None:
+        for keyword in _STALE_FOR_ONE_FRAME:
+            dataset.pop(keyword, None)
+        if per_frame:
+            dataset.PerFrameFunctionalGroupsSequence = [per_frame[frame]]
+    for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in dataset.get(name) or []:
+            for keyword in _STALE_IN_FRAMES:
+                group.pop(keyword, None)
+            for element in group:
+                for item in element.value if element.VR == "SQ" else []:
+                    if "FrameType" in item:
+                        item.FrameType = _derived(item.FrameType)
+
+
+def _set_display(dataset: Dataset, had: list[str]) -> None:
+    """Gives greyscale an identity rescale and a window over all levels.
+
+    The rescale and the presentation shape are set only where the source had them: its kind of
+    object then asks for them.
+    """
+    voi, rescale = Dataset(), Dataset()
+    # level 0 -> 0 and 2^bits - 1 -> 1 by the LINEAR function (PS3.3 C.11.2.1.2.1)
+    voi.WindowCenter = 2 ** (dataset.BitsStored - 1)
+    voi.WindowWidth = 2**dataset.BitsStored
+    rescale.RescaleIntercept, rescale.RescaleSlope, rescale.RescaleType = 0, 1, "US"
+    shared = dataset.get("SharedFunctionalGroupsSequence")
+    if shared:
+        shared[0].PixelValueTransformationSequence = [rescale]
+        shared[0].FrameVOILUTSequence = [voi]
+    else:
+        dataset.update(voi)
+        if "RescaleSlope" in had or "ModalityLUTSequence" in had:
+            dataset.update(rescale)
+    if "PresentationLUTShape" in had:
+        dataset.PresentationLUTShape = "IDENTITY"

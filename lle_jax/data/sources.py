@@ -1,0 +1,201 @@
+"""Where clean images come from, split into train, validation and test by image.
+
+Two sources: the embedded `samples`, and any folder of well-lit images.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import hashlib
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tqdm
+
+from lle_jax import images
+from lle_jax.data import samples
+
+ROLES = ("train", "validation", "test")
+
+
+class DataError(ValueError):
+    """The images cannot be used as asked; the message says what to change."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Images(Sequence):
+    """A sequence of clean images, decoded when asked for: float32 `[H, W, C]` in [0, 1].
+
+    Attributes:
+      names: one short name per image.
+      hashes: SHA-256 of each image's content.
+      sizes: (height, width) of each.
+      loaders: a function per image that returns its pixels.
+    """
+
+    names: tuple[str, ...]
+    hashes: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    loaders: tuple[Callable[[], np.ndarray], ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.loaders[index]()
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """Disjoint images for training, for choosing and for the final table.
+
+    Attributes:
+      train, validation, test: the images.
+      rejected: (path, reason) of files that were found but left out.
+    """
+
+    train: Images
+    validation: Images
+    test: Images
+    rejected: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over every image's role, name and content."""
+        lines = [
+            f"{role} {digest} {name}"
+            for role in ROLES
+            for name, digest in zip(
+                getattr(self, role).names, getattr(self, role).hashes, strict=True
+            )
+        ]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    name: str
+    digest: str
+    size: tuple[int, int]
+    load: Callable[[], np.ndarray]
+
+
+def load(source: str, *, crop: int) -> Splits:
+    """Loads the images that `config.data.source` names.
+
+    Args:
+      source: "samples", or a folder. Sub-folders named train, validation and test give the roles
+        where all three are there; otherwise each image's content decides its role (a tenth test, a
+        tenth validation, at least one each), so that renaming files moves none to another role.
+      crop: training and validation images must be at least this high and wide.
+
+    Raises:
+      DataError: if the folder is missing, empty or without readable images, if a role would have
+        no image, or if an image is smaller than the crop.
+    """
+    splits = _load_samples() if source == "samples" else _load_folder(Path(source))
+    for role in ROLES:
+        if not len(getattr(splits, role)):
+            raise DataError(
+                f"{source}: no image is left for {role}; add images or make sub-folders "
+                "train, validation and test"
+            )
+    for part in (splits.train, splits.validation):
+        for name, size in zip(part.names, part.sizes, strict=True):
+            if min(size) < crop:
+                raise DataError(
+                    f"{name} is {size[0]}x{size[1]} pixels, smaller than the crop of {crop}; "
+                    f"remove it or set --config.data.crop={min(size)}"
+                )
+    return splits
+
+
+def _images(entries: Sequence[_Entry]) -> Images:
+    return Images(
+        tuple(entry.name for entry in entries),
+        tuple(entry.digest for entry in entries),
+        tuple(entry.size for entry in entries),
+        tuple(entry.load for entry in entries),
+    )
+
+
+def _load_samples() -> Splits:
+    entries: dict[str, list[_Entry]] = {role: [] for role in ROLES}
+    for package, name, _, role in samples.SAMPLES:
+        image = samples.load(package, name)
+        digest = hashlib.sha256(image.tobytes()).hexdigest()
+        loader = functools.partial(samples.load, package, name)
+        short = name.replace(".dcm", "").replace(":", "_")
+        entries[role].append(_Entry(short, digest, image.shape[:2], loader))
+    return Splits(*(_images(entries[role]) for role in ROLES))
+
+
+def _read(path: Path) -> np.ndarray:
+    """One picture; of a file with several frames the middle one, which is seldom blank."""
+    pixels = images.read(path).pixels
+    return pixels if pixels.ndim == 3 else pixels[len(pixels) // 2]
+
+
+def _examine(path: Path, root: Path) -> _Entry | tuple[str, str]:
+    try:
+        size = _read(path).shape[:2]
+        name = path.relative_to(root).with_suffix("").as_posix().replace("/", "_")
+        return _Entry(name, images.sha256(path), size, functools.partial(_read, path))
+    except images.ImageError as error:
+        return str(path), str(error)
+
+
+def _load_folder(root: Path) -> Splits:
+    if not root.is_dir():
+        raise DataError(
+            f"{root}: no such folder; set --config.data.source to a folder of images or to samples"
+        )
+    try:
+        paths = images.find(root)
+    except images.ImageError as error:
+        raise DataError(str(error)) from None
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        examined = list(
+            tqdm.tqdm(
+                pool.map(lambda path: _examine(path, root), paths),
+                total=len(paths),
+                desc="checking images",
+                unit="image",
+                leave=False,
+            )
+        )
+    rejected = [item for item in examined if isinstance(item, tuple)]
+    entries: dict[str, tuple[Path, _Entry]] = {}
+    for path, item in zip(paths, examined, strict=True):
+        if (
+            isinstance(item, _Entry)
+            and entries.setdefault(item.digest, (path, item))[1] is not item
+        ):
+            rejected.append((str(path), f"{path}: a copy of {entries[item.digest][0]}"))
+    if not entries:
+        raise DataError(f"{root}: none of the {len(paths)} images can be read; {rejected[0][1]}")
+    return Splits(*_divide(root, list(entries.values())), tuple(rejected))
+
+
+def _divide(root: Path, entries: list[tuple[Path, _Entry]]) -> list[Images]:
+    if all((root / role).is_dir() for role in ROLES):
+        return [
+            _images([entry for path, entry in entries if path.is_relative_to(root / role)])
+            for role in ROLES
+        ]
+    # By content: the tenth of the images with the lowest digests, then the next, then the rest.
+    ordered = sorted((entry for _, entry in entries), key=lambda entry: entry.digest)
+    if len(ordered) < len(ROLES):
+        raise DataError(
+            f"{root}: {len(ordered)} readable image(s); at least 3 are needed, "
+            "one each to train, to validate and to test"
+        )
+    share = math.ceil(len(ordered) / 10)
+    return [
+        _images(ordered[2 * share :]),
+        _images(ordered[share : 2 * share]),
+        _images(ordered[:share]),
+    ]

@@ -1,0 +1,155 @@
+"""Trains a network and evaluates it on images it never saw.
+
+    python -m lle_jax.main --config experiments/unet.py
+    python -m lle_jax.main --config experiments/unet.py --config.optim.lr=1e-4 --workdir runs/slow
+    python -m lle_jax.main --config experiments/unet.py --mode evaluate
+
+The same command again resumes a run that was interrupted.
+"""
+
+import difflib
+import functools
+import os
+import re
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags, logging
+from ml_collections import config_flags
+
+from lle_jax import data, degrade, evaluation, rundir
+from lle_jax.clock import Clock
+from lle_jax.data.sources import DataError
+from lle_jax.evaluation.evaluate import table, verdict
+from lle_jax.images import ImageError
+from lle_jax.training import loop, sharding
+from lle_jax.training.checkpoints import CheckpointError, Checkpoints
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="The experiment: a Python file.")
+WORKDIR = flags.DEFINE_string("workdir", None, "The run directory (default: runs/<config's name>).")
+MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "evaluate"], "Train and evaluate, or the latter."
+)
+
+
+class UsageError(ValueError):
+    """The command line is wrong; the message says what to change."""
+
+
+def parse(arguments: list[str]) -> None:
+    """Parses the command line; raises UsageError with one line that says what to change."""
+    path = _config_path(arguments)
+    if not path.is_file():
+        raise UsageError(f"--config {path}: no such file; for example experiments/unet.py")
+    try:
+        rest = flags.FLAGS(arguments)
+    except flags.Error as error:
+        raise UsageError(" ".join(str(error).split())) from None
+    except (AttributeError, KeyError) as error:
+        raise UsageError(_unknown_override(arguments, error)) from None
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--config {path}: {' '.join(str(error).split())}") from None
+    if rest[1:]:
+        raise UsageError(f"unexpected argument {rest[1]!r}; options start with --")
+
+
+def _config_path(arguments: list[str]) -> Path:
+    for index, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name in ("--config", "-config"):
+            value = value or "".join(arguments[index + 1 : index + 2])
+            return Path(value.partition(":")[0])
+    raise UsageError("--config is missing; for example --config experiments/unet.py")
+
+
+def _unknown_override(arguments: list[str], error: Exception) -> str:
+    """Names the nearest existing field for the first override that does not exist."""
+    known = rundir.flatten(CONFIG.value) if CONFIG.present else {}
+    for argument in arguments:
+        name = re.match(r"--?config\.([\w.]+)", argument)
+        if name and name[1] not in known:
+            nearest = difflib.get_close_matches(name[1], known, n=1, cutoff=0)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            return f"--config.{name[1]}: the configuration has no such field{hint}"
+    return " ".join(str(error).split())
+
+
+def run() -> None:
+    """The job: load, train, evaluate, report."""
+    clock = Clock()
+    config, workdir = CONFIG.value, Path(WORKDIR.value or f"runs/{_config_path(sys.argv).stem}")
+    with clock("set-up"):
+        check(config)
+        rundir.check(workdir, config)
+        splits = data.load(config.data.source, crop=config.data.crop)
+        for _, reason in splits.rejected:
+            print(f"left out: {reason}", file=sys.stderr)
+        rundir.open_for(workdir, config, rundir.environment(splits.fingerprint))
+    sizes = ", ".join(f"{len(getattr(splits, role))} {role}" for role in data.ROLES)
+    print(f"run directory {workdir}; images: {sizes}, {len(splits.rejected)} left out")
+
+    if MODE.value == "train":
+        state = loop.train(config, splits, workdir, clock)
+    else:
+        *_, state = loop.initialise(config, sharding.make_mesh())
+        with Checkpoints(workdir.absolute() / "checkpoints") as checkpoints:
+            state, _ = checkpoints.restore(state)
+
+    with clock("evaluate"):
+        apply, *_ = loop.initialise(config, sharding.make_mesh())
+        enhance = jax.jit(apply)
+        name = f"{config.model.name} (EMA)"
+        preset = degrade.load(config.degradation.preset)
+        summary = evaluation.evaluate(
+            splits.test,
+            len(splits.rejected),
+            (name, lambda low: np.asarray(enhance(state.ema, low))),
+            jax.jit(functools.partial(loop.random_degradation, preset)),
+            draws=config.evaluation.draws,
+            seed=config.evaluation.seed,
+            folder=workdir / "evaluation",
+        )
+    print(f"\ntest images, moving-average (EMA) weights of step {int(state.step)}, the last\n")
+    print(f"{table(summary)}\n\n{verdict(summary, name)}")
+    print(f"{len(splits.rejected)} files were left out; pictures: {workdir}/evaluation/panels")
+    print(clock.summary())
+
+
+def check(config) -> None:
+    """Raises UsageError for a value that no run can have."""
+    for field in ("data.crop", "data.batch_size", "train.steps", "train.log_every",
+                  "train.validate_every", "train.checkpoint_every", "evaluation.draws"):  # fmt: skip
+        group, name = field.split(".")
+        if config[group][name] < 1:
+            raise UsageError(f"{field} is {config[group][name]}; expected a whole number >= 1")
+    if config.data.crop < 11:
+        raise UsageError(f"data.crop is {config.data.crop}; SSIM needs at least 11 pixels")
+    if not 0 <= config.optim.ema_decay < 1:
+        raise UsageError(f"optim.ema_decay is {config.optim.ema_decay}; expected [0, 1)")
+    if config.data.batch_size % jax.device_count():
+        raise UsageError(
+            f"data.batch_size is {config.data.batch_size}; expected a multiple of the "
+            f"{jax.device_count()} devices"
+        )
+
+
+def main() -> None:
+    """The command: one line and exit status 2 for whatever the caller can put right."""
+    logging.set_verbosity(logging.ERROR)  # Orbax reports every step of every save
+    try:
+        parse(sys.argv)
+        run()
+    except (UsageError, DataError, rundir.RunError, CheckpointError, ImageError,
+            loop.TrainingError, ValueError) as error:  # fmt: skip
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    main()

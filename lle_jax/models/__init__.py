@@ -1,0 +1,65 @@
+"""Networks: one readable file each. `build(config)` gives parameters and a pure function."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from flax import nnx
+
+from lle_jax import checks
+from lle_jax.models.unet import UNet
+
+NETWORKS = {"unet": UNet}
+
+Apply = Callable[[nnx.State, jax.Array], jax.Array]
+
+
+def build(config: ml_collections.ConfigDict, key: jax.Array) -> tuple[Apply, nnx.State]:
+    """Makes the network that `config` names and its freshly initialised parameters.
+
+    Args:
+      config: `name` (a key of `NETWORKS`), `dtype` ("float32" or "bfloat16", in which to compute;
+        parameters and output are float32), and the network's own arguments.
+      key: initialises the parameters.
+
+    Returns:
+      `(apply, params)`: `apply(params, image) -> image`, pure, for `[..., H, W, C]` in [0, 1] of
+      any height and width, C 1 or 3; and the parameters, a pytree of float32 arrays.
+
+    Raises:
+      ValueError: for an unknown network, dtype or argument.
+    """
+    arguments = dict(config)
+    name = arguments.pop("name")
+    if name not in NETWORKS:
+        raise ValueError(f"model.name is {name!r}; expected one of {', '.join(NETWORKS)}")
+    dtype = arguments.pop("dtype")
+    if dtype not in ("float32", "bfloat16"):
+        raise ValueError(f"model.dtype is {dtype!r}; expected float32 or bfloat16")
+    try:
+        model = NETWORKS[name](**arguments, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(key))
+    except TypeError as error:
+        raise ValueError(f"model ({name}): {error}") from None
+    graph, params = nnx.split(model, nnx.Param)
+
+    def apply(params: nnx.State, image: jax.Array) -> jax.Array:
+        image = checks.image(image)
+        batch = image.reshape(-1, *image.shape[-3:])
+        if batch.shape[-1] == 1:
+            batch = jnp.repeat(batch, 3, axis=-1)
+        restored = nnx.merge(graph, params)(batch)
+        return _keep_grey(batch, restored)[..., : image.shape[-1]].reshape(image.shape)
+
+    return apply, params
+
+
+def _keep_grey(image: jax.Array, restored: jax.Array) -> jax.Array:
+    """Grey in gives exactly grey out: where an image's channels are equal, the output's are too."""
+    grey = jnp.all(image == image[..., :1], axis=(-3, -2, -1), keepdims=True)
+    return jnp.where(grey, jnp.mean(restored, axis=-1, keepdims=True), restored)
+
+
+def parameter_count(params: nnx.State) -> int:
+    """Number of trainable scalars."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,1 @@
+"""Training: state, losses, optimiser, sharding, the jitted step, checkpoints and the loop."""

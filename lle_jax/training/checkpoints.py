@@ -1,0 +1,111 @@
+"""Orbax checkpoints: the state, the data iterator's position and the configuration."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from lle_jax.training.state import TrainState
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing or does not fit; the message says what to change."""
+
+
+class Checkpoints:
+    """The checkpoints of one run. Each appears under its own name only when it is whole.
+
+    Args:
+      folder: absolute path; made if missing.
+      keep: how many of the newest are kept.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2):
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+        handlers = {
+            "state": ocp.StandardCheckpointHandler(),
+            "data": ocp.JsonCheckpointHandler(),
+            "config": ocp.JsonCheckpointHandler(),
+        }
+        self._manager = ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
+        self._folder = folder
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self) -> None:
+        """Waits until what was saved is on disk."""
+        self._manager.close()
+
+    def latest(self) -> int | None:
+        """The newest checkpoint's step, None before the first."""
+        return self._manager.latest_step()
+
+    def save(self, state: TrainState, data: dict[str, Any], config: dict[str, Any]) -> None:
+        """Starts writing in the background; the next save or closing waits for it."""
+        self._manager.save(
+            int(state.step),
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                data=ocp.args.JsonSave(data),
+                config=ocp.args.JsonSave(config),
+            ),
+        )
+
+    def restore(self, template: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """The newest checkpoint, placed on devices as `template`'s arrays are.
+
+        Raises:
+          CheckpointError: if there is none, or its arrays differ from the template's in name or
+            shape; the message names the first.
+        """
+        step = self.latest()
+        if step is None:
+            raise CheckpointError(
+                f"{self._folder}: no checkpoint yet; train first (--mode train, same --workdir)"
+            )
+        self._check(step, template)
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(jax.tree.map(_abstract, template)),
+                data=ocp.args.JsonRestore(),
+            ),
+        )
+        return restored.state, restored.data
+
+    def _check(self, step: int, template: TrainState) -> None:
+        try:
+            metadata = self._manager.item_metadata(step).state.tree
+        except (OSError, ValueError, KeyError, AttributeError):
+            raise CheckpointError(
+                f"{self._folder}/{step}: damaged checkpoint; delete that folder to fall back on "
+                "the one before"
+            ) from None
+        there = {_name(path): tuple(leaf.shape) for path, leaf in _leaves(metadata)}
+        here = {_name(path): tuple(leaf.shape) for path, leaf in _leaves(template)}
+        for name in sorted(there.keys() | here.keys()):
+            if there.get(name) != here.get(name):
+                raise CheckpointError(
+                    f"{self._folder}/{step}: a checkpoint of another architecture: {name} is "
+                    f"{there.get(name, 'absent')} there and {here.get(name, 'absent')} in this "
+                    "model; use the configuration it was trained with, or another --workdir"
+                )
+
+
+def _abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def _leaves(tree) -> list[tuple[Any, Any]]:
+    return jax.tree_util.tree_flatten_with_path(tree)[0]
+
+
+def _name(path) -> str:
+    """Keys of a pytree path joined by dots, however the container spells them."""
+    keys = [str(getattr(k, "name", getattr(k, "key", getattr(k, "idx", k)))) for k in path]
+    return ".".join(key for key in keys if key != "value")

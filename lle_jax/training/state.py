@@ -1,0 +1,41 @@
+"""The training state: one pytree with all that changes from step to step."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything a run needs to go on.
+
+    Attributes:
+      step: number of updates done, int32 scalar.
+      params: the parameters that the optimiser moves.
+      ema: their exponential moving average: what is validated, evaluated and released.
+      opt_state: the optimiser's state.
+      key: data of the random key of the run; step k uses it folded with k.
+    """
+
+    step: jax.Array
+    params: nnx.State
+    ema: nnx.State
+    opt_state: optax.OptState
+    key: jax.Array
+
+
+def create(
+    params: nnx.State, optimiser: optax.GradientTransformation, key: jax.Array
+) -> TrainState:
+    """The state before the first step; the average starts at the parameters."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        ema=jax.tree.map(jnp.copy, params),
+        opt_state=optimiser.init(params),
+        key=jax.random.key_data(key),
+    )

@@ -1,0 +1,23 @@
+"""Fixtures shared by the tests. The main checks run on CPU; nothing needs a network."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import numpy as np
+import pytest
+import skimage.data
+
+
+@pytest.fixture(scope="session")
+def photographs() -> np.ndarray:
+    """Two 64x64 crops of real photographs, `[2, 64, 64, 3]` float32 in [0, 1]."""
+    crops = [skimage.data.astronaut()[0:64, 180:244], skimage.data.retina()[600:664, 200:264]]
+    return np.stack(crops).astype(np.float32) / 255
+
+
+@pytest.fixture(scope="session")
+def pair(photographs) -> tuple[np.ndarray, np.ndarray]:
+    """The photographs with noise of sigma 0.05 and a shift in brightness, and themselves."""
+    noise = np.random.default_rng(0).normal(0.02, 0.05, photographs.shape)
+    return np.clip(photographs + noise, 0, 1).astype(np.float32), photographs

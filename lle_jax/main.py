@@ -91,14 +91,13 @@ def run() -> None:
     print(f"run directory {workdir}; images: {sizes}, {len(splits.rejected)} left out")
 
     if MODE.value == "train":
-        state = loop.train(config, splits, workdir, clock)
+        apply, state = loop.train(config, splits, workdir, clock)
     else:
-        *_, state = loop.initialise(config, sharding.make_mesh())
+        apply, _, _, state = loop.initialise(config, sharding.make_mesh())
         with Checkpoints(workdir.absolute() / "checkpoints") as checkpoints:
             state, _ = checkpoints.restore(state)
 
     with clock("evaluate"):
-        apply, *_ = loop.initialise(config, sharding.make_mesh())
         enhance = jax.jit(apply)
         name = f"{config.model.name} (EMA)"
         preset = degrade.load(config.degradation.preset)
@@ -119,11 +118,12 @@ def run() -> None:
 
 def check(config) -> None:
     """Raises UsageError for a value that no run can have."""
-    for field in ("data.crop", "data.batch_size", "train.steps", "train.log_every",
-                  "train.validate_every", "train.checkpoint_every", "evaluation.draws"):  # fmt: skip
-        group, name = field.split(".")
-        if config[group][name] < 1:
-            raise UsageError(f"{field} is {config[group][name]}; expected a whole number >= 1")
+    counts = {"data": ("crop", "batch_size"), "evaluation": ("draws",)}
+    counts["train"] = ("steps", "log_every", "validate_every", "checkpoint_every")
+    for group, names in counts.items():
+        for name in names:
+            if (value := config[group][name]) < 1:
+                raise UsageError(f"{group}.{name} is {value}; expected a whole number >= 1")
     if config.data.crop < 11:
         raise UsageError(f"data.crop is {config.data.crop}; SSIM needs at least 11 pixels")
     if not 0 <= config.optim.ema_decay < 1:

@@ -67,10 +67,8 @@ class Splits:
         """SHA-256 over every image's role, name and content."""
         lines = [
             f"{role} {digest} {name}"
-            for role in ROLES
-            for name, digest in zip(
-                getattr(self, role).names, getattr(self, role).hashes, strict=True
-            )
+            for role, part in zip(ROLES, (self.train, self.validation, self.test), strict=True)
+            for name, digest in zip(part.names, part.hashes, strict=True)
         ]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -170,11 +168,10 @@ def _load_folder(root: Path) -> Splits:
     rejected = [item for item in examined if isinstance(item, tuple)]
     entries: dict[str, tuple[Path, _Entry]] = {}
     for path, item in zip(paths, examined, strict=True):
-        if (
-            isinstance(item, _Entry)
-            and entries.setdefault(item.digest, (path, item))[1] is not item
-        ):
-            rejected.append((str(path), f"{path}: a copy of {entries[item.digest][0]}"))
+        if isinstance(item, _Entry):
+            first, _ = entries.setdefault(item.digest, (path, item))
+            if first is not path:
+                rejected.append((str(path), f"{path}: a copy of {first}"))
     if not entries:
         raise DataError(f"{root}: none of the {len(paths)} images can be read; {rejected[0][1]}")
     return Splits(*_divide(root, list(entries.values())), tuple(rejected))
@@ -194,8 +191,5 @@ def _divide(root: Path, entries: list[tuple[Path, _Entry]]) -> list[Images]:
             "one each to train, to validate and to test"
         )
     share = math.ceil(len(ordered) / 10)
-    return [
-        _images(ordered[2 * share :]),
-        _images(ordered[share : 2 * share]),
-        _images(ordered[:share]),
-    ]
+    test, validation, train = ordered[:share], ordered[share : 2 * share], ordered[2 * share :]
+    return [_images(train), _images(validation), _images(test)]

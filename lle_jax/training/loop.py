@@ -31,8 +31,12 @@ def initialise(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh):
 
 def train(
     config: ml_collections.ConfigDict, splits: data.Splits, workdir: Path, clock: Clock
-) -> state.TrainState:
-    """Trains to `config.train.steps`, resuming from the newest checkpoint in `workdir`."""
+) -> tuple[models.Apply, state.TrainState]:
+    """Trains to `config.train.steps`, resuming from the newest checkpoint in `workdir`.
+
+    Returns:
+      the network as a pure function, and the last state.
+    """
     with clock("set-up"):
         mesh = sharding.make_mesh()
         preset = degrade.load(config.degradation.preset)
@@ -52,7 +56,7 @@ def train(
         update_step = step.make(apply, degrade_batch, loss, update, schedule, decay, mesh)
     if start >= config.train.steps:
         checkpoints.close()
-        return current
+        return apply, current
     with clock("compile"):
         shape = (config.data.batch_size, config.data.crop, config.data.crop, 3)
         example = jax.ShapeDtypeStruct(shape, np.float32, sharding=sharding.split_batch(mesh))
@@ -76,8 +80,8 @@ def train(
                 values = {name: float(value) for name, value in scalars.items()}
                 if not np.isfinite(values["loss"]):
                     raise TrainingError(
-                        f"the loss is {values['loss']} at step {number}: lower optim.lr "
-                        f"({config.optim.lr:g}); the checkpoint of step {checkpoints.latest()} stays"
+                        f"the loss is {values['loss']} at step {number}: set --config.optim.lr "
+                        f"below {config.optim.lr:g} and a new --workdir"
                     )
                 now = time.perf_counter()
                 speed = (number - since) * config.data.batch_size / (now - at)
@@ -92,7 +96,7 @@ def train(
                     checkpoints.save(current, iterator.get_state(), config.to_dict())
         with clock("save"):
             checkpoints.close()
-    return current
+    return apply, current
 
 
 def random_degradation(preset, key: jax.Array, clean: jax.Array) -> jax.Array:

@@ -1,0 +1,33 @@
+# Two commands, each from nothing: `make run` trains and evaluates, `make test` checks the project.
+#   make run PYTHON=python3.12                          another interpreter
+#   make run ARGS="--config.optim.lr=1e-4 --workdir runs/slow"
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+BIN     = $(VENV)/bin
+
+.PHONY: run test lint clean
+
+run: $(VENV)/.run
+	$(BIN)/python -m lle_jax.main --config experiments/unet.py $(ARGS)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	@$(PYTHON) tools/check_python.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[test]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

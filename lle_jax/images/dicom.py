@@ -20,10 +20,17 @@ import numpy as np
 import pydicom
 from pydicom import pixels as codecs
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLSLossless, JPEGLSNearLossless
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
 from lle_jax.images.errors import ImageError, quiet
-from lle_jax.images.picture import Picture, check_frame, check_inflated, check_size
+from lle_jax.images.picture import (
+    Picture,
+    check_frame,
+    check_inflated,
+    check_size,
+    palette_to_unit,
+    to_unit,
+)
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 # Transfer syntaxes that lose, or (JPEG 2000, HTJ2K) may lose; PS3.3 C.7.6.1.1.5.2
@@ -35,7 +42,8 @@ _LOSSY = {
     "1.2.840.10008.1.2.4.203": "ISO_15444_15",
 }
 _MAY_BE_LOSSLESS = ("1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203")
-_JPEG_LS = (JPEGLSLossless, JPEGLSNearLossless)
+_JPEG_LS = "1.2.840.10008.1.2.4.8"
+_JPEG_2000 = ("1.2.840.10008.1.2.4.9", "1.2.840.10008.1.2.4.2")
 
 
 def read(path: Path, frame: int | None, max_pixels: int) -> Picture:
@@ -44,13 +52,20 @@ def read(path: Path, frame: int | None, max_pixels: int) -> Picture:
         _refuse_bomb(path, 32 * max_pixels)
         dataset = pydicom.dcmread(path)
         count = _check(dataset, frame, max_pixels)
-        stored = codecs.pixel_array(dataset, index=frame, raw=False)
+        stored = _decode(dataset, frame)
         frames = stored if count > 1 and frame is None else stored[None]
+        bits = 8 if dataset.BitsStored <= 8 else 16
         if dataset.PhotometricInterpretation in _GREY:
             numbers = range(count) if frame is None else [frame]
             pixels = display(frames, dataset, numbers)[..., None]
+        elif dataset.PhotometricInterpretation == "PALETTE COLOR":
+            colours = codecs.apply_color_lut(frames, dataset)
+            if colours.dtype == np.uint16:
+                pixels, bits = palette_to_unit(colours)
+            else:
+                pixels, bits = to_unit(colours, 255), 8
         else:
-            pixels = _colour(frames, dataset)
+            pixels = to_unit(frames, 2**dataset.BitsStored - 1)
         if pixels.shape[1:3] != (dataset.Rows, dataset.Columns) or pixels.shape[-1] not in (1, 3):
             raise ImageError("its pixel data do not fit its header; export the object again")
         _mark_lossy(dataset)
@@ -59,7 +74,7 @@ def read(path: Path, frame: int | None, max_pixels: int) -> Picture:
             pixels=pixels if len(pixels) > 1 else pixels[0],
             path=path,
             format="dicom",
-            bits=8 if dataset.BitsStored <= 8 else 16,
+            bits=bits,
             frame=frame if count > 1 else None,
             dataset=dataset,
         )
@@ -81,11 +96,37 @@ def _check(dataset: Dataset, frame: int | None, max_pixels: int) -> int:
     count = int(dataset.get("NumberOfFrames") or 1)
     check_frame(frame, count)
     check_size(dataset.Columns, dataset.Rows, count if frame is None else 1, max_pixels)
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax.is_compressed and not codecs.get_decoder(syntax).is_available:
-        package = "pyjpegls" if syntax in _JPEG_LS else "pylibjpeg pylibjpeg-libjpeg"
-        raise ImageError(f"decoding {syntax.name} needs a further package: pip install {package}")
     return count
+
+
+def _decode(dataset: Dataset, frame: int | None) -> np.ndarray:
+    """Returns the stored values, YBR as RGB: `[H, W]`, `[H, W, 3]`, `[N, H, W]`, `[N, H, W, 3]`."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated:
+        try:
+            decoder = codecs.get_decoder(syntax)
+        except NotImplementedError:
+            raise ImageError(
+                f"{syntax.name} cannot be decoded; convert the object to an uncompressed one"
+            ) from None
+        if not decoder.is_available:
+            raise ImageError(f"decoding {syntax.name} needs a further package: {_install(syntax)}")
+    try:
+        return codecs.pixel_array(dataset, index=frame, raw=False)
+    except RuntimeError:
+        if syntax == RLELossless:  # which pydicom itself decodes
+            raise
+        raise ImageError(
+            f"its {syntax.name} data are damaged or need another decoder: {_install(syntax)}"
+        ) from None
+
+
+def _install(syntax: UID) -> str:
+    """The command that installs a decoder for a transfer syntax."""
+    if syntax.startswith(_JPEG_LS):
+        return "pip install pyjpegls"
+    codec = "openjpeg" if syntax.startswith(_JPEG_2000) else "libjpeg"
+    return f"pip install pylibjpeg pylibjpeg-{codec}"
 
 
 def _mark_lossy(dataset: Dataset) -> None:
@@ -99,16 +140,6 @@ def _mark_lossy(dataset: Dataset) -> None:
     dataset.LossyImageCompression = "01"
     dataset.LossyImageCompressionMethod = _LOSSY[syntax]
     dataset.LossyImageCompressionRatio = f"{size / len(dataset.PixelData):.2f}"
-
-
-def _colour(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """RGB or palette indices `[N, H, W, 3]`, `[N, H, W]` -> float32 `[N, H, W, 3]`."""
-    if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        stored = codecs.apply_color_lut(stored, dataset)
-        largest = np.iinfo(stored.dtype).max
-    else:
-        largest = 2**dataset.BitsStored - 1
-    return np.clip(stored.astype(np.float32) / largest, 0, 1).astype(np.float32)
 
 
 def display(stored: np.ndarray, dataset: Dataset, numbers: Sequence[int]) -> np.ndarray:

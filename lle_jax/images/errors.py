@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+
 
 class ImageError(ValueError):
     """An image file cannot be read or written; the message is one line: file, reason, remedy."""
@@ -50,7 +52,9 @@ def naming(path: Path, damaged: str) -> Iterator[None]:
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
         raise ImageError(f"{shown(path)}: {damaged} ({reason})") from None
     except Exception as error:
-        raise ImageError(f"{shown(path)}: {damaged} ({type(error).__name__})") from None
+        kind = type(error)
+        reason = f"{kind.__module__}.error" if kind.__name__ == "error" else kind.__name__
+        raise ImageError(f"{shown(path)}: {damaged} ({reason})") from None
 
 
 _LOCK = threading.RLock()
@@ -72,10 +76,12 @@ def quiet() -> Iterator[None]:
             if name.startswith(tuple(f"{n}." for n in _LOGGERS))
         ]
         before = [logger.disabled for logger in loggers]
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         for logger in loggers:
             logger.disabled = True
         try:
             yield
         finally:
+            cv2.utils.logging.setLogLevel(level)
             for logger, disabled in zip(loggers, before, strict=True):
                 logger.disabled = disabled

@@ -82,6 +82,16 @@ def to_unit(levels: np.ndarray, largest: int) -> np.ndarray:
     return levels.astype(np.float32) / np.float32(largest)
 
 
+def palette_to_unit(colours: np.ndarray) -> tuple[np.ndarray, int]:
+    """16-bit colours from a palette -> float32 in [0, 1], and the bits that they really have.
+
+    Palettes of 8 bits are stored as v * 257 by some programs and as v * 256 by others.
+    """
+    if not (colours % 257).any() or not (colours % 256).any():
+        return to_unit(colours >> 8, 255), 8
+    return to_unit(colours, 65535), 16
+
+
 def to_levels(pixels: np.ndarray, bits: int) -> np.ndarray:
     """[0, 1] -> uint8 or uint16 (or float32 for 32 bits); clipped, rounded half to even."""
     pixels = np.clip(pixels, 0, 1)

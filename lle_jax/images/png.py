@@ -29,13 +29,14 @@ _PASSES = (
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """The fields of IHDR."""
+    """The fields of IHDR, and the transparent level of a greyscale image (tRNS)."""
 
     width: int
     height: int
     depth: int
     colour: int
     interlaced: bool
+    transparent: int | None = None
 
     @property
     def data_bytes(self) -> int:
@@ -71,6 +72,8 @@ def check(data: bytes, max_pixels: int) -> Header:
         if header is None:
             header = _header(kind, body)
             check_size(header.width, header.height, 1, max_pixels)
+        elif kind == b"tRNS" and header.colour == 0 and length == 2:
+            header = dataclasses.replace(header, transparent=int.from_bytes(body))
         elif kind == b"IDAT":
             compressed.append(body)
         elif kind == b"IEND":

@@ -83,11 +83,12 @@ def _decode_png16(data: bytes, head: png.Header) -> np.ndarray:
     if levels is None or levels.dtype != np.uint16 or levels.shape[:2] != (head.height, head.width):
         raise ImageError("its pixels cannot be decoded; copy or export the file again")
     levels = levels.reshape(head.height, head.width, -1)
+    if head.transparent is not None:  # which OpenCV leaves out
+        opaque = np.where(levels[..., :1] == head.transparent, 0, 65535)
+        return np.concatenate([levels[..., :1], opaque.astype(np.uint16)], axis=-1)
     # OpenCV gives blue, green, red, and repeats grey when there is alpha
-    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[levels.shape[-1]]
-    if head.colour in (0, 4) and len(order) > 1:
-        order = [0, 3] if len(order) == 4 else [0]
-    return levels[..., order]
+    order = {1: [0], 3: [2, 1, 0], 4: [0, 3] if head.colour == 4 else [2, 1, 0, 3]}
+    return levels[..., order[levels.shape[-1]]]
 
 
 def _exif(image: Image.Image) -> tuple[bytes | None, int]:

@@ -6,6 +6,7 @@ those of 8 bits and OpenCV those of more, which Pillow pushes through 8 bits.
 """
 
 import io
+import struct
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from lle_jax.images.picture import (
     check_frame,
     check_inflated,
     check_size,
+    palette_to_unit,
     to_levels,
     to_unit,
     upright,
@@ -38,6 +40,7 @@ _TEXTS = (271, 272, 305, 306, 315, 33432)
 
 def read(path: Path, frame: int | None, max_pixels: int) -> Picture:
     """Reads the full-resolution pages of a TIFF file, which must be alike."""
+    _check_directories(path)
     with quiet(), tifffile.TiffFile(path) as tif:
         pages = [page for page in tif.pages if not page.subfiletype & _REDUCED_OR_MASK]
         check_frame(frame, len(pages))
@@ -69,6 +72,28 @@ def read(path: Path, frame: int | None, max_pixels: int) -> Picture:
         )
 
 
+def _check_directories(path: Path) -> None:
+    """Raises ImageError when the chain of image file directories turns in a circle or overlaps.
+
+    tifffile would follow it for minutes. TIFF 6.0, section 2; BigTIFF has 64-bit numbers.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        order = "<" if file.read(2) == b"II" else ">"
+        (version,) = struct.unpack(order + "H", file.read(2))
+        # number of entries, offset of the next directory; bytes of an entry
+        many, offset, entry = ("Q", "Q", 20) if version == 43 else ("H", "I", 12)
+        file.seek(8 if version == 43 else 4)
+        total = 0
+        while where := struct.unpack(order + offset, file.read(struct.calcsize(offset)))[0]:
+            file.seek(where)
+            (entries,) = struct.unpack(order + many, file.read(struct.calcsize(many)))
+            total += entries * entry + struct.calcsize(many) + struct.calcsize(offset)
+            if entries == 0 or total > size:
+                raise ImageError("its list of pages is damaged; copy or export the file again")
+            file.seek(entries * entry, 1)
+
+
 def _page(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the pixels `[H, W, C]` in [0, 1] and the opacity `[H, W, 1]` as stored, or None."""
     _check_page(tif, page)
@@ -81,8 +106,8 @@ def _page(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[np.ndarray, 
     if levels.shape[:2] != (page.imagelength, page.imagewidth) or levels.shape[-1] > 4:
         raise ImageError(f"its axes {page.axes} are not supported; export it as plain RGB or grey")
     if page.photometric == _PALETTE and levels.shape[-1] == 1:
-        colours = to_unit(page.colormap, 65535).T
-        return colours[levels[..., 0]], None
+        colours, _ = palette_to_unit(page.colormap)
+        return colours.T[levels[..., 0]], None
     pixels, alpha = _split(levels, page)
     if page.photometric == _WHITE_IS_ZERO and not _by_pillow(page):
         pixels = 1 - pixels
@@ -119,15 +144,15 @@ def _split(levels: np.ndarray, page: tifffile.TiffPage) -> tuple[np.ndarray, np.
 def _check_page(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
     """Raises ImageError for samples this module does not read, and for a file cut short."""
     if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR):
-        name = getattr(page.photometric, "name", page.photometric)
+        name = getattr(page.photometric, "name", "of this file")
         raise ImageError(f"colour space {name} is not supported; convert it to RGB or greyscale")
     dtype = page.dtype
     if dtype is None or (dtype.kind, dtype.itemsize) not in (
         ("b", 1), ("u", 1), ("u", 2), ("f", 2), ("f", 4), ("f", 8)
     ):  # fmt: skip
         raise ImageError(
-            f"samples of type {dtype} are not supported; save them as uint8, uint16 or as "
-            "floating point in [0, 1]"
+            f"samples of type {dtype or 'unknown'} are not supported; save them as uint8, uint16 "
+            "or as floating point in [0, 1]"
         )
     colours = 3 if page.photometric in (_RGB, _YCBCR) else 1
     if page.samplesperpixel not in (colours, colours + 1) or page.imagedepth != 1:
@@ -162,7 +187,7 @@ def _decode_compressed(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> np.nd
         np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, range=(page.index, page.index + 1)
     )
     if not read or levels[0].dtype != page.dtype:
-        name = getattr(page.compression, "name", page.compression)
+        name = getattr(page.compression, "name", "its")
         raise ImageError(f"cannot decode {name} data like these; save it without compression")
     levels = levels[0].reshape(page.imagelength, page.imagewidth, -1)
     return levels[..., {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[levels.shape[-1]]]
@@ -170,7 +195,7 @@ def _decode_compressed(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> np.nd
 
 def _bits(page: tifffile.TiffPage) -> int:
     if page.photometric == _PALETTE:
-        return 8 if (np.asarray(page.colormap) % 257 == 0).all() else 16
+        return palette_to_unit(page.colormap)[1]
     if page.dtype.kind == "f":
         return 32
     return 16 if page.dtype.itemsize == 2 else 8

@@ -1,0 +1,151 @@
+"""Damaged files of every format: each is read or refused by ImageError, and quickly."""
+
+import io
+import pathlib
+import struct
+import time
+import warnings
+import zlib
+
+import cv2
+import numpy as np
+import pydicom.data
+import pytest
+import tifffile
+from PIL import Image
+
+from lle_jax import images
+
+RNG = np.random.default_rng(0)
+SMALL = RNG.integers(0, 256, (13, 17, 3), np.uint8)
+SMALL[:, :9] = 200
+DEEP = SMALL.astype(np.uint16) * 257
+DICOM = (
+    "CT_small.dcm",
+    "MR_small_RLE.dcm",
+    "MR_small_jp2klossless.dcm",
+    "SC_rgb_small_odd_jpeg.dcm",
+    "SC_rgb_small_odd_big_endian.dcm",
+    "image_dfl.dcm",
+    "rtdose_rle.dcm",
+)
+
+
+def pillow(array, format, **options):
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, format, **options)
+    return file.getvalue()
+
+
+def tiff(array, **options):
+    file = io.BytesIO()
+    tifffile.imwrite(file, array, **options)
+    return file.getvalue()
+
+
+def seeds():
+    """Whole files, by format."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Maker"
+    palette = np.asarray(Image.fromarray(SMALL).quantize(16))
+    lzw = [cv2.IMWRITE_TIFF_COMPRESSION, 5]
+    return {
+        "png": [
+            pillow(SMALL, "PNG", exif=exif, dpi=(90, 90), icc_profile=b"p" * 200),
+            pillow(palette, "PNG", transparency=2),
+            cv2.imencode(".png", DEEP)[1].tobytes(),
+        ],
+        "jpeg": [
+            pillow(SMALL, "JPEG", exif=exif),
+            pillow(SMALL, "JPEG", progressive=True),
+            pillow(SMALL[..., 0], "JPEG"),
+        ],
+        "bmp": [pillow(SMALL, "BMP"), pillow(palette, "BMP")],
+        "tiff": [
+            tiff(SMALL, photometric="rgb"),
+            tiff(DEEP, photometric="rgb", compression="zlib"),
+            tiff(DEEP[..., :1] / np.float32(65535), tile=(16, 16), bigtiff=True),
+            tiff(np.stack([DEEP[..., 0]] * 3), photometric="minisblack"),
+            pillow(SMALL, "TIFF", compression="tiff_lzw"),
+            pillow(SMALL, "TIFF", compression="jpeg"),
+            cv2.imencode(".tiff", DEEP, lzw)[1].tobytes(),
+        ],
+        "dicom": [
+            pathlib.Path(pydicom.data.get_testdata_file(name)).read_bytes() for name in DICOM
+        ],
+    }
+
+
+def repaired(data):
+    """A PNG with its checksums made right again, so that damage reaches the decoders."""
+    data, position = bytearray(data), 8
+    while position + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        end = position + 8 + length
+        if end + 4 > len(data):
+            break
+        data[end : end + 4] = zlib.crc32(data[position + 4 : end]).to_bytes(4)
+        position = end + 4
+    return bytes(data)
+
+
+def mutated(data, rng):
+    """One to four random changes: bits, extreme numbers, gaps, repeats, or a cut end."""
+    data = bytearray(data)
+    # headers are near the start (or, in TIFF, the end), and matter most
+    reach = len(data) if rng.random() < 0.5 else min(len(data), 2000)
+    for _ in range(rng.integers(1, 5)):
+        at = int(rng.integers(0, max(1, min(reach, len(data)))))
+        kind = rng.integers(0, 7)
+        if kind == 0:
+            data[at : at + 1] = bytes([data[at] ^ (1 << rng.integers(0, 8))]) if data else b""
+        elif kind == 1:
+            data[at : at + 4] = rng.choice([b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", bytes(4)])
+        elif kind == 2:
+            data[at : at + 2] = rng.bytes(2)
+        elif kind == 3:
+            del data[at : at + int(rng.integers(1, 20))]
+        elif kind == 4:
+            data[at:at] = rng.bytes(int(rng.integers(1, 20)))
+        elif kind == 5:
+            data[at:at] = data[at : at + int(rng.integers(1, 200))]
+        elif rng.random() < 0.3:
+            del data[at:]
+    return bytes(data)
+
+
+def attack(path, data):
+    """Reads `data` as a file; the outcome must be a picture in [0, 1] or an ImageError."""
+    path.write_bytes(data)
+    try:
+        picture = images.read(path, max_pixels=2**22)
+    except images.ImageError as error:
+        return str(error)
+    assert np.isfinite(picture.pixels).all()
+    assert picture.pixels.min() >= 0
+    assert picture.pixels.max() <= 1
+    return None
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "bmp", "tiff", "dicom"])
+def test_damaged_files_are_read_or_refused(tmp_path, capfd, format):
+    count = 150
+    outcomes, sources = [], seeds()[format]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for seed in range(count):
+            rng = np.random.default_rng(seed)
+            data = mutated(sources[seed % len(sources)], rng)
+            if format == "png" and seed % 4:
+                data = repaired(data)
+            start = time.monotonic()
+            outcomes.append(attack(tmp_path / "a", data))
+            assert time.monotonic() - start < 5, seed
+    refused = [outcome for outcome in outcomes if outcome is not None]
+    assert len(refused) > count // 8
+    assert not any("\n" in outcome for outcome in refused)
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    # Pillow's libtiff writes its own complaints, without values of the file, past Python
+    assert printed.err == "" or format == "tiff"
+    assert not caught

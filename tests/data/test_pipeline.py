@@ -1,0 +1,74 @@
+import json
+
+import numpy as np
+import pytest
+
+from lle_jax import data
+
+SIDE, CROP = 24, 8
+
+
+@pytest.fixture
+def pictures():
+    """Seven images in which a pixel's value tells its image, row and column."""
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    place = (rows * SIDE + columns) / SIDE**2
+    arrays = [np.stack([place, place.T, np.full_like(place, n / 8)], -1) for n in range(7)]
+    loaders = tuple(lambda a=a: a.astype(np.float32) for a in arrays)
+    names = tuple(map(str, range(7)))
+    return data.Images(names, names, ((SIDE, SIDE),) * 7, loaders)
+
+
+def take(iterator, count):
+    return [next(iterator) for _ in range(count)]
+
+
+def test_batches_are_crops_of_the_images_in_the_eight_orientations(pictures):
+    found = set()
+    for batch in take(data.crops(pictures, crop=CROP, batch_size=2, seed=0), 40):
+        assert batch.shape == (2, CROP, CROP, 3)
+        assert batch.dtype == np.float32
+        for crop in batch:
+            image = pictures[round(float(crop[0, 0, 2]) * 8)]
+            top, left = divmod(round(float(crop[..., 0].min()) * SIDE**2), SIDE)
+            patch = image[top : top + CROP, left : left + CROP]
+            turned = [np.rot90(side, k) for side in (patch, patch[:, ::-1]) for k in range(4)]
+            matches = [n for n, candidate in enumerate(turned) if np.array_equal(candidate, crop)]
+            assert len(matches) == 1
+            found |= set(matches)
+    assert found == set(range(8))
+
+
+def test_every_image_comes_once_before_any_comes_again(pictures):
+    iterator = data.crops(pictures, crop=CROP, batch_size=1, seed=0)
+    orders = [[round(float(b[0, 0, 0, 2]) * 8) for b in take(iterator, 7)] for _ in range(3)]
+    assert all(sorted(order) == list(range(7)) for order in orders)
+    assert orders[0] != orders[1]
+
+
+def test_the_seed_decides_the_batches(pictures):
+    first, again, other = (
+        np.stack(take(data.crops(pictures, crop=CROP, batch_size=2, seed=seed), 4))
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_saved_position_goes_on_with_the_next_batch(pictures):
+    iterator = data.crops(pictures, crop=CROP, batch_size=2, seed=0)
+    take(iterator, 5)
+    position = json.loads(json.dumps(iterator.get_state()))
+    expected = take(iterator, 3)
+    resumed = data.crops(pictures, crop=CROP, batch_size=2, seed=0)
+    resumed.set_state(position)
+    np.testing.assert_array_equal(take(resumed, 3), expected)
+
+
+def test_a_grey_image_gives_equal_channels(photographs):
+    grey = photographs[0, ..., :1]
+    images = data.Images(("g",), ("g",), ((64, 64),), (lambda: grey,))
+    batch = next(data.crops(images, crop=CROP, batch_size=1, seed=0))
+    assert batch.shape == (1, CROP, CROP, 3)
+    np.testing.assert_array_equal(batch[..., 0], batch[..., 1])
+    np.testing.assert_array_equal(batch[..., 0], batch[..., 2])

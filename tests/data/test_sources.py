@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from lle_jax import data, images
+
+
+def write_crops(folder, photographs, count, side=32, channels=3):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        shifted = np.roll(photographs[number % 2], 3 * number, axis=1)[:side, :side, :channels]
+        images.write(folder / f"{number:02d}.png", np.ascontiguousarray(shifted))
+
+
+@pytest.fixture
+def folder(tmp_path, photographs):
+    write_crops(tmp_path / "images", photographs, 12)
+    return tmp_path / "images"
+
+
+def split_names(splits):
+    return [set(getattr(splits, role).names) for role in data.ROLES]
+
+
+def test_a_folder_is_divided_into_disjoint_roles(folder, photographs):
+    splits = data.load(str(folder), crop=16)
+    train, validation, test = split_names(splits)
+    assert (len(train), len(validation), len(test)) == (8, 2, 2)
+    assert not train & validation | train & test | validation & test
+    number = int(splits.train.names[0])
+    expected = np.roll(photographs[number % 2], 3 * number, axis=1)[:32, :32]
+    np.testing.assert_allclose(splits.train[0], expected, atol=1e-6)
+
+
+def test_renaming_files_moves_no_image_to_another_role(folder):
+    before = data.load(str(folder), crop=16)
+    for number, path in enumerate(sorted(folder.iterdir(), reverse=True)):
+        path.rename(folder / f"renamed_{number}.png")
+    after = data.load(str(folder), crop=16)
+    for role in data.ROLES:
+        assert set(getattr(before, role).hashes) == set(getattr(after, role).hashes)
+
+
+def test_subfolders_give_the_roles(tmp_path, photographs):
+    write_crops(tmp_path / "all", photographs, 5)
+    for number, role in enumerate(["train", "train", "train", "validation", "test"]):
+        (tmp_path / role).mkdir(exist_ok=True)
+        (tmp_path / "all" / f"{number:02d}.png").rename(tmp_path / role / f"{number}.png")
+    (tmp_path / "all").rmdir()
+    train, validation, test = split_names(data.load(str(tmp_path), crop=16))
+    assert (train, validation, test) == (
+        {"train_0", "train_1", "train_2"},
+        {"validation_3"},
+        {"test_4"},
+    )
+
+
+def test_files_that_cannot_be_read_are_left_out_with_the_reason(folder):
+    whole = (folder / "00.png").read_bytes()
+    (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.jpg").write_text("this is no image")
+    splits = data.load(str(folder), crop=16)
+    assert sum(map(len, split_names(splits))) == 12
+    reasons = dict(splits.rejected)
+    assert set(reasons) == {str(folder / "truncated.png"), str(folder / "text.jpg")}
+    assert all("\n" not in reason and path in reason for path, reason in reasons.items())
+
+
+def test_a_copy_of_an_image_is_left_out_so_that_it_cannot_be_in_two_roles(folder):
+    (folder / "copy.png").write_bytes((folder / "03.png").read_bytes())
+    splits = data.load(str(folder), crop=16)
+    assert sum(map(len, split_names(splits))) == 12
+    assert len(splits.rejected) == 1
+    assert "a copy of" in splits.rejected[0][1]
+
+
+def test_the_fingerprint_follows_the_content(folder):
+    before = data.load(str(folder), crop=16).fingerprint
+    assert data.load(str(folder), crop=16).fingerprint == before
+    images.write(folder / "00.png", np.full((32, 32, 3), 0.25, np.float32))
+    assert data.load(str(folder), crop=16).fingerprint != before
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(data.DataError, match=r"nowhere: no such folder; set --config.data.source"):
+        data.load(str(tmp_path / "nowhere"), crop=16)
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(data.DataError, match=f"{tmp_path.name}: no images in this folder"):
+        data.load(str(tmp_path), crop=16)
+
+
+def test_a_folder_without_a_readable_image_is_named(tmp_path):
+    (tmp_path / "text.jpg").write_text("this is no image")
+    with pytest.raises(data.DataError, match=r"none of the 1 images can be read; .*text.jpg"):
+        data.load(str(tmp_path), crop=16)
+
+
+def test_too_few_images_for_three_roles(tmp_path, photographs):
+    write_crops(tmp_path / "images", photographs, 2)
+    with pytest.raises(data.DataError, match=r"2 readable image\(s\); at least 3 are needed"):
+        data.load(str(tmp_path / "images"), crop=16)
+
+
+def test_an_image_smaller_than_the_crop_is_named_with_the_remedy(folder):
+    with pytest.raises(
+        data.DataError, match=r"is 32x32 pixels, smaller than the crop of 40; .*data.crop=32"
+    ):
+        data.load(str(folder), crop=40)
+
+
+def test_the_samples_serve_the_experiments_crop():
+    splits = data.load("samples", crop=96)
+    assert [len(getattr(splits, role)) for role in data.ROLES] == [15, 4, 5]
+    assert len(splits.fingerprint) == 64

@@ -118,6 +118,8 @@ def _decode_elements(dataset: Dataset, little_endian: bool) -> None:
     """Gives every element its type and byte order while the source's encoding is still known."""
     correct_ambiguous_vr(dataset, little_endian)
     for element in dataset.iterall():
+        if " or " in element.VR:  # pydicom cannot tell which
+            element.VR = "OW" if isinstance(element.value, bytes) else "US"
         if element.VR == "OW" and isinstance(element.value, bytes) and not little_endian:
             element.value = np.frombuffer(element.value, "<u2").byteswap().tobytes()
 

@@ -213,8 +213,9 @@ def _window(values: np.ndarray, item: Dataset) -> np.ndarray | None:
 def _range(stored: np.ndarray, dataset: Dataset, numbers: Sequence[int]) -> tuple[float, float]:
     """Lowest and highest value to show where there is neither LUT nor window."""
     if dataset.BitsStored > 8:
-        padding = dataset.get("PixelPaddingValue")
-        limit = dataset.get("PixelPaddingRangeLimit", padding)
+        padding = _stored_value(dataset, "PixelPaddingValue")
+        limit = _stored_value(dataset, "PixelPaddingRangeLimit")
+        limit = padding if limit is None else limit
         low, high = np.inf, -np.inf
         for frame, number in zip(stored, numbers, strict=True):
             if padding is not None:
@@ -232,3 +233,11 @@ def _range(stored: np.ndarray, dataset: Dataset, numbers: Sequence[int]) -> tupl
     if values[0] == values[1]:
         raise ImageError("its rescale slope maps every value to one; export the object again")
     return min(values), max(values)
+
+
+def _stored_value(dataset: Dataset, keyword: str) -> int | None:
+    """An element of VR "US or SS", of which pydicom leaves some as bytes in implicit VR."""
+    value = dataset.get(keyword)
+    if isinstance(value, bytes):
+        return int.from_bytes(value, "little", signed=dataset.PixelRepresentation == 1)
+    return value

@@ -1,17 +1,22 @@
 """DICOM against pydicom's own processing, on pydicom's own files."""
 
 import pathlib
+import traceback
 import warnings
 
 import numpy as np
 import pydicom
 import pydicom.data
+import pytest
+from pydicom import pixels as codecs
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless
 
 from lle_jax import images
 
 FOLDER = pathlib.Path(pydicom.data.__file__).parent / "test_files"
 FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file())
-# The objects with pixels that Pillow and pydicom can decode between them.
+# The objects with pixels that Pillow and pydicom can decode between them; pylibjpeg adds more.
 READABLE = 81
 
 
@@ -39,6 +44,309 @@ def test_every_bundled_file_is_read_or_refused_and_derived_within_half_a_level(t
         assert back.bits == picture.bits
         error = np.abs(back.pixels.astype(float) - picture.pixels).max()
         assert error <= 0.5 / (2**picture.bits - 1) + 1e-7, path.name
-    assert read == READABLE
+    assert read >= READABLE
     assert not any("\n" in refusal for refusal in refusals)
     assert capfd.readouterr() == ("", "")
+
+
+def test_refusals_name_the_package_that_decodes():
+    path = FOLDER / "MR_small_jpeg_ls_lossless.dcm"
+    if not codecs.get_decoder(JPEGLSLossless).is_available:
+        with pytest.raises(images.ImageError, match=r"JPEG-LS.*pip install pyjpegls"):
+            images.read(path)
+    with pytest.raises(images.ImageError, match="holds no image"):
+        images.read(FOLDER / "test-SR.dcm")
+
+
+def changed(path, name="CT_small.dcm", implicit=False, **elements):
+    """Saves a bundled object with other elements (None takes one out) and returns the path."""
+    dataset = pydicom.dcmread(FOLDER / name)
+    for keyword, value in elements.items():
+        if value is None:
+            dataset.pop(keyword, None)
+        else:
+            setattr(dataset, keyword, value)
+    if "PixelPaddingRangeLimit" in elements:
+        dataset["PixelPaddingRangeLimit"].VR = "SS"  # which pydicom cannot tell by itself
+    if implicit:
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        dataset.save_as(path, implicit_vr=True, little_endian=True)
+    else:
+        dataset.save_as(path)
+    return path
+
+
+def by_pydicom(path):
+    """Display values by pydicom: modality LUT, then VOI, then the output range it documents."""
+    dataset = pydicom.dcmread(path)
+    values = codecs.apply_modality_lut(codecs.pixel_array(dataset), dataset)
+    with warnings.catch_warnings(action="ignore"):  # a LUT after a rescale, which is whole here
+        shown = codecs.apply_voi_lut(values, dataset).astype(float)
+    if dataset.get("VOILUTSequence"):
+        low, high = 0, 2 ** dataset.VOILUTSequence[0].LUTDescriptor[2] - 1
+    else:
+        first = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
+        slope, intercept = dataset.get("RescaleSlope", 1), dataset.get("RescaleIntercept", 0)
+        low = first * float(slope) + float(intercept)
+        high = (first + 2**dataset.BitsStored - 1) * float(slope) + float(intercept)
+    return (shown - low) / (high - low)
+
+
+WINDOWS = [
+    {"WindowCenter": 40, "WindowWidth": 400},
+    {"WindowCenter": [100, 40], "WindowWidth": [300.5, 80]},
+    {"WindowCenter": 0, "WindowWidth": 1},
+    {"WindowCenter": -20.5, "WindowWidth": 0.5, "VOILUTFunction": "LINEAR_EXACT"},
+    {"WindowCenter": 50, "WindowWidth": 350, "VOILUTFunction": "LINEAR_EXACT"},
+    {"WindowCenter": 50, "WindowWidth": 350, "VOILUTFunction": "SIGMOID"},
+    {"WindowCenter": 50, "WindowWidth": 350, "RescaleSlope": 2.5, "RescaleIntercept": -2500},
+    {"WindowCenter": 0, "WindowWidth": 350, "PixelRepresentation": 0, "RescaleIntercept": -1024},
+]
+
+
+@pytest.mark.parametrize("elements", WINDOWS)
+def test_windows_show_what_pydicom_shows(tmp_path, elements):
+    path = changed(tmp_path / "a.dcm", **elements)
+    expected = by_pydicom(path)
+    assert expected.min() < 0.1
+    assert expected.max() > 0.9
+    assert np.abs(images.read(path).pixels[..., 0] - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_voi_luts_show_what_pydicom_shows(tmp_path, bits):
+    item = Dataset()
+    item.LUTDescriptor = [900, 0, bits]
+    lut = (np.linspace(0, 1, 900) ** 2 * (2**bits - 1)).astype(int)
+    item.add_new("LUTData", "US", lut.tolist())
+    path = changed(tmp_path / "a.dcm", VOILUTSequence=[item], WindowCenter=1, WindowWidth=3)
+    assert np.abs(images.read(path).pixels[..., 0] - by_pydicom(path)).max() < 1e-6
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_without_a_window_many_bits_show_the_data_without_padding(tmp_path, implicit):
+    stored = codecs.pixel_array(pydicom.dcmread(FOLDER / "CT_small.dcm")).astype(float)
+    bare = {"WindowCenter": None, "WindowWidth": None, "implicit": implicit}
+    path = changed(tmp_path / "a.dcm", PixelPaddingValue=None, **bare)
+    low, high = stored.min(), stored.max()
+    pixels = images.read(path).pixels[..., 0]
+    assert np.abs(pixels - (stored - low) / (high - low)).max() < 1e-6
+    path = changed(
+        tmp_path / "b.dcm",
+        PixelPaddingValue=int(low) + 100,
+        PixelPaddingRangeLimit=int(low) - 7,
+        **bare,
+    )
+    low = stored[stored > low + 100].min()
+    picture = images.read(path)
+    expected = np.clip((stored - low) / (high - low), 0, 1)
+    assert np.abs(picture.pixels[..., 0] - expected).max() < 1e-6
+    images.write(tmp_path / "c.dcm", picture.pixels, like=picture)
+    assert np.abs(images.read(tmp_path / "c.dcm").pixels - picture.pixels).max() < 1e-5
+
+
+def test_without_a_window_eight_bits_show_their_whole_range():
+    pixels = images.read(FOLDER / "image_dfl.dcm").pixels[..., 0]
+    stored = codecs.pixel_array(pydicom.dcmread(FOLDER / "image_dfl.dcm"))
+    assert np.array_equal(pixels, stored / np.float32(255))
+
+
+def test_monochrome1_is_given_with_black_as_zero_and_written_as_monochrome2(tmp_path):
+    window = {"WindowCenter": 40, "WindowWidth": 400}
+    one = images.read(changed(tmp_path / "a.dcm", **window))
+    two = images.read(
+        changed(tmp_path / "b.dcm", PhotometricInterpretation="MONOCHROME1", **window)
+    )
+    assert np.abs(two.pixels - (1 - one.pixels)).max() < 1e-6
+    images.write(tmp_path / "c.dcm", two.pixels, like=two)
+    assert pydicom.dcmread(tmp_path / "c.dcm").PhotometricInterpretation == "MONOCHROME2"
+    assert np.abs(by_pydicom(tmp_path / "c.dcm") - two.pixels[..., 0]).max() < 0.51 / 65535
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["examples_ybr_color.dcm", "SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_rle_16bit_2frame.dcm"],
+)
+def test_colour_is_what_pydicom_decodes(name):
+    dataset = pydicom.dcmread(FOLDER / name)
+    expected = codecs.pixel_array(dataset, raw=False) / (2**dataset.BitsStored - 1)
+    assert np.abs(images.read(FOLDER / name).pixels - expected).max() < 1e-6
+    one = images.read(FOLDER / name, frame=0)
+    assert np.abs(one.pixels - (expected[0] if expected.ndim == 4 else expected)).max() < 1e-6
+
+
+def test_palette_colour_goes_through_its_table():
+    path = FOLDER / "examples_palette.dcm"
+    dataset = pydicom.dcmread(path)
+    expected = codecs.apply_color_lut(codecs.pixel_array(dataset), dataset) >> 8
+    assert np.abs(images.read(path).pixels - expected / 255).max() < 1e-6
+
+
+def enhanced(path):
+    """Two frames with a rescale shared and a window each, as in an Enhanced CT object."""
+    dataset = pydicom.dcmread(FOLDER / "CT_small.dcm")
+    stored = codecs.pixel_array(dataset)
+    for keyword in ("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"):
+        dataset.pop(keyword, None)
+    rescale = Dataset()
+    rescale.RescaleSlope, rescale.RescaleIntercept, rescale.RescaleType = 2, -1024, "HU"
+    shared = Dataset()
+    shared.PixelValueTransformationSequence = [rescale]
+    frames = []
+    for center in (100, 500):
+        window, kind, frame = Dataset(), Dataset(), Dataset()
+        window.WindowCenter, window.WindowWidth = center, 800
+        kind.FrameType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+        frame.FrameVOILUTSequence = [window]
+        frame.CTImageFrameTypeSequence = [kind]
+        frames.append(frame)
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    dataset.PerFrameFunctionalGroupsSequence = frames
+    dataset.NumberOfFrames = 2
+    dataset.FrameTime = 40
+    dataset.PixelData = np.stack([stored, stored[::-1]]).tobytes()
+    dataset.save_as(path)
+    hu = np.stack([stored, stored[::-1]]) * 2.0 - 1024
+    centers = np.array([100, 500]).reshape(2, 1, 1)
+    return np.clip((hu - (centers - 0.5)) / 799 + 0.5, 0, 1)[..., None]
+
+
+def test_frames_go_by_their_own_functional_groups(tmp_path):
+    expected = enhanced(tmp_path / "a.dcm")
+    picture = images.read(tmp_path / "a.dcm")
+    assert np.abs(picture.pixels - expected).max() < 1e-6
+    images.write(tmp_path / "b.dcm", picture.pixels, like=picture)
+    back = images.read(tmp_path / "b.dcm")
+    assert np.abs(back.pixels - picture.pixels).max() <= 0.51 / 65535
+    derived = pydicom.dcmread(tmp_path / "b.dcm")
+    frame_type = derived.PerFrameFunctionalGroupsSequence[1].CTImageFrameTypeSequence[0].FrameType
+    assert list(frame_type) == ["DERIVED", "SECONDARY", "VOLUME", "NONE"]
+    second = images.read(tmp_path / "a.dcm", frame=1)
+    assert np.abs(second.pixels - expected[1]).max() < 1e-6
+    images.write(tmp_path / "c.dcm", second.pixels, like=second)
+    derived = pydicom.dcmread(tmp_path / "c.dcm")
+    assert derived.NumberOfFrames == 1
+    assert len(derived.PerFrameFunctionalGroupsSequence) == 1
+    assert derived.SourceImageSequence[0].ReferencedFrameNumber == 2
+    assert "FrameTime" not in derived
+    assert np.abs(images.read(tmp_path / "c.dcm").pixels - expected[1]).max() <= 0.51 / 65535
+
+
+def test_a_derived_object_is_new_says_so_and_keeps_patient_and_study(tmp_path):
+    source = pydicom.dcmread(FOLDER / "CT_small.dcm")
+    picture = images.read(FOLDER / "CT_small.dcm")
+    outputs = []
+    for name in ("a.dcm", "b.dcm"):
+        images.write(tmp_path / name, picture.pixels, like=picture, description="Brightened")
+        outputs.append(pydicom.dcmread(tmp_path / name))
+    derived = outputs[0]
+    meta = derived.file_meta
+    assert meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert meta.MediaStorageSOPInstanceUID == derived.SOPInstanceUID
+    assert meta.MediaStorageSOPClassUID == derived.SOPClassUID == source.SOPClassUID
+    assert derived.SOPInstanceUID.is_valid
+    assert len({source.SOPInstanceUID, *(output.SOPInstanceUID for output in outputs)}) == 3
+    series = {output.SeriesInstanceUID for output in outputs}
+    assert len(series) == 1
+    assert source.SeriesInstanceUID not in series
+    assert list(derived.ImageType) == ["DERIVED", "SECONDARY", "AXIAL"]
+    assert derived.DerivationDescription == "Brightened"
+    reference = derived.SourceImageSequence[0]
+    assert reference.ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert reference.ReferencedSOPClassUID == source.SOPClassUID
+    for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "StudyDate", "Modality"):
+        assert derived[keyword] == source[keyword]
+    for keyword in ("ImagePositionPatient", "PixelSpacing", "FrameOfReferenceUID"):
+        assert derived[keyword] == source[keyword]
+    assert (derived.BitsAllocated, derived.BitsStored, derived.HighBit) == (16, 16, 15)
+    assert (derived.PixelRepresentation, derived.SamplesPerPixel) == (0, 1)
+    assert (derived.RescaleSlope, derived.RescaleIntercept) == (1, 0)
+    assert "PixelPaddingValue" not in derived
+    assert "LossyImageCompression" not in derived
+    # the source handed in is left alone
+    assert picture.dataset.SOPInstanceUID == source.SOPInstanceUID
+    assert "PixelData" not in picture.dataset
+
+
+def test_lossy_compression_is_not_forgotten(tmp_path):
+    picture = images.read(FOLDER / "SC_rgb_jpeg_dcmtk.dcm")
+    images.write(tmp_path / "a.dcm", picture.pixels, like=picture)
+    derived = pydicom.dcmread(tmp_path / "a.dcm")
+    assert derived.LossyImageCompression == "01"
+    assert derived.LossyImageCompressionMethod == "ISO_10918_1"
+    assert float(derived.LossyImageCompressionRatio) > 1
+    assert not derived.file_meta.TransferSyntaxUID.is_compressed
+    again = images.read(tmp_path / "a.dcm")
+    images.write(tmp_path / "b.dcm", again.pixels, like=again)
+    assert pydicom.dcmread(tmp_path / "b.dcm").LossyImageCompression == "01"
+
+
+def test_big_endian_words_are_turned_round(tmp_path):
+    little, big = (
+        images.read(FOLDER / name) for name in ("MR_small.dcm", "MR_small_bigendian.dcm")
+    )
+    assert np.array_equal(little.pixels, big.pixels)
+    overlay = np.arange(256, dtype="<u2").tobytes()
+    dataset = pydicom.dcmread(FOLDER / "MR_small_bigendian.dcm")
+    dataset.add_new((0x6000, 0x3000), "OW", np.arange(256, dtype=">u2").tobytes())
+    dataset.add_new((0x6002, 0x0100), "US", 16)  # an overlay in unused bits of the pixels
+    dataset.save_as(tmp_path / "a.dcm")
+    picture = images.read(tmp_path / "a.dcm")
+    images.write(tmp_path / "b.dcm", picture.pixels, like=picture)
+    derived = pydicom.dcmread(tmp_path / "b.dcm")
+    assert derived[0x6000, 0x3000].value == overlay
+    assert (0x6002, 0x0100) not in derived
+    assert derived.EchoTime == dataset.EchoTime
+
+
+def test_dicom_goes_to_sixteen_bit_png_and_is_derived_only_from_dicom(tmp_path):
+    picture = images.read(FOLDER / "CT_small.dcm")
+    images.write(tmp_path / "a.png", picture.pixels, like=picture)
+    png = images.read(tmp_path / "a.png")
+    assert png.bits == 16
+    assert np.abs(png.pixels - picture.pixels).max() <= 0.51 / 65535
+    for like in (None, png):
+        with pytest.raises(images.ImageError, match="derived from a DICOM image"):
+            images.write(tmp_path / "b.dcm", picture.pixels, like=like)
+    with pytest.raises(images.ImageError, match="as many frames and channels"):
+        images.write(tmp_path / "b.dcm", np.repeat(picture.pixels, 3, -1), like=picture)
+
+
+def test_sizes_may_change_in_a_derived_object(tmp_path):
+    picture = images.read(FOLDER / "CT_small.dcm")
+    images.write(tmp_path / "a.dcm", picture.pixels[:100, :90], like=picture)
+    assert np.abs(images.read(tmp_path / "a.dcm").pixels - picture.pixels[:100, :90]).max() < 1e-5
+
+
+def test_nothing_about_the_patient_is_printed(tmp_path, capfd):
+    secret = "Doe^Jane^Secret"
+    path = changed(
+        tmp_path / "a.dcm",
+        PatientName=secret,
+        PatientID=secret,
+        WindowCenter=None,
+        RescaleSlope="1e400",
+    )
+    with pytest.raises(images.ImageError) as caught:
+        images.read(path)
+    assert "Secret" not in "".join(traceback.format_exception(caught.value))
+    picture = images.read(changed(path, PatientName=secret))
+    assert "Secret" not in repr(picture)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("frames", [10**6, -1])
+def test_frame_numbers_are_checked_before_decoding(tmp_path, frames):
+    path = changed(tmp_path / "a.dcm", NumberOfFrames=frames)
+    with pytest.raises(images.ImageError, match=r"max_pixels|empty image"):
+        images.read(path)
+
+
+def test_a_deflated_bomb_is_refused(tmp_path):
+    dataset = pydicom.dcmread(FOLDER / "image_dfl.dcm")
+    dataset.add_new((0x0009, 0x1001), "OB", bytes(30_000_000))
+    dataset.save_as(tmp_path / "a.dcm")
+    assert (tmp_path / "a.dcm").stat().st_size < 10**6
+    images.read(tmp_path / "a.dcm")
+    with pytest.raises(images.ImageError, match="larger than its header says"):
+        images.read(tmp_path / "a.dcm", max_pixels=800_000)

@@ -19,10 +19,10 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import config_flags
 
-from lle_jax import data, degrade, evaluation, rundir
+from lle_jax import data, degrade, rundir
 from lle_jax.clock import Clock
 from lle_jax.data.sources import DataError
-from lle_jax.evaluation.evaluate import table, verdict
+from lle_jax.evaluation import evaluate
 from lle_jax.images import ImageError
 from lle_jax.training import loop, sharding
 from lle_jax.training.checkpoints import CheckpointError, Checkpoints
@@ -101,7 +101,7 @@ def run() -> None:
         enhance = jax.jit(apply)
         name = f"{config.model.name} (EMA)"
         preset = degrade.load(config.degradation.preset)
-        summary = evaluation.evaluate(
+        summary = evaluate.evaluate(
             splits.test,
             len(splits.rejected),
             (name, lambda low: np.asarray(enhance(state.ema, low))),
@@ -111,7 +111,7 @@ def run() -> None:
             folder=workdir / "evaluation",
         )
     print(f"\ntest images, moving-average (EMA) weights of step {int(state.step)}, the last\n")
-    print(f"{table(summary)}\n\n{verdict(summary, name)}")
+    print(f"{evaluate.table(summary)}\n\n{evaluate.verdict(summary, name)}")
     print(f"{len(splits.rejected)} files were left out; pictures: {workdir}/evaluation/panels")
     print(clock.summary())
 

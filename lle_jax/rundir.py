@@ -105,8 +105,7 @@ def open_for(workdir: Path, config: ml_collections.ConfigDict, record: dict[str,
     """
     check(workdir, config)
     try:
-        for name in ("", "checkpoints", "pictures", "evaluation/panels"):
-            (workdir / name).mkdir(parents=True, exist_ok=True)
+        workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / "environment.json"
         starts = json.loads(path.read_text()) if path.exists() else []
         write_text(path, json.dumps([*starts, record], indent=2) + "\n")

@@ -46,6 +46,7 @@ def evaluate(
     Returns:
       the rows of summary.csv.
     """
+    (folder / "panels").mkdir(parents=True, exist_ok=True)
     methods: dict[str, Enhance] = {"low": lambda low: low, network[0]: network[1]}
     methods |= classical.METHODS
     rows: list[Row] = []

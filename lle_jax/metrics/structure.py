@@ -51,10 +51,10 @@ def ssim_map(
         )
     dtype = jnp.promote_types(checks.compute_dtype(image), reference.dtype)
     image, reference = image.astype(dtype), reference.astype(dtype)
-    # Second moments about the channel's mean rather than black: the same covariances with less
+    # Second moments about each channel's mean rather than black: the same covariances with less
     # cancellation, which in float32 matters in flat regions.
-    centre = jnp.mean(reference, axis=(-3, -2), keepdims=True)
-    x, y = image - centre, reference - centre
+    centre_x, centre_y = (jnp.mean(i, axis=(-3, -2), keepdims=True) for i in (image, reference))
+    x, y = image - centre_x, reference - centre_y
     # Only the sum of the two variances is needed, so four filtered images do for five moments.
     moments = _filter(jnp.stack([x, y, x * x + y * y, x * y]), window)
     mean_x, mean_y = moments[0], moments[1]
@@ -62,7 +62,7 @@ def ssim_map(
     variances = scale * (moments[2] - mean_x**2 - mean_y**2)
     covariance = scale * (moments[3] - mean_x * mean_y)
     c1, c2 = (k1 * data_range) ** 2, (k2 * data_range) ** 2
-    mean_x, mean_y = mean_x + centre, mean_y + centre
+    mean_x, mean_y = mean_x + centre_x, mean_y + centre_y
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     return luminance * (2 * covariance + c2) / (variances + c2)
 

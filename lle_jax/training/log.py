@@ -29,7 +29,7 @@ class Log:
     """
 
     def __init__(self, workdir: Path, step: int):
-        self._workdir = workdir
+        self._pictures = workdir / "pictures"
         path = workdir / "scalars.csv"
         rows = []
         if path.exists():
@@ -61,5 +61,6 @@ class Log:
         """Saves batches `[N, H, W, 3]` as the columns of one picture, a row per image."""
         grid = np.concatenate([np.concatenate(list(column), axis=0) for column in columns], axis=1)
         grid = np.clip(grid, 0, 1).astype(np.float32)
-        images.write(self._workdir / "pictures" / f"validation_{step:06d}.png", grid)
-        self._events.add_image("validation: low, enhanced, clean", grid, step, dataformats="HWC")
+        self._pictures.mkdir(exist_ok=True)
+        images.write(self._pictures / f"validation_{step:06d}.png", grid)
+        self._events.add_image("validation/low_enhanced_clean", grid, step, dataformats="HWC")

@@ -48,7 +48,7 @@ def make(
         ema = optax.incremental_update(params, state.ema, 1 - decay)
         scalars = {
             "loss": value,
-            "gradient_norm": optax.global_norm(gradients),
+            "gradient_norm": optax.tree.norm(gradients),
             "learning_rate": schedule(state.step),
         }
         return TrainState(state.step + 1, params, ema, opt_state, state.key), scalars

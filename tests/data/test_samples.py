@@ -35,7 +35,7 @@ def test_every_sample_is_a_well_formed_image_that_cannot_be_changed(package, nam
     assert image.dtype == np.float32
     assert image.ndim == 3
     assert image.shape[-1] in (1, 3)
-    assert 96 <= min(image.shape[:2])
+    assert min(image.shape[:2]) >= 96
     assert max(image.shape[:2]) <= samples.MAX_SIDE
     assert image.min() >= 0
     assert 0.3 < image.max() <= 1

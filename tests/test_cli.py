@@ -1,0 +1,82 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import skimage.data
+import skimage.io
+
+from lle_jax import cli
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "face.png"
+    skimage.io.imsave(path, skimage.data.astronaut()[:16, 180:196], check_contrast=False)
+    (tmp_path / "p.toml").write_text("[exposure]\ngain = 0.25\n")
+    return path
+
+
+def degrade(image, *options):
+    return cli.main(["degrade", str(image), "--preset", str(image.parent / "p.toml"), *options])
+
+
+def test_degrade_writes_and_says_it_went_well(image, tmp_path):
+    assert degrade(image, "--seed", "7", "-o", str(tmp_path / "out")) == 0
+    low = skimage.io.imread(tmp_path / "out" / "face.png")
+    assert low.mean() < 0.7 * skimage.io.imread(image).mean()
+
+
+def test_degrade_names_failed_files_and_exits_1(image, tmp_path, capsys):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "in").mkdir()
+    for name in ("broken.png", "face.png"):
+        (tmp_path / name).rename(tmp_path / "in" / name)
+    status = degrade(tmp_path / "in", "-o", str(tmp_path / "out"))
+    assert status == 1
+    assert "1 of 2 files failed" in capsys.readouterr().err
+    assert (tmp_path / "out" / "face.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preset", "endoscpy", "-o", "out"], "did you mean 'endoscopy'"),
+        (["--preset", "fundus"], "nothing to write"),
+        (["--preset", "fundus", "-o", "out", "--severity", "2"], "severity is 2"),
+        (["-o", "out"], "--preset"),
+        (["--preset", "fundus", "-o", "out", "--seed", "x"], "--seed"),
+        (["--preset", "fundus", "--contact-sheet", "sheet.jpg"], ".png"),
+        (["--preset", "fundus", "-o", "face.png"], "face.png"),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_2(image, options, message, capsys, monkeypatch):
+    monkeypatch.chdir(image.parent)
+    try:
+        status = cli.main(["degrade", "face.png", *options])
+    except SystemExit as stopped:  # argparse
+        status = stopped.code
+    printed = capsys.readouterr().err
+    assert status == 2
+    assert message in printed
+    assert printed.count("\n") == 1
+    assert "Traceback" not in printed
+
+
+def test_contact_sheet_shows_each_artifact_at_rising_severity(image, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    (tmp_path / "p.toml").write_text("[exposure]\ngain = 0.25\n[jpeg]\nquality = 5\n")
+    assert degrade(image, "--contact-sheet", str(sheet)) == 0
+    picture = skimage.io.imread(sheet)[..., :3]
+    face = skimage.io.imread(image)
+    # under the 22 pixels of column titles: 3 rows of 5 images, 16 pixels high and 4 apart
+    columns = [picture[22:38, 22 + 20 * i : 38 + 20 * i] for i in range(5)]
+    np.testing.assert_array_equal(columns[0], face)
+    means = [column.mean() for column in columns]
+    assert (np.diff(means) < 0).all()
+    assert picture.shape[0] == 22 + 3 * 20 + 4
+
+
+def test_help_does_not_import_jax():
+    code = "import sys; from lle_jax import cli; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,58 @@
+import csv
+import json
+import subprocess
+
+import ml_collections
+import pytest
+
+from lle_jax import rundir
+
+
+def config(**optim):
+    optim = {"lr": 0.1, "betas": (0.9, 0.99)} | optim
+    return ml_collections.ConfigDict({"seed": 0, "optim": optim})
+
+
+def test_a_run_directory_is_entered_again_by_the_same_configuration(tmp_path):
+    for number in range(2):
+        rundir.open_for(tmp_path / "run", config(), {"start": number})
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["optim"]["lr"] == 0.1
+    starts = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert starts == [{"start": 0}, {"start": 1}]
+
+
+def test_another_configuration_is_refused_with_the_fields_named(tmp_path):
+    rundir.open_for(tmp_path, config(), {})
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(rundir.RunError) as caught:
+        rundir.open_for(tmp_path, config(lr=0.2, clip=1.0), {})
+    assert "optim.clip (there None, here 1.0), optim.lr (there 0.1, here 0.2)" in str(caught.value)
+    assert "betas" not in str(caught.value)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(rundir.RunError, match=r"file/run: the run directory cannot be written"):
+        rundir.open_for(tmp_path / "file" / "run", config(), {})
+
+
+def test_flatten_names_nested_fields_with_dots():
+    assert rundir.flatten(config()) == {"seed": 0, "optim.lr": 0.1, "optim.betas": [0.9, 0.99]}
+
+
+def test_the_environment_records_versions_devices_commit_and_data():
+    record = rundir.environment("abc")
+    assert record["data_fingerprint"] == "abc"
+    assert record["packages"]["jax"].count(".") >= 2
+    assert record["packages"]["opencv-python-headless"]
+    assert record["devices"]
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    if head.returncode == 0:
+        assert record["git"]["commit"] == head.stdout.strip()
+
+
+def test_tables_are_quoted_as_csv(tmp_path):
+    rundir.write_csv(tmp_path / "t.csv", ("name", "value"), [("a,b", 0.1), ('say "x"', 2)])
+    with (tmp_path / "t.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [["name", "value"], ["a,b", "0.1"], ['say "x"', "2"]]

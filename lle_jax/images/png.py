@@ -29,7 +29,7 @@ _PASSES = (
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """The fields of IHDR, and the transparent level of a greyscale image (tRNS)."""
+    """The fields of IHDR, the transparent level of a greyscale image (tRNS), and eXIf."""
 
     width: int
     height: int
@@ -37,6 +37,7 @@ class Header:
     colour: int
     interlaced: bool
     transparent: int | None = None
+    exif: bytes | None = None
 
     @property
     def data_bytes(self) -> int:
@@ -74,6 +75,8 @@ def check(data: bytes, max_pixels: int) -> Header:
             check_size(header.width, header.height, 1, max_pixels)
         elif kind == b"tRNS" and header.colour == 0 and length == 2:
             header = dataclasses.replace(header, transparent=int.from_bytes(body))
+        elif kind == b"eXIf":
+            header = dataclasses.replace(header, exif=b"Exif\0\0" + body)
         elif kind == b"IDAT":
             compressed.append(body)
         elif kind == b"IEND":

@@ -42,7 +42,8 @@ def read(path: Path, format: str, frame: int | None, max_pixels: int) -> Picture
     with quiet():
         image = _OPENERS[format](io.BytesIO(data))
         check_size(*image.size, 1, max_pixels)
-        exif, orientation = _exif(image)
+        # Pillow would decode a PNG to look for EXIF behind the pixels
+        exif, orientation = _exif(head.exif if head else image.info.get("exif"))
     levels = _decode_png16(data, head) if head and head.depth == 16 else decode(image)
     levels = upright(levels, orientation)
     has_alpha = levels.shape[-1] in (2, 4)
@@ -91,15 +92,20 @@ def _decode_png16(data: bytes, head: png.Header) -> np.ndarray:
     return levels[..., order[levels.shape[-1]]]
 
 
-def _exif(image: Image.Image) -> tuple[bytes | None, int]:
-    """Returns the EXIF block with the orientation taken out, and the orientation (1 to 8)."""
-    block = image.info.get("exif")
-    tags = image.getexif()
-    orientation = tags.get(_ORIENTATION, 1)
-    if not block or orientation not in range(2, 9):
-        return block, 1
-    del tags[_ORIENTATION]
-    return tags.tobytes(), orientation
+def _exif(block: bytes | None) -> tuple[bytes | None, int]:
+    """Takes the orientation (1 to 8) out of an EXIF block; drops a block that is damaged."""
+    if not block:
+        return None, 1
+    tags = Image.Exif()
+    try:
+        tags.load(block)
+        orientation = tags.get(_ORIENTATION, 1)
+        if orientation not in range(2, 9):
+            return block, 1
+        del tags[_ORIENTATION]
+        return tags.tobytes(), orientation
+    except Exception:
+        return None, 1
 
 
 def _dpi(image: Image.Image, orientation: int) -> tuple[float, float] | None:

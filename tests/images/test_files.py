@@ -1,9 +1,12 @@
 """Finding, hashing and replacing files; what every error looks like."""
 
+import concurrent.futures
 import hashlib
+import logging
 import os
 import shutil
 import struct
+import warnings
 import zlib
 
 import jax.numpy as jnp
@@ -197,3 +200,16 @@ def test_a_frame_that_does_not_exist_is_refused(tmp_path):
 def test_a_pictures_printed_form_shows_no_data(tmp_path):
     fill(tmp_path, ["a.png"])
     assert len(repr(images.read(tmp_path / "a.png"))) < 300 + len(str(tmp_path))
+
+
+def test_reading_in_threads_agrees_and_leaves_warnings_and_loggers_alone(tmp_path):
+    fill(tmp_path, ["a.png", "a.tif", "a.jpg"])
+    dicom = pydicom.data.get_testdata_file("CT_small.dcm")
+    paths = [*images.find(tmp_path), dicom] * 10
+    filters, disabled = list(warnings.filters), logging.getLogger("pydicom").disabled
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        pictures = list(pool.map(images.read, paths))
+    for path, picture in zip(paths, pictures, strict=True):
+        assert np.array_equal(images.read(path).pixels, picture.pixels)
+    assert warnings.filters == filters
+    assert logging.getLogger("pydicom").disabled == disabled

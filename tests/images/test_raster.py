@@ -1,6 +1,8 @@
 """PNG, JPEG and BMP against Pillow, OpenCV and scikit-image."""
 
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -245,3 +247,66 @@ def test_damage_inside_a_png_is_always_found(tmp_path):
             (tmp_path / "a.png").write_bytes(damaged)
             with pytest.raises(images.ImageError):
                 images.read(tmp_path / "a.png")
+
+
+def test_exif_behind_the_pixels_is_found_and_a_damaged_block_is_dropped(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    body = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(body)) + b"eXIf" + body
+    chunk += zlib.crc32(b"eXIf" + body).to_bytes(4)
+    file = io.BytesIO()
+    Image.fromarray(COLOUR).save(file, "PNG")
+    (tmp_path / "a.png").write_bytes(file.getvalue()[:-12] + chunk + file.getvalue()[-12:])
+    expected = np.rot90(COLOUR, -1) / np.float32(255)
+    assert np.array_equal(images.read(tmp_path / "a.png").pixels, expected)
+    save(tmp_path / "b.png", COLOUR, exif=b"Exif\0\0MM nonsense")
+    picture = images.read(tmp_path / "b.png")
+    assert picture.exif is None
+    assert np.array_equal(picture.pixels, COLOUR / np.float32(255))
+
+
+def test_a_transparent_level_of_sixteen_bits_becomes_alpha(tmp_path):
+    levels = deep(GREY)
+    save_png16(tmp_path / "a.png", levels)
+    data = (tmp_path / "a.png").read_bytes()
+    body = b"tRNS" + struct.pack(">H", levels[5, 5])
+    chunk = struct.pack(">I", 2) + body + zlib.crc32(body).to_bytes(4)
+    (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])
+    picture = images.read(tmp_path / "a.png")
+    assert np.array_equal(picture.pixels[..., 0], levels / np.float32(65535))
+    assert np.array_equal(picture.alpha == 0, levels[5, 5] == levels)
+
+
+def test_a_profile_of_grey_is_not_written_to_colour(tmp_path):
+    profile = b"a profile of greyscale" * 9
+    picture = images.read(save(tmp_path / "a.png", GREY, icc_profile=profile))
+    assert picture.icc == profile
+    colour = np.repeat(picture.pixels, 3, axis=-1)
+    for suffix in ("png", "jpg", "tif"):
+        images.write(tmp_path / f"b.{suffix}", colour, like=picture)
+        assert images.read(tmp_path / f"b.{suffix}").icc is None
+        images.write(tmp_path / f"b.{suffix}", picture.pixels, like=picture)
+        assert images.read(tmp_path / f"b.{suffix}").icc == profile
+
+
+@pytest.mark.parametrize("interlaced_bits", [8, 16])
+def test_interlaced_png_is_read(tmp_path, interlaced_bits):
+    # by hand, since neither Pillow nor OpenCV writes Adam7: the passes of a 5 x 3 ramp
+    levels = np.arange(15, dtype=np.uint16).reshape(3, 5) * 17
+    rows = b""
+    for left, top, across, down in [
+        (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ]:  # fmt: skip
+        for row in levels[top::down, left::across]:
+            if row.size:
+                rows += b"\0" + row.astype(f">u{interlaced_bits // 8}").tobytes()
+    data = b"\x89PNG\r\n\x1a\n"
+    header = struct.pack(">IIBBBBB", 5, 3, interlaced_bits, 0, 0, 0, 1)
+    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        data += struct.pack(">I", len(body)) + kind + body + zlib.crc32(kind + body).to_bytes(4)
+    (tmp_path / "a.png").write_bytes(data)
+    picture = images.read(tmp_path / "a.png")
+    assert picture.bits == interlaced_bits
+    assert np.array_equal(picture.pixels[..., 0], levels / np.float32(2**interlaced_bits - 1))

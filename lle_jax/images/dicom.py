@@ -65,7 +65,10 @@ def read(path: Path, frame: int | None, max_pixels: int) -> Picture:
             else:
                 pixels, bits = to_unit(colours, 255), 8
         else:
-            pixels = to_unit(frames, 2**dataset.BitsStored - 1)
+            largest = 2**dataset.BitsStored - 1
+            if frames.min() < 0 or frames.max() > largest:
+                raise ImageError("its colours do not fit their stored bits; export it again")
+            pixels = to_unit(frames, largest)
         if pixels.shape[1:3] != (dataset.Rows, dataset.Columns) or pixels.shape[-1] not in (1, 3):
             raise ImageError("its pixel data do not fit its header; export the object again")
         _mark_lossy(dataset)

@@ -1,7 +1,8 @@
 """PNG, JPEG and BMP: bytes <-> float32 [0, 1].
 
 Pillow decodes and encodes 8 bits per sample. It pushes 16-bit colour PNG through 8 bits, so
-OpenCV decodes those and `lle_jax.images.png` encodes them.
+OpenCV decodes those and `lle_jax.images.png` encodes them. A file cut short is refused, except for
+a JPEG to which a program has since added an end marker: it looks whole, and its end is grey.
 """
 
 import io

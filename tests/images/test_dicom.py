@@ -350,3 +350,28 @@ def test_a_deflated_bomb_is_refused(tmp_path):
     images.read(tmp_path / "a.dcm")
     with pytest.raises(images.ImageError, match="larger than its header says"):
         images.read(tmp_path / "a.dcm", max_pixels=800_000)
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"Rows": 0},
+        {"Columns": 65535},
+        {"BitsStored": 0},
+        {"BitsAllocated": 12},
+        {"SamplesPerPixel": 2},
+        {"PhotometricInterpretation": "RGB"},
+        {"PhotometricInterpretation": "PALETTE COLOR"},
+        {"PixelRepresentation": 2},
+        {"RescaleSlope": "0"},
+        {"RescaleIntercept": "1e308", "RescaleSlope": "1e308"},
+        {"name": "SC_rgb_small_odd.dcm", "PixelRepresentation": 1},
+        {"name": "SC_rgb_small_odd.dcm", "Rows": 1},
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_headers_that_make_no_sense_are_refused(tmp_path, elements):
+    path = changed(tmp_path / "a.dcm", **elements)
+    with pytest.raises(images.ImageError) as caught:
+        images.read(path)
+    assert "\n" not in str(caught.value)

@@ -58,6 +58,8 @@ def naming(path: Path, damaged: str) -> Iterator[None]:
 
 
 _LOCK = threading.RLock()
+# OpenCV 5 moved it; level 0 is silent in both
+_set_opencv_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
 _LOGGERS = ("pydicom", "tifffile", "PIL")
 
 
@@ -76,12 +78,12 @@ def quiet() -> Iterator[None]:
             if name.startswith(tuple(f"{n}." for n in _LOGGERS))
         ]
         before = [logger.disabled for logger in loggers]
-        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        level = _set_opencv_log_level(0)
         for logger in loggers:
             logger.disabled = True
         try:
             yield
         finally:
-            cv2.utils.logging.setLogLevel(level)
+            _set_opencv_log_level(level)
             for logger, disabled in zip(loggers, before, strict=True):
                 logger.disabled = disabled

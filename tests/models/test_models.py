@@ -18,12 +18,10 @@ def config(**changes):
 def network():
     """A small network whose parameters are all random, so that it is not the identity."""
     apply, params = models.build(config(), jax.random.key(0))
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noise = [
-        0.03 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)
-    ]
-    params = jax.tree.unflatten(structure, [a + b for a, b in zip(leaves, noise, strict=True)])
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: leaf + rng.normal(0, 0.03, leaf.shape).astype(np.float32), params
+    )
     return jax.jit(apply), params
 
 

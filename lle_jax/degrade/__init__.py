@@ -1,0 +1,55 @@
+"""Degradations of images taken in poor light: pure, jit-able, differentiable, one per artifact.
+
+preset = degrade.load("endoscopy")
+parameters = degrade.sample(key, preset, image.shape[:-3])
+low = degrade.apply(noise_key, parameters, image)
+"""
+
+from lle_jax.degrade.blur import defocus_blur, gaussian_blur, motion_blur
+from lle_jax.degrade.chain import apply, from_json, sample, to_json
+from lle_jax.degrade.exposure import exposure, gamma, white_balance
+from lle_jax.degrade.illumination import (
+    cos4_vignetting,
+    fundus_illumination,
+    illumination,
+    light_source,
+    polynomial_vignetting,
+)
+from lle_jax.degrade.jpeg import jpeg
+from lle_jax.degrade.noise import (
+    banding_noise,
+    gaussian_noise,
+    poisson_gaussian_noise,
+    poisson_noise,
+    quantise,
+    salt_and_pepper,
+)
+from lle_jax.degrade.presets import Preset, PresetError, load
+
+__all__ = [
+    "Preset",
+    "PresetError",
+    "apply",
+    "banding_noise",
+    "cos4_vignetting",
+    "defocus_blur",
+    "exposure",
+    "from_json",
+    "fundus_illumination",
+    "gamma",
+    "gaussian_blur",
+    "gaussian_noise",
+    "illumination",
+    "jpeg",
+    "light_source",
+    "load",
+    "motion_blur",
+    "poisson_gaussian_noise",
+    "poisson_noise",
+    "polynomial_vignetting",
+    "quantise",
+    "salt_and_pepper",
+    "sample",
+    "to_json",
+    "white_balance",
+]

@@ -1,0 +1,280 @@
+"""The degradation chain: draw parameters from a preset, then apply them in the physical order.
+
+Linear light -> illumination field and exposure -> optics (blur) -> photon, read and banding noise
+-> white balance, sRGB encoding, gamma -> Gaussian noise of the display values, impulses ->
+quantisation -> JPEG. Light is decoded and encoded once for all stages between.
+
+Parameters are a dict `"stage.parameter"` -> float32 array of the batch's shape. Its keys are the
+static structure: a stage without keys is not computed. `"stage.active"`, 1 or 0 per image, says
+whether the artifact occurs; where it does not, the image passes the stage bit for bit.
+"""
+
+import difflib
+import functools
+import json
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import ndtr, ndtri
+
+from lle_jax import checks, colour
+from lle_jax.degrade.blur import defocus_blur, gaussian_blur, motion_blur
+from lle_jax.degrade.exposure import channel_gains, gamma
+from lle_jax.degrade.illumination import (
+    cos4_vignetting,
+    fundus_illumination,
+    light_source,
+    polynomial_vignetting,
+)
+from lle_jax.degrade.jpeg import jpeg
+from lle_jax.degrade.noise import (
+    banding_noise,
+    gaussian_noise,
+    poisson_gaussian_noise,
+    quantise,
+    salt_and_pepper,
+)
+from lle_jax.degrade.presets import STAGES, Distribution, Meaning, Preset
+
+Parameters = dict[str, jax.Array]
+
+_FIELDS = {
+    "cos4_vignetting": cos4_vignetting,
+    "polynomial_vignetting": polynomial_vignetting,
+    "light_source": light_source,
+    "fundus_illumination": fundus_illumination,
+}
+_LIGHT = {
+    "gaussian_blur": lambda key, x, **p: gaussian_blur(x, **p),
+    "defocus_blur": lambda key, x, **p: defocus_blur(x, **p),
+    "motion_blur": lambda key, x, **p: motion_blur(x, **p),
+    "poisson_gaussian_noise": poisson_gaussian_noise,
+    "approximate_poisson_gaussian_noise": lambda key, x, **p: poisson_gaussian_noise(
+        key, x, exact=False, **p
+    ),
+    "banding_noise": banding_noise,
+}
+# Stages that change the image at any strength.
+_NEVER_IDENTITY = ("quantise", "jpeg")
+_DISPLAY = {
+    "gamma": lambda key, x, **p: gamma(x, **p),
+    "gaussian_noise": gaussian_noise,
+    "salt_and_pepper": salt_and_pepper,
+    "quantise": lambda key, x, **p: quantise(x, **p),
+    "jpeg": lambda key, x, **p: jpeg(x, **p),
+}
+
+
+def sample(
+    key: jax.Array,
+    preset: Preset,
+    batch_shape: tuple[int, ...] = (),
+    severity: jax.Array | float = 1.0,
+) -> Parameters:
+    """Draws the parameters of every image of a batch.
+
+    Args:
+      key: random key. The same key draws the same artifacts at every severity.
+      preset: from `load`; static.
+      batch_shape: of the images, `image.shape[:-3]`.
+      severity: in [0, 1], one number or one per image. 1 gives the preset's own strengths, 0 the
+        identity bit for bit; between, every strength moves from its identity to the value drawn
+        (gains and gamma on a logarithmic scale), so that more severity is never less artifact.
+
+    Returns:
+      dict `"stage.parameter"` -> float32 `batch_shape`.
+
+    Raises:
+      ValueError: if a concrete severity is outside [0, 1] or has another shape.
+    """
+    checks.number("severity", severity, 0, 1)
+    severity = jnp.asarray(severity, jnp.float32)
+    if severity.shape not in ((), tuple(batch_shape)):
+        raise ValueError(f"severity has shape {severity.shape}; expected () or {batch_shape}")
+    rows = sum(1 + len(stage.parameters) for stage in preset.stages)
+    # one draw for all parameters: each call of the generator costs time to compile and to run
+    draws = iter(jax.random.uniform(key, (rows, *batch_shape), jnp.float32))
+    parameters = {}
+    for stage in preset.stages:
+        active = (next(draws) < stage.probability) & (severity > 0)
+        parameters[f"{stage.name}.active"] = active.astype(jnp.float32)
+        for name, distribution in stage.parameters:
+            value = _quantile(distribution, next(draws))
+            meaning = STAGES[stage.name][name]
+            parameters[f"{stage.name}.{name}"] = _weaken(value, meaning, severity)
+    return parameters
+
+
+def _quantile(distribution: Distribution, u: jax.Array) -> jax.Array:
+    """The value below which a fraction `u` of the distribution lies."""
+    values = distribution.values
+    match distribution.kind:
+        case "fixed":
+            return jnp.full_like(u, values[0])
+        case "choice":
+            return jnp.asarray(values, u.dtype)[jnp.floor(u * len(values)).astype(jnp.int32)]
+        case "uniform":
+            result, bounds = values[0] + u * (values[1] - values[0]), values
+        case "loguniform":
+            low, high = jnp.log(jnp.asarray(values, u.dtype))
+            result, bounds = jnp.exp(low + u * (high - low)), values
+        case "normal":
+            mean, std, *bounds = values
+            low, high = (ndtr(jnp.asarray((b - mean) / std, u.dtype)) for b in bounds)
+            result = mean + std * ndtri(low + u * (high - low))
+    return jnp.clip(result, *bounds)  # rounding may leave the range by one unit in the last place
+
+
+def _weaken(value: jax.Array, meaning: Meaning, severity: jax.Array) -> jax.Array:
+    if meaning.identity is None:
+        return value
+    if meaning.log:
+        value = value**severity
+    else:
+        value = meaning.identity + severity * (value - meaning.identity)
+    return jnp.round(value) if meaning.integer else value
+
+
+def apply(key: jax.Array, parameters: Mapping[str, jax.Array], image: jax.Array) -> jax.Array:
+    """Degrades images with given parameters.
+
+    Differentiable in the image and in every continuous parameter, with the surrogates that noise
+    and JPEG state.
+
+    Args:
+      key: random key of the noise.
+      parameters: as from `sample`; each a scalar or one per image. `"stage.active"` may be left
+        out and is then 1.
+      image: `[..., H, W, C]` in [0, 1].
+
+    Returns:
+      The degraded images, same shape and dtype, in [0, 1].
+
+    Raises:
+      ValueError: for a malformed image, or a parameter that is unknown, missing, or of a wrong
+        shape.
+    """
+    image = checks.image(image)
+    stages = group(parameters)
+    for name, value in parameters.items():
+        checks.per_image(name, value, image)
+    keys = {name: jax.random.fold_in(key, number) for number, name in enumerate(STAGES)}
+    x = image.astype(checks.compute_dtype(image))
+    light = [name for name in stages if name not in _DISPLAY]
+    if light:
+        active = [_active(stages[name])[..., None, None, None] for name in light]
+        seen = colour.linear_to_srgb(_through_light(keys, stages, x))
+        x = jnp.where(functools.reduce(jnp.logical_or, active), seen, x)
+    for name in _DISPLAY:
+        if name in stages:
+            x = _run(name, stages[name], _DISPLAY[name], keys[name], x)
+    return x.astype(image.dtype)
+
+
+def _through_light(keys: dict, stages: dict, x: jax.Array) -> jax.Array:
+    """The stages in linear light, from display values to clipped linear light."""
+    x = colour.srgb_to_linear(jnp.clip(x, 0, 1))
+    for name, build in _FIELDS.items():
+        if name in stages:
+            x = x * build(*x.shape[-3:-1], **_values(name, stages[name]))
+    if "exposure" in stages:
+        gain = _values("exposure", stages["exposure"])["gain"]
+        x = x * checks.per_image("gain", gain, x)
+    for name, function in _LIGHT.items():
+        if name in stages:
+            x = _run(name, stages[name], function, keys[name], x)
+    if "white_balance" in stages and x.shape[-1] == 3:
+        gains = _values("white_balance", stages["white_balance"])
+        red, blue = (checks.per_image(name, gains[name], x) for name in ("red", "blue"))
+        x = x * channel_gains(red, blue)
+    return jnp.clip(x, 0, 1)
+
+
+def _run(name: str, stage: dict, function, key: jax.Array, x: jax.Array) -> jax.Array:
+    """One stage; images where it is not active pass bit for bit."""
+    active = _active(stage)
+    values = _values(name, stage)
+    if name not in _NEVER_IDENTITY:
+        return function(key, x, **values)
+    return jnp.where(active[..., None, None, None], function(key, x, **values), x)
+
+
+def _active(stage: dict) -> jax.Array:
+    return jnp.asarray(stage.get("active", 1.0)) != 0
+
+
+def _values(name: str, stage: dict) -> dict[str, jax.Array]:
+    """The parameters, those of images where the stage is not active at their identity.
+
+    A select on a number is cheaper than one on an image, which would also keep the image before
+    and after the stage alive.
+    """
+    active = _active(stage)
+    values = {}
+    for parameter, meaning in STAGES[name].items():
+        value = jnp.asarray(stage[parameter])
+        if meaning.identity is not None and name not in _NEVER_IDENTITY:
+            value = jnp.where(active, value, jnp.asarray(meaning.identity, value.dtype))
+        values[parameter] = value
+    return values
+
+
+def group(parameters: Mapping[str, jax.Array]) -> dict[str, dict[str, jax.Array]]:
+    """`{"stage.parameter": value}` -> `{"stage": {"parameter": value}}` in the chain's order.
+
+    Raises:
+      ValueError: if a key is unknown, naming the nearest, or a stage lacks a parameter.
+    """
+    valid = [f"{stage}.{name}" for stage in STAGES for name in (*STAGES[stage], "active")]
+    for key in parameters:
+        if key not in valid:
+            close = difflib.get_close_matches(key, valid, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"parameters have an unknown key {key!r}{hint}")
+    stages = {}
+    for stage, names in STAGES.items():
+        found = {
+            name: parameters[f"{stage}.{name}"]
+            for name in (*names, "active")
+            if f"{stage}.{name}" in parameters
+        }
+        missing = [name for name in names if name not in found]
+        if found and missing:
+            raise ValueError(f"parameters lack {', '.join(f'{stage}.{name}' for name in missing)}")
+        if found:
+            stages[stage] = found
+    return stages
+
+
+def to_json(parameters: Mapping[str, jax.Array]) -> str:
+    """Writes parameters as JSON, `{"stage": {"parameter": number or nested lists}}`, exactly."""
+    stages = group(jax.device_get(dict(parameters)))
+    nested = {
+        stage: {name: jnp.asarray(value).tolist() for name, value in values.items()}
+        for stage, values in stages.items()
+    }
+    return json.dumps(nested, indent=2)
+
+
+def from_json(text: str) -> Parameters:
+    """Reads what `to_json` wrote, to the bit.
+
+    Raises:
+      ValueError: if the text is not such JSON.
+    """
+    try:
+        nested = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"parameters are not JSON: {error}") from None
+    if not isinstance(nested, dict) or not all(isinstance(v, dict) for v in nested.values()):
+        raise ValueError('expected a JSON object {"stage": {"parameter": number}}')
+    flat = {f"{s}.{name}": value for s, values in nested.items() for name, value in values.items()}
+    group(flat)
+    parameters = {}
+    for name, value in flat.items():
+        try:
+            parameters[name] = jnp.asarray(value, jnp.float32)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} must be a number or a nested list of numbers") from None
+    return parameters

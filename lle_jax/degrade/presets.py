@@ -1,0 +1,259 @@
+"""Presets: which artifacts a modality has and how strong they are, as data in TOML files.
+
+A file has a `description` and a table per stage, in any order; stages it leaves out do not occur:
+
+    [exposure]
+    probability = 0.9                    # that the artifact occurs at all; 1 if left out
+    gain.loguniform = [0.05, 0.4]        # or uniform = [low, high], choice = [a, b, c],
+    gain.source = "chosen: ..."          # normal = [mean, std, low, high], fixed = 0.2
+
+Every parameter says in `source` where its range comes from.
+"""
+
+import dataclasses
+import difflib
+import math
+import os
+import re
+import tomllib
+from pathlib import Path
+
+
+class PresetError(ValueError):
+    """A preset does not exist or is malformed; the message names file, line and remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Meaning:
+    """What a parameter can be and how the severity acts on it.
+
+    Attributes:
+      low: smallest value that makes sense.
+      high: largest.
+      identity: the value that changes nothing, which severity 0 stands for; None for positions
+        and directions, which severity leaves alone.
+      log: severity moves the logarithm instead of the value.
+      integer: only whole numbers are meant.
+    """
+
+    low: float
+    high: float
+    identity: float | None = None
+    log: bool = False
+    integer: bool = False
+
+
+_GAIN = Meaning(1e-3, 10, 1, log=True)
+_POSITION = Meaning(-2, 2)
+_RADIUS = Meaning(0.01, 4)
+_SIGMA = Meaning(0, 1, 0)
+_COEFFICIENT = Meaning(-3, 3, 0)
+
+# Prefix of the stage that stands for `exact = false`: static choices live in the stage's name.
+_APPROXIMATE = "approximate_"
+
+# In the order in which the chain applies them; the names of stages are those of the functions.
+STAGES: dict[str, dict[str, Meaning]] = {
+    "cos4_vignetting": {"half_angle": Meaning(0, 80, 0)},
+    "polynomial_vignetting": {"a": _COEFFICIENT, "b": _COEFFICIENT, "c": _COEFFICIENT},
+    "light_source": {"x": _POSITION, "y": _POSITION, "falloff": Meaning(0, 10, 0)},
+    "fundus_illumination": {
+        "halo": Meaning(0, 10, 0),
+        "halo_x": _POSITION,
+        "halo_y": _POSITION,
+        "halo_radius": _RADIUS,
+        "shadow": Meaning(0, 1, 0),
+        "shadow_x": _POSITION,
+        "shadow_y": _POSITION,
+        "shadow_radius": _RADIUS,
+    },
+    "exposure": {"gain": _GAIN},
+    "gaussian_blur": {"sigma": Meaning(0, 50, 0)},
+    "defocus_blur": {"radius": Meaning(0, 10, 0)},
+    "motion_blur": {
+        "length": Meaning(0, 31, 0),
+        "angle": Meaning(-360, 360),
+        "curvature": Meaning(-1, 1),
+    },
+    "poisson_gaussian_noise": {"gain": _SIGMA, "read_noise": _SIGMA},
+    "approximate_poisson_gaussian_noise": {"gain": _SIGMA, "read_noise": _SIGMA},
+    "banding_noise": {"row_sigma": _SIGMA, "column_sigma": _SIGMA},
+    "white_balance": {"red": _GAIN, "blue": _GAIN},
+    "gamma": {"gamma": Meaning(1, 10, 1, log=True)},
+    "gaussian_noise": {"sigma": _SIGMA},
+    "salt_and_pepper": {"salt": Meaning(0, 0.5, 0), "pepper": Meaning(0, 0.5, 0)},
+    "quantise": {"bits": Meaning(1, 16, 16, integer=True)},
+    "jpeg": {"quality": Meaning(1, 100, 100, integer=True)},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Distribution:
+    """`kind` is fixed, uniform, loguniform, normal (truncated) or choice; `values` as in TOML."""
+
+    kind: str
+    values: tuple[float, ...]
+
+
+_LENGTHS = {"fixed": 1, "uniform": 2, "loguniform": 2, "normal": 4, "choice": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One artifact of a preset: how often it occurs and how its parameters are distributed."""
+
+    name: str
+    probability: float
+    parameters: tuple[tuple[str, Distribution], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """The artifacts of a modality, in the order of the chain; hashable, so static under jit."""
+
+    name: str
+    description: str
+    stages: tuple[Stage, ...]
+
+
+def folder() -> Path:
+    """The folder of the presets that come with the package."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "configs" / "degradation"
+    return installed if installed.is_dir() else package.parent / "configs" / "degradation"
+
+
+def names() -> list[str]:
+    """Names of the presets that come with the package."""
+    return sorted(path.stem for path in folder().glob("*.toml"))
+
+
+def load(name_or_path: str | os.PathLike) -> Preset:
+    """Reads a preset by its name ("endoscopy") or from a TOML file ("my/preset.toml").
+
+    Raises:
+      PresetError: (a ValueError) if there is none, or naming file, line and the nearest valid key
+        if it is malformed.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        if str(name_or_path) not in names():
+            raise PresetError(
+                f"no preset {str(name_or_path)!r}{_nearest(str(name_or_path), names())}; "
+                f"use one of {', '.join(names())} or the path of a .toml file"
+            )
+        path = folder() / f"{name_or_path}.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise PresetError(f"{path}: {reason}; check the preset's path") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, file: str = "preset") -> Preset:
+    """Parses the text of a preset; `file` is its name in errors. Raises as `load`."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        number = int(line[1]) if line else text.count("\n") + 1
+        raise PresetError(f"{file}:{number}: not TOML: {error}") from None
+    return _Reader(text, file).preset(tables)
+
+
+class _Reader:
+    """Checks parsed TOML against STAGES; knows the text, to name lines."""
+
+    def __init__(self, text: str, file: str):
+        self.lines = text.splitlines()
+        self.file = file
+
+    def preset(self, tables: dict) -> Preset:
+        description = tables.pop("description", "")
+        if not isinstance(description, str):
+            self.fail(("description",), "must be a string")
+        sections = [name for name in STAGES if not name.startswith(_APPROXIMATE)]
+        self.known(tables, sections, ())
+        found = [self.stage(name, tables[name]) for name in sections if name in tables]
+        if not found:
+            raise PresetError(f"{self.file}:1: no stage; add one of {', '.join(sections)}")
+        return Preset(Path(self.file).stem, description, tuple(found))
+
+    def stage(self, name: str, table: dict) -> Stage:
+        if not isinstance(table, dict):
+            self.fail((name,), f"must be a table; write [{name}]")
+        table = dict(table)
+        probability = table.pop("probability", 1.0)
+        if not _is_number(probability) or not 0 <= probability <= 1:
+            self.fail((name, "probability"), f"is {probability}; expected a number in [0, 1]")
+        exact = table.pop("exact", None)
+        if exact is not None and (name != "poisson_gaussian_noise" or not isinstance(exact, bool)):
+            self.fail((name, "exact"), "is an option of poisson_gaussian_noise, true or false")
+        meanings = STAGES[name]
+        self.known(table, meanings, (name,))
+        missing = [key for key in meanings if key not in table]
+        if missing:
+            self.fail((name,), f"lacks {', '.join(missing)}")
+        parameters = tuple(
+            (key, self.distribution((name, key), table[key], meanings[key])) for key in meanings
+        )
+        stored = f"{_APPROXIMATE}{name}" if exact is False else name
+        return Stage(stored, float(probability), parameters)
+
+    def distribution(self, path: tuple[str, ...], value, meaning: Meaning) -> Distribution:
+        value = {"fixed": value} if not isinstance(value, dict) else dict(value)
+        if not isinstance(value.pop("source", ""), str):
+            self.fail((*path, "source"), "must be a string")
+        self.known(value, _LENGTHS, path)
+        if len(value) != 1:
+            self.fail(path, f"needs exactly one of {', '.join(_LENGTHS)}")
+        ((kind, numbers),) = value.items()
+        path = (*path, kind)
+        numbers = numbers if isinstance(numbers, list) else [numbers]
+        expected = _LENGTHS[kind] or max(len(numbers), 1)
+        if not all(map(_is_number, numbers)) or len(numbers) != expected:
+            self.fail(path, f"is {numbers}; expected {expected} finite number(s)")
+        bounds = numbers[2:] if kind == "normal" else numbers
+        if kind != "choice" and bounds[0] > bounds[-1]:
+            self.fail(path, f"is an empty range: low {bounds[0]} > high {bounds[-1]}")
+        if min(bounds) < meaning.low or max(bounds) > meaning.high:
+            self.fail(path, f"is {bounds}; expected numbers in [{meaning.low}, {meaning.high}]")
+        if kind == "loguniform" and bounds[0] <= 0:
+            self.fail(path, f"starts at {bounds[0]}; a logarithm needs a number > 0")
+        if kind == "normal" and numbers[1] <= 0:
+            self.fail(path, f"has the standard deviation {numbers[1]}; expected a number > 0")
+        return Distribution(kind, tuple(map(float, numbers)))
+
+    def known(self, table: dict, valid, path: tuple[str, ...]) -> None:
+        for key in table:
+            if key not in valid:
+                self.fail((*path, key), f"is not known{_nearest(key, valid)}")
+
+    def fail(self, path: tuple[str, ...], problem: str):
+        raise PresetError(f"{self.file}:{self.line(path)}: {'.'.join(path)} {problem}")
+
+    def line(self, path: tuple[str, ...]) -> int:
+        """The first line that sets `path`, or as much of its beginning as any line does."""
+        header, best, deepest = (), 1, 0
+        for number, line in enumerate(self.lines, 1):
+            found = re.match(r"\s*\[([^\]]+)\]|\s*([\w.\"'-]+(?:\s*\.\s*[\w\"'-]+)*)\s*=", line)
+            if not found:
+                continue
+            parts = re.sub(r"[\s\"']", "", found[1] or found[2]).split(".")
+            full = (*(() if found[1] else header), *parts)
+            if found[1]:
+                header = full
+            depth = max(n for n in range(len(path) + 1) if full[:n] == path[:n])
+            if depth > deepest:
+                best, deepest = number, depth
+        return best
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _nearest(key: str, valid) -> str:
+    close = difflib.get_close_matches(key, list(valid), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(valid)}"

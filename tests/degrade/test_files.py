@@ -1,0 +1,153 @@
+import json
+
+import jax
+import numpy as np
+import pydicom
+import pydicom.data
+import pytest
+import skimage.data
+import skimage.io
+
+from lle_jax import degrade, images
+from lle_jax.degrade import files, presets
+
+PRESET = presets.parse(
+    "[exposure]\ngain.uniform = [0.2, 0.6]\n[gaussian_noise]\nsigma.uniform = [0.01, 0.05]\n", "p"
+)
+SETTINGS = files.Settings(PRESET, seed=7)
+
+
+@pytest.fixture(scope="module")
+def levels() -> np.ndarray:
+    return skimage.data.astronaut()[:24, 180:212]
+
+
+@pytest.fixture
+def folder(tmp_path, levels):
+    """in/a.png, in/deep/b.png (16 bit), in/deep/a.jpg, in/c.tif, in/scan (DICOM without suffix)."""
+    root = tmp_path / "in"
+    (root / "deep").mkdir(parents=True)
+    skimage.io.imsave(root / "a.png", levels)
+    skimage.io.imsave(root / "deep" / "a.jpg", levels[::-1])
+    images.write(root / "c.tif", levels[:, ::-1].astype(np.float32) / 255)
+    grey = levels[..., 0].astype(np.uint16) * 200
+    skimage.io.imsave(root / "deep" / "b.png", grey, check_contrast=False)
+    data = pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm"))
+    data.save_as(root / "scan")
+    return root
+
+
+def contents(root):
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def run(inputs, output, settings=SETTINGS):
+    return files.degrade_files(files.plan(inputs, output), settings, progress=False)
+
+
+def test_formats_bit_depths_and_folders_are_kept(folder, tmp_path):
+    assert run([folder], tmp_path / "out") == []
+    names = {"a.png", "deep/a.jpg", "deep/b.png", "c.tif", "scan.dcm"}
+    assert contents(tmp_path / "out").keys() == names | {f"{name}.json" for name in names}
+    for name in names:
+        before = images.read(folder / name.removesuffix(".dcm"))
+        after = images.read(tmp_path / "out" / name)
+        assert (after.format, after.bits) == (before.format, before.bits)
+        assert after.pixels.shape == before.pixels.shape
+        assert after.pixels.mean() < before.pixels.mean()
+
+
+def test_bytes_do_not_depend_on_names_order_or_number_of_files(folder, tmp_path):
+    run([folder], tmp_path / "out")
+    (tmp_path / "renamed.png").write_bytes((folder / "a.png").read_bytes())
+    run([folder / "deep" / "b.png", tmp_path / "renamed.png"], tmp_path / "other")
+    all_files, some = contents(tmp_path / "out"), contents(tmp_path / "other")
+    for suffix in ("", ".json"):
+        assert some[f"renamed.png{suffix}"] == all_files[f"a.png{suffix}"]
+        assert some[f"b.png{suffix}"] == all_files[f"deep/b.png{suffix}"]
+
+
+def test_other_seeds_give_other_images(folder, tmp_path):
+    for seed in (7, 8):
+        run([folder / "a.png"], tmp_path / str(seed), files.Settings(PRESET, seed))
+    assert contents(tmp_path / "7")["a.png"] != contents(tmp_path / "8")["a.png"]
+
+
+def test_the_record_reproduces_the_image(folder, tmp_path):
+    run([folder / "a.png"], tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "a.png.json").read_text())
+    assert record["sha256"] == images.sha256(folder / "a.png")
+    assert (record["preset"], record["seed"], record["severity"]) == ("p", 7, 1.0)
+    parameters = degrade.from_json(json.dumps(record["parameters"]))
+    _, noise = jax.random.split(files.key(record["seed"], record["sha256"]))
+    again = files.degrade_pixels(noise, parameters, images.read(folder / "a.png").pixels)
+    written = images.read(tmp_path / "out" / "a.png").pixels
+    np.testing.assert_array_equal(np.rint(255 * again), np.rint(255 * written))
+
+
+def test_severity_zero_copies_the_pixels(folder, tmp_path):
+    run([folder], tmp_path / "out", files.Settings(PRESET, 7, 0.0))
+    for name in ("a.png", "deep/b.png", "c.tif"):
+        before, after = images.read(folder / name), images.read(tmp_path / "out" / name)
+        np.testing.assert_array_equal(after.pixels, before.pixels)
+
+
+def test_finished_files_are_skipped_and_others_done_again(folder, tmp_path):
+    out = tmp_path / "out"
+    run([folder], out)
+    first = contents(out)
+    (out / "a.png").write_bytes(b"left by hand")  # finished: its record is there and fits
+    (out / "deep" / "b.png").unlink()
+    (out / "c.tif.json").write_text("{")
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    run([folder], out)
+    redone = {path.name for path, time in times.items() if path.exists()
+              and path.stat().st_mtime_ns != time}  # fmt: skip
+    assert redone == {"b.png.json", "c.tif", "c.tif.json"}
+    assert contents(out) == first | {"a.png": b"left by hand"}
+    run([folder], out, files.Settings(PRESET, 8))
+    assert all(contents(out)[name] != data for name, data in first.items())
+
+
+def test_an_unreadable_file_is_reported_and_does_not_stop_the_rest(folder, tmp_path):
+    (folder / "b_broken.png").write_bytes((folder / "a.png").read_bytes()[:100])
+    failures = run([folder], tmp_path / "out")
+    assert len(failures) == 1
+    assert "b_broken.png" in failures[0]
+    assert "\n" not in failures[0]
+    assert "c.tif" in contents(tmp_path / "out")
+    assert "b_broken.png" not in contents(tmp_path / "out")
+
+
+def test_no_input_is_ever_overwritten(folder):
+    before = contents(folder)
+    for inputs, output in (([folder], folder), ([folder / "deep"], folder / "deep")):
+        with pytest.raises(images.ImageError, match="would be overwritten"):
+            files.plan(inputs, output)
+    assert contents(folder) == before
+
+
+def test_an_output_folder_inside_the_input_is_not_degraded_again(folder):
+    pairs = files.plan([folder], folder / "out")
+    run([folder], folder / "out")
+    assert files.plan([folder], folder / "out") == pairs
+
+
+def test_two_files_of_one_name_are_refused_before_any_work(folder, tmp_path, levels):
+    skimage.io.imsave(tmp_path / "a.png", levels)
+    with pytest.raises(images.ImageError, match="would both be written to"):
+        files.plan([folder, tmp_path / "a.png"], tmp_path / "out")
+
+
+def test_a_file_given_twice_is_done_once(folder, tmp_path):
+    pairs = files.plan([folder / "a.png", folder / "a.png", folder], tmp_path / "out")
+    assert len(pairs) == 5
+
+
+def test_frames_share_parameters_but_not_noise():
+    frames = np.full((3, 16, 16, 1), 0.5, np.float32)
+    parameters = degrade.sample(jax.random.key(0), PRESET, ())
+    low = files.degrade_pixels(jax.random.key(1), parameters, frames)
+    assert low.shape == frames.shape
+    assert np.ptp(low.mean((1, 2, 3))) < 0.02
+    assert (low[0] != low[1]).mean() > 0.9

@@ -11,6 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 
+class ConfigError(ValueError):
+    """A field of the configuration is wrong; the message names it and what is expected."""
+
+
 def image(value, name: str = "image") -> jax.Array:
     """Returns `value` as an array after checking that it is a float image `[..., H, W, C]`.
 

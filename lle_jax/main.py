@@ -8,9 +8,9 @@ The same command again resumes a run that was interrupted.
 """
 
 import difflib
-import functools
 import os
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -19,13 +19,12 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import config_flags
 
-from lle_jax import data, degrade, rundir
+from lle_jax import checks, data, degrade, images, models, rundir
 from lle_jax.clock import Clock
-from lle_jax.data.sources import DataError
 from lle_jax.evaluation import evaluate
-from lle_jax.images import ImageError
-from lle_jax.training import loop, sharding
+from lle_jax.training import loop
 from lle_jax.training.checkpoints import CheckpointError, Checkpoints
+from lle_jax.training.state import TrainState
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="The experiment: a Python file.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The run directory (default: runs/<config's name>).")
@@ -38,6 +37,19 @@ class UsageError(ValueError):
     """The command line is wrong; the message says what to change."""
 
 
+# What the caller can put right; anything else is a defect of ours and shows its traceback.
+USER_ERRORS = (
+    UsageError,
+    checks.ConfigError,
+    data.DataError,
+    degrade.PresetError,
+    images.ImageError,
+    rundir.RunError,
+    CheckpointError,
+    loop.TrainingError,
+)
+
+
 def parse(arguments: list[str]) -> None:
     """Parses the command line; raises UsageError with one line that says what to change."""
     path = _config_path(arguments)
@@ -48,7 +60,7 @@ def parse(arguments: list[str]) -> None:
     except flags.Error as error:
         raise UsageError(" ".join(str(error).split())) from None
     except (AttributeError, KeyError) as error:
-        raise UsageError(_unknown_override(arguments, error)) from None
+        raise UsageError(_unknown_override(arguments, path, error)) from None
     except (TypeError, ValueError) as error:
         raise UsageError(f"--config {path}: {' '.join(str(error).split())}") from None
     if rest[1:]:
@@ -64,9 +76,9 @@ def _config_path(arguments: list[str]) -> Path:
     raise UsageError("--config is missing; for example --config experiments/unet.py")
 
 
-def _unknown_override(arguments: list[str], error: Exception) -> str:
+def _unknown_override(arguments: list[str], path: Path, error: Exception) -> str:
     """Names the nearest existing field for the first override that does not exist."""
-    known = rundir.flatten(CONFIG.value) if CONFIG.present else {}
+    known = rundir.flatten(runpy.run_path(str(path))["get_config"]())
     for argument in arguments:
         name = re.match(r"--?config\.([\w.]+)", argument)
         if name and name[1] not in known:
@@ -77,35 +89,42 @@ def _unknown_override(arguments: list[str], error: Exception) -> str:
 
 
 def run() -> None:
-    """The job: load, train, evaluate, report."""
+    """The job: load, train, evaluate, report. Nothing is written before all inputs are sound."""
     clock = Clock()
     config, workdir = CONFIG.value, Path(WORKDIR.value or f"runs/{_config_path(sys.argv).stem}")
+    workdir = workdir.absolute()
     with clock("set-up"):
         check(config)
         rundir.check(workdir, config)
         splits = data.load(config.data.source, crop=config.data.crop)
-        for _, reason in splits.rejected:
-            print(f"left out: {reason}", file=sys.stderr)
+        setup = loop.prepare(config)
+        resume = _newest(workdir / "checkpoints", setup.state)
         rundir.open_for(workdir, config, rundir.environment(splits.fingerprint))
+    for _, reason in splits.rejected:
+        print(f"left out: {reason}", file=sys.stderr)
     sizes = ", ".join(f"{len(getattr(splits, role))} {role}" for role in data.ROLES)
-    print(f"run directory {workdir}; images: {sizes}, {len(splits.rejected)} left out")
-
+    parameters = models.parameter_count(setup.state.params)
+    print(
+        f"run directory {workdir}\n"
+        f"images: {sizes}, {len(splits.rejected)} left out\n"
+        f"{config.model.name} with {parameters:,} parameters on "
+        f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+        + (f"; resuming from step {int(resume[0].step)}" if resume else ""),
+        flush=True,
+    )
     if MODE.value == "train":
-        apply, state = loop.train(config, splits, workdir, clock)
+        state = loop.train(config, setup, resume, splits, workdir, clock)
     else:
-        apply, _, _, state = loop.initialise(config, sharding.make_mesh())
-        with Checkpoints(workdir.absolute() / "checkpoints") as checkpoints:
-            state, _ = checkpoints.restore(state)
+        state, _ = resume
 
     with clock("evaluate"):
-        enhance = jax.jit(apply)
+        enhance = jax.jit(setup.apply)
         name = f"{config.model.name} (EMA)"
-        preset = degrade.load(config.degradation.preset)
         summary = evaluate.evaluate(
             splits.test,
             len(splits.rejected),
             (name, lambda low: np.asarray(enhance(state.ema, low))),
-            jax.jit(functools.partial(loop.random_degradation, preset)),
+            jax.jit(setup.degrade),
             draws=config.evaluation.draws,
             seed=config.evaluation.seed,
             folder=workdir / "evaluation",
@@ -114,6 +133,17 @@ def run() -> None:
     print(f"{evaluate.table(summary)}\n\n{evaluate.verdict(summary, name)}")
     print(f"{len(splits.rejected)} files were left out; pictures: {workdir}/evaluation/panels")
     print(clock.summary())
+
+
+def _newest(folder: Path, start: TrainState) -> tuple[TrainState, dict] | None:
+    """The newest checkpoint's state and data position; None before the first, if that will do."""
+    if folder.exists():
+        with Checkpoints(folder) as checkpoints:
+            if checkpoints.latest() is not None:
+                return checkpoints.restore(start)
+    if MODE.value == "evaluate":
+        raise CheckpointError(f"{folder}: no checkpoint yet; train first, with --mode train")
+    return None
 
 
 def check(config) -> None:
@@ -141,8 +171,7 @@ def main() -> None:
     try:
         parse(sys.argv)
         run()
-    except (UsageError, DataError, rundir.RunError, CheckpointError, ImageError,
-            loop.TrainingError, ValueError) as error:  # fmt: skip
+    except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,6 +203,8 @@ def test_a_config_that_is_nowhere(cache, tmp_path):
         (["--workdir=file/run"], "file/run: the run directory cannot be written"),
         (["--config.model.name=unett"], "model.name is 'unett'; expected one of unet"),
         (["--config.degradation.preset=nowhere"], "nowhere"),
+        (["--mode=evaluate"], "run/checkpoints: no checkpoint yet; train first"),
+        (["--config.optim.lr=-1"], "optim.lr is -1.0; expected a number >= 0"),
         (["--config.train.steps=0"], "train.steps is 0; expected a whole number >= 1"),
     ],
 )
@@ -221,13 +225,22 @@ def test_what_the_caller_can_put_right_is_one_line_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_checkpoint_of_another_architecture_is_refused_and_kept(finished, cache, tmp_path):
+    _, workdir, arguments = finished
+    shutil.copytree(workdir / "checkpoints", tmp_path / "run" / "checkpoints")
+    before = sorted(tmp_path.rglob("*"))
+    changed = [*arguments[:-1], f"--workdir={tmp_path / 'run'}", "--config.model.widths=(4, 8)"]
+    result = run("--config", "experiments/unet.py", *changed, cache=cache)
+    expected = r"another architecture: ema\.\S+ is \(6,\) there and \(8,\)"
+    assert re.search(expected, error_line(result))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_run_of_another_configuration_is_refused_and_kept(finished, cache):
     _, workdir, arguments = finished
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
     result = run(
         "--config", "experiments/unet.py", *arguments, "--config.optim.lr=0.5", cache=cache
     )  # fmt: skip
-    line = result.stderr.strip().splitlines()[-1]
-    assert result.returncode == 2
-    assert "optim.lr (there 0.001, here 0.5)" in line
+    assert "optim.lr (there 0.001, here 0.5)" in error_line(result)
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before

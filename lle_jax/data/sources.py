@@ -163,6 +163,7 @@ def _load_folder(root: Path) -> Splits:
                 desc="checking images",
                 unit="image",
                 leave=False,
+                disable=None,  # silent where nobody watches: an error is to be one line
             )
         )
     rejected = [item for item in examined if isinstance(item, tuple)]

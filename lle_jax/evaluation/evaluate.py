@@ -51,7 +51,7 @@ def evaluate(
     methods |= classical.METHODS
     rows: list[Row] = []
     count = len(test) * draws
-    with tqdm.tqdm(total=count, desc="evaluate", unit="image", leave=False) as bar:
+    with tqdm.tqdm(total=count, desc="evaluate", unit="image", leave=False, disable=None) as bar:
         for name, digest, clean in zip(test.names, test.hashes, test, strict=True):
             image_key = jax.random.fold_in(jax.random.key(seed), int(digest[:8], 16))
             for draw in range(draws):

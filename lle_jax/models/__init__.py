@@ -28,23 +28,23 @@ def build(config: ml_collections.ConfigDict, key: jax.Array) -> tuple[Apply, nnx
       any height and width, C 1 or 3; and the parameters, a pytree of float32 arrays.
 
     Raises:
-      ValueError: for an unknown network, dtype or argument.
+      checks.ConfigError: for an unknown network, dtype or argument.
     """
     arguments = dict(config)
     name = arguments.pop("name")
     if name not in NETWORKS:
-        raise ValueError(f"model.name is {name!r}; expected one of {', '.join(NETWORKS)}")
+        raise checks.ConfigError(f"model.name is {name!r}; expected one of {', '.join(NETWORKS)}")
     dtype = arguments.pop("dtype")
     if dtype not in ("float32", "bfloat16"):
-        raise ValueError(f"model.dtype is {dtype!r}; expected float32 or bfloat16")
+        raise checks.ConfigError(f"model.dtype is {dtype!r}; expected float32 or bfloat16")
 
     def make(key: jax.Array) -> nnx.Module:
         return NETWORKS[name](**arguments, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(key))
 
     try:
         graph, _ = nnx.split(nnx.eval_shape(make, key), nnx.Param)
-    except TypeError as error:
-        raise ValueError(f"model ({name}): {error}") from None
+    except (TypeError, ValueError) as error:
+        raise checks.ConfigError(f"model ({name}): {error}") from None
     # One compiled function draws all parameters, and unoptimised, since it runs once: a second
     # instead of the five to ten of drawing them one by one.
     draw = jax.jit(

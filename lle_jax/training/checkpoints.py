@@ -60,14 +60,10 @@ class Checkpoints:
         """The newest checkpoint, placed on devices as `template`'s arrays are.
 
         Raises:
-          CheckpointError: if there is none, or its arrays differ from the template's in name or
+          CheckpointError: if it is damaged, or its arrays differ from the template's in name or
             shape; the message names the first.
         """
         step = self.latest()
-        if step is None:
-            raise CheckpointError(
-                f"{self._folder}: no checkpoint yet; train first (--mode train, same --workdir)"
-            )
         self._check(step, template)
         restored = self._manager.restore(
             step,

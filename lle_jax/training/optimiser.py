@@ -3,6 +3,8 @@
 import ml_collections
 import optax
 
+from lle_jax import checks
+
 
 def make(
     config: ml_collections.ConfigDict, steps: int
@@ -13,13 +15,13 @@ def make(
       The transformation, and its learning-rate schedule (step -> rate) for the log.
 
     Raises:
-      ValueError: if a value is out of range; it names the field.
+      checks.ConfigError: if a value is out of range; it names the field.
     """
     for name, low in (("lr", 0), ("weight_decay", 0), ("clip_norm", 0), ("warmup_steps", 0)):
         if not config[name] >= low:
-            raise ValueError(f"optim.{name} is {config[name]}; expected a number >= {low}")
+            raise checks.ConfigError(f"optim.{name} is {config[name]}; expected a number >= {low}")
     if config.warmup_steps >= steps:
-        raise ValueError(
+        raise checks.ConfigError(
             f"optim.warmup_steps is {config.warmup_steps}; expected less than train.steps ({steps})"
         )
     schedule = optax.warmup_cosine_decay_schedule(

@@ -51,13 +51,6 @@ def test_a_checkpoint_of_another_architecture_is_refused_and_left_alone(tmp_path
         assert checkpoints.latest() == 5
 
 
-def test_without_a_checkpoint_the_message_says_to_train(tmp_path):
-    with Checkpoints(tmp_path) as checkpoints:
-        assert checkpoints.latest() is None
-        with pytest.raises(CheckpointError, match="no checkpoint yet; train first"):
-            checkpoints.restore(make_state())
-
-
 def test_a_damaged_checkpoint_is_named(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(advance(make_state(), 5), {}, {})

@@ -17,21 +17,21 @@ OPTIM = {"lr": 0.01, "warmup_steps": 0, "weight_decay": 0.0, "clip_norm": 1.0}
 TEN_STEPS = """
 import functools, json, jax, numpy as np
 from experiments.unet import get_config
-from lle_jax import degrade
 from lle_jax.training import loop, losses, sharding, step
 
 config = get_config()
 config.model.widths, config.data.crop, config.optim.warmup_steps = (8, 12), 32, 2
-mesh = sharding.make_mesh()
-apply, update, schedule, state = loop.initialise(config, mesh)
-degrade_batch = functools.partial(loop.random_degradation, degrade.load("lowlight"))
+setup = loop.prepare(config)
+state = setup.state
 loss = functools.partial(losses.restoration, ssim_weight=config.loss.ssim)
-run = step.make(apply, degrade_batch, loss, update, schedule, 0.99, mesh)
+run = step.make(
+    setup.apply, setup.degrade, loss, setup.optimiser, setup.schedule, 0.99, setup.mesh
+)
 clean = np.random.default_rng(0).random((10, 8, 4, 4, 3), np.float32)
 clean = clean.repeat(8, axis=2).repeat(8, axis=3)
 found = []
 for batch in clean:
-    state, scalars = run(state, sharding.to_devices(batch, mesh))
+    state, scalars = run(state, sharding.to_devices(batch, setup.mesh))
     found.append(float(scalars["loss"]))
 print(json.dumps({"devices": jax.device_count(), "losses": found}))
 """

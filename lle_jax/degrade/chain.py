@@ -139,6 +139,9 @@ def _weaken(value: jax.Array, meaning: Meaning, severity: jax.Array) -> jax.Arra
 def apply(key: jax.Array, parameters: Mapping[str, jax.Array], image: jax.Array) -> jax.Array:
     """Degrades images with given parameters.
 
+    An image of three equal channels is taken for the picture of a sensor without colour: it stays
+    grey, its channels sharing one noise, and white balance does nothing to it.
+
     Differentiable in the image and in every continuous parameter, with the surrogates that noise
     and JPEG state.
 
@@ -161,18 +164,21 @@ def apply(key: jax.Array, parameters: Mapping[str, jax.Array], image: jax.Array)
         checks.per_image(name, value, image)
     keys = {name: jax.random.fold_in(key, number) for number, name in enumerate(STAGES)}
     x = image.astype(checks.compute_dtype(image))
+    grey = _is_grey(x)
     light = [name for name in stages if name not in _DISPLAY]
     if light:
         active = [_active(stages[name])[..., None, None, None] for name in light]
-        seen = colour.linear_to_srgb(_through_light(keys, stages, x))
+        seen = colour.linear_to_srgb(_through_light(keys, stages, grey, x))
         x = jnp.where(functools.reduce(jnp.logical_or, active), seen, x)
     for name in _DISPLAY:
         if name in stages:
             x = _run(name, stages[name], _DISPLAY[name], keys[name], x)
+            if name == "gaussian_noise":
+                x = _one_channel(grey, x)
     return x.astype(image.dtype)
 
 
-def _through_light(keys: dict, stages: dict, x: jax.Array) -> jax.Array:
+def _through_light(keys: dict, stages: dict, grey: jax.Array, x: jax.Array) -> jax.Array:
     """The stages in linear light, from display values to clipped linear light."""
     x = colour.srgb_to_linear(jnp.clip(x, 0, 1))
     for name, build in _FIELDS.items():
@@ -184,11 +190,22 @@ def _through_light(keys: dict, stages: dict, x: jax.Array) -> jax.Array:
     for name, function in _LIGHT.items():
         if name in stages:
             x = _run(name, stages[name], function, keys[name], x)
+    x = _one_channel(grey, x)
     if "white_balance" in stages and x.shape[-1] == 3:
         gains = _values("white_balance", stages["white_balance"])
         red, blue = (checks.per_image(name, gains[name], x) for name in ("red", "blue"))
-        x = x * channel_gains(red, blue)
+        x = x * jnp.where(grey, 1, channel_gains(red, blue))
     return jnp.clip(x, 0, 1)
+
+
+def _is_grey(image: jax.Array) -> jax.Array:
+    """`[..., 1, 1, 1]`: whether all channels of an image are equal everywhere."""
+    return jnp.all(image == image[..., :1], axis=(-3, -2, -1), keepdims=True)
+
+
+def _one_channel(grey: jax.Array, x: jax.Array) -> jax.Array:
+    """The first channel's noise for all channels of a grey image."""
+    return jnp.where(grey, x[..., :1], x)
 
 
 def _run(name: str, stage: dict, function, key: jax.Array, x: jax.Array) -> jax.Array:

@@ -246,3 +246,12 @@ def test_wrong_parameters_are_named(images):
         degrade.sample(KEY, EVERYTHING, (), 1.5)
     with pytest.raises(ValueError, match="severity has shape"):
         degrade.sample(KEY, EVERYTHING, (4,), np.ones(3))
+
+
+def test_three_equal_channels_stay_equal_and_noisy(images):
+    grey = np.repeat(images[..., :1], 3, axis=-1)
+    mixed = np.concatenate([grey[:2], images[2:4]])
+    low = np.asarray(degrade.apply(KEY, degrade.sample(KEY, EVERYTHING, (4,)), mixed))
+    np.testing.assert_array_equal(low[:2, ..., 1:], np.repeat(low[:2, ..., :1], 2, axis=-1))
+    assert np.abs(low[:2] - mixed[:2]).max() > 0.01
+    assert np.abs(low[2:, ..., 0] - low[2:, ..., 1]).max() > 0.01

@@ -140,14 +140,13 @@ def degrade_pixels(
     frame. Compiled once for each height, width and channel count."""
     frames = pixels if pixels.ndim == 4 else pixels[None]
     low = [
-        np.asarray(_apply(jax.random.fold_in(noise, number), parameters, frame))
+        np.asarray(chain.apply(jax.random.fold_in(noise, number), parameters, frame))
         for number, frame in enumerate(frames)
     ]
     return np.stack(low) if pixels.ndim == 4 else low[0]
 
 
 _sample = functools.partial(jax.jit, static_argnames="preset")(chain.sample)
-_apply = jax.jit(chain.apply)
 
 
 def _read(path: Path):

@@ -18,7 +18,7 @@ from lle_jax.images.files import refuse_input, write_bytes
 SEVERITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def write(source: Path, target: Path, settings: Settings, side: int = 192) -> None:
+def write(source: Path, target: Path, settings: Settings, side: int = 160) -> None:
     """Draws the sheet of the image `source` as the PNG `target`.
 
     Each row adds one artifact alone, as if it always occurred; the last row is the whole chain.

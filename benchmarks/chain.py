@@ -1,0 +1,191 @@
+"""How fast is the degradation chain, against albumentations and within a train step?
+
+    python benchmarks/chain.py
+
+The chain is the preset `lowlight` with every artifact occurring, compiled, on 16 images of
+256 x 256 x 3; albumentations degrades the same images with the same artifacts one at a time in
+pools of two threads and two processes, of which the faster counts, as a user would set it up for
+two cores. Rows "without" are the chain with one stage taken out. Needs the extra `bench`.
+"""
+
+import argparse
+import concurrent.futures
+import dataclasses
+import functools
+import multiprocessing
+import statistics
+import time
+
+import numpy as np
+import skimage.data
+
+SHAPE = (16, 256, 256, 3)
+
+
+def images() -> np.ndarray:
+    photo = skimage.data.astronaut()
+    return np.stack([photo[i * 16 : i * 16 + 256, i * 16 : i * 16 + 256] for i in range(16)])
+
+
+def milliseconds(function, repeats: int) -> float:
+    """Median over `repeats` calls, after one that compiles or fills caches."""
+    function()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+@functools.cache
+def pipeline(noise: str):
+    import albumentations as A
+    import cv2
+
+    cv2.setNumThreads(0)
+    shot = {
+        "shot": A.ShotNoise(scale_range=(0.0005, 0.005), p=1),
+        "iso": A.ISONoise(intensity=(0.1, 0.5), p=1),
+    }[noise]
+    return A.Compose(
+        [
+            A.RandomBrightnessContrast((-0.8, -0.4), 0, p=1),
+            A.GaussianBlur(blur_limit=0, sigma_limit=(0.1, 1.0), p=1),
+            shot,
+            A.RandomGamma((100, 150), p=1),
+            A.GaussNoise(std_range=(0.0, 0.02), p=1),
+            A.SaltAndPepper(amount=(0.0001, 0.01), p=1),
+            A.ImageCompression(quality_range=(40, 95), p=1),
+        ]
+    )
+
+
+def albumentations_one(noise: str, image: np.ndarray) -> np.ndarray:
+    return pipeline(noise)(image=image)["image"]
+
+
+def albumentations_rows(repeats: int) -> dict[str, float]:
+    batch = images()
+    rows = {}
+    pools = {
+        "threads": concurrent.futures.ThreadPoolExecutor(2),
+        "processes": concurrent.futures.ProcessPoolExecutor(
+            2, mp_context=multiprocessing.get_context("spawn")
+        ),
+    }
+    for noise in ("shot", "iso"):
+        for kind, pool in pools.items():
+            work = functools.partial(albumentations_one, noise)
+            chunk = 1 if kind == "threads" else 4
+            list(pool.map(work, batch, chunksize=1))
+            rows[f"albumentations, {noise} noise, 2 {kind}"] = milliseconds(
+                lambda pool=pool, work=work, chunk=chunk: list(
+                    pool.map(work, batch, chunksize=chunk)
+                ),
+                repeats,
+            )
+    for pool in pools.values():
+        pool.shutdown()
+    return rows
+
+
+def presets():
+    """The presets to time: (name, preset), the first two are the full chains."""
+    from lle_jax import degrade
+
+    stages = tuple(
+        dataclasses.replace(stage, probability=1.0) for stage in degrade.load("lowlight").stages
+    )
+    swap = {
+        True: {"approximate_poisson_gaussian_noise": "poisson_gaussian_noise"},
+        False: {"poisson_gaussian_noise": "approximate_poisson_gaussian_noise"},
+    }
+
+    def chain(exact: bool, without: str = "") -> degrade.Preset:
+        kept = [
+            dataclasses.replace(stage, name=swap[exact].get(stage.name, stage.name))
+            for stage in stages
+            if stage.name != without
+        ]
+        return degrade.Preset("bench", "", tuple(kept))
+
+    yield "lle_jax chain, exact Poisson", chain(True)
+    yield "lle_jax chain, Gaussian approximation", chain(False)
+    for stage in stages:
+        yield f"  without {stage.name}", chain(False, stage.name)
+
+
+def chain_rows(repeats: int) -> dict[str, float]:
+    import jax
+
+    from lle_jax import degrade
+
+    batch = jax.device_put(images().astype(np.float32) / 255)
+    rows = {}
+    for name, preset in presets():
+
+        @jax.jit
+        def run(key, batch, preset=preset):
+            draw, noise = jax.random.split(key)
+            return degrade.apply(noise, degrade.sample(draw, preset, batch.shape[:-3]), batch)
+
+        key = jax.random.key(0)
+        rows[name] = milliseconds(lambda run=run, key=key: jax.block_until_ready(run(key, batch)),
+                                  repeats)  # fmt: skip
+    return rows
+
+
+def step_share(repeats: int) -> tuple[float, float]:
+    """Milliseconds of one train step of experiments/unet.py, and of the degradation in it."""
+    import importlib.util
+    import pathlib
+
+    import jax
+
+    from lle_jax.training import loop, losses, step
+
+    path = pathlib.Path(__file__).parents[1] / "experiments" / "unet.py"
+    spec = importlib.util.spec_from_file_location("experiment", path)
+    experiment = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(experiment)
+    config = experiment.get_config()
+    side = config.data.crop
+    clean = images()[: config.data.batch_size, :side, :side].astype(np.float32) / 255
+    setup = loop.prepare(config)
+    loss = functools.partial(losses.restoration, ssim_weight=config.loss.ssim)
+    decay = config.optim.ema_decay
+    run = step.make(
+        setup.apply, setup.degrade, loss, setup.optimiser, setup.schedule, decay, setup.mesh
+    )
+    holder = [setup.state]
+
+    def one_step():
+        holder[0], scalars = run(holder[0], clean)
+        jax.block_until_ready(scalars)
+
+    degrade_batch = jax.jit(setup.degrade)
+    key = jax.random.key(0)
+    return (
+        milliseconds(one_step, repeats),
+        milliseconds(lambda: jax.block_until_ready(degrade_batch(key, clean)), repeats),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=9)
+    repeats = parser.parse_args().repeats
+    others, ours = albumentations_rows(repeats), chain_rows(repeats)
+    for name, value in (others | ours).items():
+        print(f"{name:60s} {value:8.1f} ms")
+    baseline = min(value for name, value in others.items() if "shot" in name)
+    for name, bar in (("exact Poisson", 1.2), ("Gaussian approximation", 2.5)):
+        ratio = baseline / ours[f"lle_jax chain, {name}"]
+        print(f"chain, {name}: {ratio:.2f} times as fast as albumentations (bar {bar})")
+    whole, part = step_share(repeats)
+    print(f"train step {whole:.1f} ms, of which degradation {part:.1f} ms = {part / whole:.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -153,7 +153,8 @@ def jpeg_surrogate(image: jax.Array, subsampling: str = "4:2:0") -> jax.Array:
     # R-Y, G-Y and B-Y are combinations of Cb and Cr alone, and smoothing commutes with those.
     chroma = jnp.moveaxis(pixels - luma, -1, -3)
     planes = chroma.reshape(-1, height, width)
-    smooth = _triangle(_sum_2x2(planes) / 4, (0, 0)) / 16
+    smooth = _triangle(_sum_2x2(planes) / 64, lambda even, odd: jnp.stack([even, odd], axis=-1))
+    smooth = smooth.reshape(len(planes), height + height % 2, -1)
     smooth = smooth[:, :height, :width].reshape(chroma.shape)
     return (luma + jnp.moveaxis(smooth, -3, -1)).astype(image.dtype)
 
@@ -202,22 +203,27 @@ def _round_trip(image, quality, subsampling):
         grey = _code(levels[..., 0].astype(jnp.int32) - 128, luma_steps)
         return grey.reshape(image.shape).astype(jnp.uint8)
 
-    def chroma(plane):
-        if subsampling == "4:4:4":
-            return _code(plane, chroma_steps)
-        decoded = _code(plane, chroma_steps)[:, :, : (width + 1) // 2]
-        return _triangle(decoded, (8, 7))[:, :height, :width] >> 4
-
     blue, red = (_fixed(levels, row, 2**15 - 1) for row in _TO_YCBCR[1:])
     if subsampling == "4:2:0":
         blue, red = (_halve(plane) for plane in (blue, red))
+    if chroma_steps.ndim > 3:
+        chroma_steps = jnp.concatenate([chroma_steps.reshape(-1, 2, 8, 8)] * 2)
+    chroma = _code(jnp.concatenate([blue, red]), chroma_steps)
     luma = _code(_fixed(levels, _TO_YCBCR[0], 2**15) - 128, luma_steps)
-    # A loop over the two planes, because XLA does not fuse across its border: it would work out
+
+    def pixels(luma, chroma):
+        if subsampling == "4:2:0":
+            chroma = _upsample(chroma[:, :, : (width + 1) // 2])[:, :height, :width]
+        blue, red = jnp.split(chroma - 128, 2)
+        colours = blue[..., None] * _FROM_CBCR[:, 0] + red[..., None] * _FROM_CBCR[:, 1]
+        colours = ((luma << 16)[..., None] + colours + 2**15) >> 16
+        return jnp.clip(colours, 0, 255).reshape(image.shape).astype(jnp.uint8)
+
+    # A branch that is always taken, because XLA does not fuse across its border: it would work out
     # every decoded sample again for each of the pixels that the sample is interpolated to.
-    blue, red = jax.lax.map(chroma, jnp.stack([blue, red])) - 128
-    colours = blue[..., None] * _FROM_CBCR[:, 0] + red[..., None] * _FROM_CBCR[:, 1]
-    colours = ((luma << 16)[..., None] + colours + 2**15) >> 16
-    return jnp.clip(colours, 0, 255).reshape(image.shape).astype(jnp.uint8)
+    nothing = jnp.zeros(image.shape, jnp.uint8)
+    always = jnp.all(chroma_steps[..., 0, 0, 0] > 0)
+    return jax.lax.cond(always, pixels, lambda *_: nothing, luma, chroma)
 
 
 def _fixed(levels, weights, rounding):
@@ -304,18 +310,32 @@ def _sum_2x2(plane):
     return rows[:, :, ::2] + rows[:, :, 1::2]
 
 
-def _triangle(plane, bias):
-    """Sixteen times the triangle interpolation, plus bias: `[N, H, W]` -> `[N, 2H, 2W]`.
+def _upsample(plane):
+    """Triangle interpolation as the decoder rounds it: levels `[N, H, W]` -> `[N, 2H, 2W]`."""
 
-    Each new sample is 3/4 its own and 1/4 the next nearest old sample, in both directions.
-    `bias` is added to even and odd columns. Planes at most two samples wide are repeated instead.
+    # Both columns of a sample as the halves of one word: interleaved without moving anything.
+    def pack(even, odd):
+        return ((even + 8) >> 4) | ((odd + 7) >> 4 << 16)
+
+    levels = jax.lax.bitcast_convert_type(_triangle(plane, pack), jnp.int16).astype(jnp.int32)
+    return levels.reshape(len(plane), 2 * plane.shape[1], -1)
+
+
+def _triangle(plane, join):
+    """Sixteen times the triangle interpolation: `[N, H, W]` -> `[N, H, 2, W, ...]`.
+
+    Each new sample is 3/4 its own and 1/4 the next nearest old sample, in both directions. The even
+    and the odd columns go through `join` for each of the two rows that a row becomes; stacking
+    the rows last spares XLA a choice for every sample that is read. Planes at most two samples wide
+    are repeated instead.
     """
-    count, height, width = plane.shape
-    if width <= 2:
-        return 16 * jnp.repeat(jnp.repeat(plane, 2, axis=1), 2, axis=2)
+    if plane.shape[2] <= 2:
+        repeated = join(16 * plane, 16 * plane)
+        return jnp.stack([repeated, repeated], axis=2)
     edged = jnp.pad(plane, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    rows = 3 * edged[:, 1:-1, None] + jnp.stack([edged[:, :-2], edged[:, 2:]], axis=2)
-    rows = rows.reshape(count, 2 * height, width + 2)
-    own = 3 * rows[..., 1:-1]
-    pairs = jnp.stack([own + rows[..., :-2] + bias[0], own + rows[..., 2:] + bias[1]], axis=-1)
-    return pairs.reshape(count, 2 * height, 2 * width)
+    joined = []
+    for neighbour in (edged[:, :-2], edged[:, 2:]):
+        row = 3 * edged[:, 1:-1] + neighbour
+        own = 3 * row[..., 1:-1]
+        joined.append(join(own + row[..., :-2], own + row[..., 2:]))
+    return jnp.stack(joined, axis=2)

@@ -37,7 +37,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optim.ema_decay = 0.995
 
     config.train = ml_collections.ConfigDict()
-    config.train.steps = 2000
+    config.train.steps = 2200
     config.train.log_every = 20
     config.train.validate_every = 500
     config.train.checkpoint_every = 500

@@ -137,7 +137,7 @@ def train(
                 now = time.perf_counter()
                 speed = (number - since) * config.data.batch_size / (now - at)
                 since, at = number, now
-                bar.set_postfix_str(f"loss {values['loss']:.4f}, {speed:.0f} images/s")
+                bar.set_postfix_str(f"loss {values['loss']:.4f}, {speed:.0f} images/s", False)
                 if last or number % config.train.validate_every == 0:
                     with clock("validate"):
                         values |= validate(current.ema, log, number)

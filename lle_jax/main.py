@@ -55,12 +55,13 @@ def parse(arguments: list[str]) -> None:
     path = _config_path(arguments)
     if not path.is_file():
         raise UsageError(f"--config {path}: no such file; for example experiments/unet.py")
+    known = _fields(path)
     try:
         rest = flags.FLAGS(arguments)
     except flags.Error as error:
         raise UsageError(" ".join(str(error).split())) from None
     except (AttributeError, KeyError) as error:
-        raise UsageError(_unknown_override(arguments, path, error)) from None
+        raise UsageError(_unknown_override(arguments, known, error)) from None
     except (TypeError, ValueError) as error:
         raise UsageError(f"--config {path}: {' '.join(str(error).split())}") from None
     if rest[1:]:
@@ -76,9 +77,19 @@ def _config_path(arguments: list[str]) -> Path:
     raise UsageError("--config is missing; for example --config experiments/unet.py")
 
 
-def _unknown_override(arguments: list[str], path: Path, error: Exception) -> str:
+def _fields(path: Path) -> list[str]:
+    """The names of an experiment's fields; raises UsageError if the file is no experiment."""
+    try:
+        return list(rundir.flatten(runpy.run_path(str(path))["get_config"]()))
+    except KeyError:
+        raise UsageError(f"--config {path}: it has no get_config(); see experiments/") from None
+    except Exception as error:  # whatever somebody's file can raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"--config {path}: it cannot be run ({reason})") from None
+
+
+def _unknown_override(arguments: list[str], known: list[str], error: Exception) -> str:
     """Names the nearest existing field for the first override that does not exist."""
-    known = rundir.flatten(runpy.run_path(str(path))["get_config"]())
     for argument in arguments:
         name = re.match(r"--?config\.([\w.]+)", argument)
         if name and name[1] not in known:
@@ -167,6 +178,9 @@ def check(config) -> None:
 
 def main() -> None:
     """The command: one line and exit status 2 for whatever the caller can put right."""
+    if {"--help", "-help", "-h"} & set(sys.argv[1:]):
+        print(f"{__doc__.strip()}\n\n{flags.FLAGS.module_help(sys.modules[__name__])}")
+        return
     logging.set_verbosity(logging.ERROR)  # Orbax reports every step of every save
     try:
         parse(sys.argv)

@@ -194,6 +194,16 @@ def test_a_config_that_is_nowhere(cache, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [("x = 1", "it has no get_config()"), ("this is no Python", "it cannot be run (SyntaxError")],
+)
+def test_a_config_that_is_no_experiment(text, message, cache, tmp_path):
+    (tmp_path / "notes.py").write_text(text)
+    result = run("--config", "notes.py", cache=cache, cwd=tmp_path)
+    assert f"--config notes.py: {message}" in error_line(result)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--config.data.source=nowhere"], "nowhere: no such folder"),

@@ -8,10 +8,9 @@ programs can only add to it. `ratio` is the other's time over ours.
 Floors set beforehand: 0.8 x OpenCV on uint8, 0.5 x OpenCV on float images (with its conversion
 to uint8 and back), 9 x kornia.
 
-Measured (jax 0.10.2, two cores crowded with other work, which costs the contestant with two
-threads, ours, most): float 0.64 to 0.92 in eight runs, met; kornia 9.6, 26 and 38 in three runs,
-met; uint8 0.44 to 0.62, NOT met. On one core alone 0.54 (7.3 ms against 3.9 ms), so that two idle
-cores could meet it, which remains to be measured.
+Measured (jax 0.10.2, two quiet cores, two runs): uint8 0.85 and 0.82, float 1.09 and 1.14, kornia
+11.8 and 11.8: all met, uint8 narrowly. Where other work shares the cores it costs the contestant
+with two threads, ours, most: uint8 then falls to 0.44 to 0.66.
 
     python benchmarks/jpeg.py
 """

@@ -28,14 +28,18 @@ def image(value, name: str = "image") -> jax.Array:
             f"{name} has dtype {array.dtype}; expected floating point in [0, 1] "
             "(divide 8-bit values by 255, 16-bit by 65535)"
         )
-    if array.ndim < 3 or array.shape[-1] not in (1, 3):
-        raise ValueError(
-            f"{name} has shape {array.shape}; expected [..., height, width, channel] "
-            "with 1 or 3 channels"
-        )
-    if 0 in array.shape[-3:]:
-        raise ValueError(f"{name} has shape {array.shape}; height and width must not be zero")
+    image_shape(array.shape, name)
     return array
+
+
+def image_shape(shape: tuple[int, ...], name: str = "image") -> None:
+    """Raises ValueError unless `shape` is `[..., H, W, C]`, C 1 or 3, with no empty image."""
+    if len(shape) < 3 or shape[-1] not in (1, 3):
+        raise ValueError(
+            f"{name} has shape {shape}; expected [..., height, width, channel] with 1 or 3 channels"
+        )
+    if 0 in shape[-3:]:
+        raise ValueError(f"{name} has shape {shape}; height and width must not be zero")
 
 
 def same_shape(first: jax.Array, second: jax.Array, names: tuple[str, str]) -> None:

@@ -122,7 +122,7 @@ def jpeg_uint8(image: jax.Array, quality, subsampling: str = "4:2:0") -> jax.Arr
     image = jnp.asarray(image)
     if image.dtype != jnp.uint8:
         raise ValueError(f"image has dtype {image.dtype}; expected uint8 (jpeg takes floats)")
-    jax.eval_shape(checks.image, jax.ShapeDtypeStruct(image.shape, jnp.float32))
+    checks.image_shape(image.shape)
     _check_options(quality, subsampling)
     return _round_trip(image, _flat_quality(quality, image), subsampling)
 

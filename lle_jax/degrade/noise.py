@@ -52,6 +52,8 @@ def poisson_noise(key: jax.Array, image: jax.Array, *, peak: jax.Array | float) 
       ValueError: for a malformed image, or a concrete peak that is not positive.
     """
     checks.number("peak", peak, 1e-6)
+    image = checks.image(image)
+    checks.per_image("peak", peak, image)
     return poisson_gaussian_noise(key, image, gain=1 / jnp.asarray(peak), read_noise=0.0)
 
 

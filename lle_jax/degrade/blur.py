@@ -17,9 +17,9 @@ MAX_LENGTH = 31.0
 def gaussian_blur(image: jax.Array, *, sigma: jax.Array | float) -> jax.Array:
     """Convolves with a Gaussian, cut off at 4 sigma as `scipy.ndimage.gaussian_filter` does.
 
-    Height and width are each multiplied by a banded matrix made from sigma, which holds the
-    reflected edges too: the fastest form on CPU and on matrix units for photographs, and without a
-    largest sigma. Its cost per pixel grows with the side of the image.
+    Height and width are each multiplied by a matrix made from sigma. While every sigma is small the
+    matrix is one block, applied to overlapping windows; a larger one takes the whole side, whose
+    cost per pixel grows with the side.
 
     Args:
       image: `[..., H, W, C]` in [0, 1].
@@ -36,26 +36,59 @@ def gaussian_blur(image: jax.Array, *, sigma: jax.Array | float) -> jax.Array:
     x = image.astype(checks.compute_dtype(image))
     sigma = checks.per_image("sigma", sigma, x)
     flat = sigma[..., 0, 0, 0] if sigma.ndim else sigma
-    rows, columns = (_gaussian_matrix(side, flat) for side in x.shape[-3:-1])
-    y = jnp.einsum("...ij,...jwc->...iwc", rows, x, precision="highest")
-    y = jnp.einsum("...ij,...hjc->...hic", columns, y, precision="highest")
+    small = jnp.all(jnp.floor(4 * flat + 0.5) <= _REACH)
+    y = jax.lax.cond(small, _blur_by_windows, _blur_by_sides, x, flat)
     return jnp.where(sigma > 0, jnp.clip(y, 0, 1).astype(image.dtype), image)
+
+
+# Measured on CPU for 8 x 256 x 256 x 3: windows 2.9 ms, whole sides 7.3 ms.
+_BLOCK, _REACH = 32, 16
+
+
+def _gaussian(distance: jax.Array, sigma: jax.Array) -> jax.Array:
+    """Unnormalised weights `[..., *distance.shape]`, zero beyond 4 sigma, for sigma `[...]`."""
+    # Below 0.01 pixels the kernel is a single tap in double precision too.
+    sigma = jnp.maximum(sigma, 1e-2)[..., None, None]
+    distance = jnp.asarray(distance, sigma.dtype)
+    inside = jnp.abs(distance) <= jnp.floor(4 * sigma + 0.5)
+    return jnp.where(inside, jnp.exp(-0.5 * (distance / sigma) ** 2), 0)
+
+
+def _blur_by_windows(x: jax.Array, sigma: jax.Array) -> jax.Array:
+    out, source = np.mgrid[:_BLOCK, : _BLOCK + 2 * _REACH]
+    matrix = _gaussian(source - out - _REACH, sigma)
+    matrix = matrix / jnp.sum(matrix, axis=-1, keepdims=True)
+    for axis, product in ((-3, "...ij,...njwc->...niwc"), (-2, "...ij,...hnjc->...hnic")):
+        side = x.shape[axis]
+        count = -(-side // _BLOCK)
+        padding = [(0, 0)] * x.ndim
+        padding[axis] = (_REACH, _REACH + count * _BLOCK - side)
+        extended = jnp.pad(x, padding, mode="symmetric")
+        starts = range(0, count * _BLOCK, _BLOCK)
+        windows = [
+            jax.lax.slice_in_dim(extended, start, start + matrix.shape[-1], axis=axis)
+            for start in starts
+        ]
+        y = jnp.einsum(product, matrix, jnp.stack(windows, axis - 1), precision="highest")
+        shape = list(x.shape)
+        shape[axis] = count * _BLOCK
+        x = jax.lax.slice_in_dim(y.reshape(shape), 0, side, axis=axis)
+    return x
+
+
+def _blur_by_sides(x: jax.Array, sigma: jax.Array) -> jax.Array:
+    rows, columns = (_gaussian_matrix(side, sigma) for side in x.shape[-3:-1])
+    y = jnp.einsum("...ij,...jwc->...iwc", rows, x, precision="highest")
+    return jnp.einsum("...ij,...hjc->...hic", columns, y, precision="highest")
 
 
 def _gaussian_matrix(side: int, sigma: jax.Array) -> jax.Array:
     """`[..., side, side]`: row i holds the weights of the pixels that blur into pixel i."""
-    # Below 0.01 pixels the kernel is a single tap in double precision too.
-    sigma = jnp.maximum(sigma, 1e-2)[..., None, None]
     out, source = np.mgrid[:side, :side]
-    reach = jnp.floor(4 * sigma + 0.5)
-
-    def weight(distance: np.ndarray) -> jax.Array:
-        distance = jnp.asarray(distance, sigma.dtype)
-        return jnp.where(jnp.abs(distance) <= reach, jnp.exp(-0.5 * (distance / sigma) ** 2), 0)
-
     # The image and its mirror image repeat every 2 * side pixels; two repeats reach 4 sides far.
     total = sum(
-        weight(source - out + 2 * side * n) + weight(-1 - source - out + 2 * side * n)
+        _gaussian(source - out + 2 * side * n, sigma)
+        + _gaussian(-1 - source - out + 2 * side * n, sigma)
         for n in range(-2, 3)
     )
     return total / jnp.sum(total, axis=-1, keepdims=True)

@@ -6,12 +6,12 @@ of many, as other programs can only add to it. `ratio` is the other's time over 
 
 Floor set beforehand: 0.8 x kornia's speed for the Gaussian at 256 x 256.
 
-Prediction: a dense product with a 256 x 256 matrix does 400 MFLOP an image, about 1 ms; taps that are
-fixed in advance touch each sample 2 x 17 times at sigma 2, about the same.
+Prediction: a dense product with a 256 x 256 matrix does 400 MFLOP an image, about 1 ms; taps that
+are fixed in advance touch each sample 2 x 17 times at sigma 2, about the same.
 
-Measured (jax 0.10.2, torch 2.13.0, kornia 0.9.0, two quiet cores), Gaussian at 256 x 256: 1.01, 1.67
-and 2.31 at sigma 1, 2 and 5, met; 2.5 at 96 x 96, 0.95 at 512 x 512. Defocus against a general filter
-of its size 0.9 to 1.4 (0.5 at 96 x 96), motion 1.1 to 2.7. OpenCV is two to six times faster.
+Measured (jax 0.10.2, torch 2.13.0, kornia 0.9.0, two quiet cores), Gaussian at 256 x 256: 1.01,
+1.67 and 2.31 at sigma 1, 2 and 5, met; 2.5 at 96 x 96, 0.95 at 512 x 512. Defocus against a general
+filter of its size 0.9 to 1.4 (0.5 at 96 x 96), motion 1.1 to 2.7. OpenCV is two to six times faster.
 
     python benchmarks/blur.py
 """

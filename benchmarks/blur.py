@@ -11,7 +11,7 @@ are fixed in advance touch each sample 2 x 17 times at sigma 2, about the same.
 
 Measured (jax 0.10.2, torch 2.13.0, kornia 0.9.0, two quiet cores), Gaussian at 256 x 256: 1.01,
 1.67 and 2.31 at sigma 1, 2 and 5, met; 2.5 at 96 x 96, 0.95 at 512 x 512. Defocus against a general
-filter of its size 0.9 to 1.4 (0.5 at 96 x 96), motion 1.1 to 2.7. OpenCV is two to six times faster.
+filter of its size 0.9 to 1.4 (0.5 at 96 x 96), motion 1.1 to 2.7. OpenCV is 2 to 6 times faster.
 
     python benchmarks/blur.py
 """

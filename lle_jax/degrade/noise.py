@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from lle_jax import checks
+from lle_jax.degrade import bits
 from lle_jax.degrade.poisson import poisson
 
 
@@ -34,7 +35,7 @@ def gaussian_noise(key: jax.Array, image: jax.Array, *, sigma: jax.Array | float
     image = checks.image(image)
     x = image.astype(checks.compute_dtype(image))
     sigma = _scaled("sigma", sigma, x)
-    noisy = x + sigma * jax.random.normal(key, x.shape, x.dtype)
+    noisy = x + sigma * bits.normal(key, x.shape, x.dtype)
     return _only_where(sigma > 0, noisy, image)
 
 
@@ -93,7 +94,7 @@ def poisson_gaussian_noise(
     x = image.astype(checks.compute_dtype(image))
     gain, read_noise = _scaled("gain", gain, x), _scaled("read_noise", read_noise, x)
     photon_key, read_key = jax.random.split(key)
-    z = jax.random.normal(read_key, x.shape, x.dtype)
+    z = bits.normal(read_key, x.shape, x.dtype)
     safe = jnp.where(gain > 0, gain, 1)
     if exact:
         light = jax.lax.stop_gradient(jnp.clip(x, 0))
@@ -136,8 +137,8 @@ def banding_noise(
     rows, columns = _scaled("row_sigma", row_sigma, x), _scaled("column_sigma", column_sigma, x)
     row_key, column_key = jax.random.split(key)
     *batch, height, width, _ = x.shape
-    offset = rows * jax.random.normal(row_key, (*batch, height, 1, 1), x.dtype)
-    offset += columns * jax.random.normal(column_key, (*batch, 1, width, 1), x.dtype)
+    offset = rows * bits.normal(row_key, (*batch, height, 1, 1), x.dtype)
+    offset += columns * bits.normal(column_key, (*batch, 1, width, 1), x.dtype)
     return _only_where((rows > 0) | (columns > 0), x + offset, image)
 
 
@@ -163,7 +164,7 @@ def salt_and_pepper(
     x = image.astype(checks.compute_dtype(image))
     salt_value, pepper_value = _scaled("salt", salt, x, 1), _scaled("pepper", pepper, x, 1)
     checks.number("salt + pepper", salt_value + pepper_value, 0, 1 + 1e-6)
-    u = jax.random.uniform(key, (*x.shape[:-1], 1), x.dtype)
+    u = bits.uniform(key, (*x.shape[:-1], 1), x.dtype)
     hit = jnp.where(u < pepper_value, 0, 1).astype(image.dtype)
     return jnp.where((u < pepper_value) | (u >= 1 - salt_value), hit, image)
 

@@ -6,12 +6,12 @@ of many, as other programs can only add to it. `ratio` is the other's time over 
 
 Floor set beforehand: 0.8 x kornia's speed for the Gaussian at 256 x 256.
 
-Prediction: a dense product with a 256 x 256 matrix does 400 MFLOP an image, about 1 ms; taps that
-are fixed in advance touch each sample 2 x 17 times at sigma 2, about the same.
+Prediction: 2 x 9 or 2 x 33 taps from the cache, 1.6 million samples, 8 lanes: 1 to 3 ms; beyond
+sigma 4.1 a product with a 256 x 256 matrix, 400 MFLOP an image, about 1.5 ms each.
 
-Measured (jax 0.10.2, torch 2.13.0, kornia 0.9.0, two quiet cores), Gaussian at 256 x 256: 1.01,
-1.67 and 2.31 at sigma 1, 2 and 5, met; 2.5 at 96 x 96, 0.95 at 512 x 512. Defocus against a general
-filter of its size 0.9 to 1.4 (0.5 at 96 x 96), motion 1.1 to 2.7. OpenCV is 2 to 6 times faster.
+Measured (jax 0.10.2, torch 2.13.0, kornia 0.9.0, two quiet cores), Gaussian at 256 x 256: 2.4 to
+2.8, 1.6 to 1.7 and 2.0 at sigma 1, 2 and 5, met; 6.0 at 96 x 96, 1.7 at 512 x 512. Defocus against
+a general filter of its size 1.6 to 2.5, motion 1.7 to 3.0. OpenCV is 1.4 to 2.3 times faster.
 
     python benchmarks/blur.py
 """

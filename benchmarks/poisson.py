@@ -6,10 +6,10 @@ Both run in this process, which keeps itself to one core; the median of many dra
 
 Floor set beforehand: 1.0.
 
-Prediction: 28 terms of 5 operations, 196,608 pixels, 8 lanes at 2 GHz: 1.7 ms, the deviates and the
+Prediction: 14 terms of 5 operations, 196,608 pixels, 8 lanes at 2 GHz: 0.9 ms, the deviates and the
 expansion as much again; NumPy 5 to 8 ms.
 
-Measured (jax 0.10.2, NumPy 2.4.6, one quiet core): 1.57 to 2.15, met at every exposure.
+Measured (jax 0.10.2, NumPy 2.4.6, one quiet core): 3.19 to 4.44, met at every exposure.
 
     python benchmarks/poisson.py
 """

@@ -7,6 +7,7 @@ block used. 3.1 million words take 2 ms on two cores where `jax.random.bits` tak
 degradations random bits are otherwise most of the time. Integers are the same on every backend.
 """
 
+import functools
 import math
 
 import jax
@@ -69,5 +70,30 @@ def normal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Arra
 
 
 def normal_quantile(u: jax.Array) -> jax.Array:
-    """The standard normal deviate below which a fraction `u` lies."""
-    return math.sqrt(2) * jax.lax.erf_inv(2 * u - 1)
+    """The standard normal deviate below which a fraction `u` of (0, 1) lies.
+
+    Accurate to 3e-7 relative in float32: Giles, "Approximating the erfinv function", GPU Computing
+    Gems Jade Edition, 2011, chapter 10, table 10.4, two polynomials in -log(4 u (1 - u)). XLA on
+    CPU does not vectorise `erf_inv` where it is fused with anything, and takes seven times as long.
+    """
+    if u.dtype == jnp.float64:
+        return math.sqrt(2) * jax.lax.erf_inv(2 * u - 1)
+    w = -jnp.log(4 * u * (1 - u))
+    value = jnp.where(w < 5, _horner(_CENTRE, w - 2.5), _horner(_TAIL, jnp.sqrt(w) - 3))
+    return math.sqrt(2) * (2 * u - 1) * value
+
+
+# fmt: off
+_CENTRE = (
+    2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 2.1858087e-04,
+    -1.25372503e-03, -4.17768164e-03, 2.46640727e-01, 1.50140941,
+)
+_TAIL = (
+    -2.00214257e-04, 1.00950558e-04, 1.34934322e-03, -3.67342844e-03, 5.73950773e-03,
+    -7.6224613e-03, 9.43887047e-03, 1.00167406, 2.83297682,
+)
+# fmt: on
+
+
+def _horner(coefficients: tuple[float, ...], x: jax.Array) -> jax.Array:
+    return functools.reduce(lambda total, c: total * x + c, coefficients[1:], coefficients[0])

@@ -67,7 +67,10 @@ def gamma(image: jax.Array, *, gamma: jax.Array | float) -> jax.Array:
     checks.number("gamma", gamma, 1)
     exponent = checks.per_image("gamma", gamma, image)
     x = jnp.clip(image.astype(checks.compute_dtype(image)), 0, 1)
-    return _exact(x**exponent, x, exponent == 1).astype(image.dtype)
+    # x * x^(gamma - 1), so that gamma 1 is exact and black has a finite gradient; by exp and log,
+    # which XLA on CPU vectorises and a general power it does not.
+    power = jnp.exp((exponent - 1) * jnp.log(jnp.maximum(x, jnp.finfo(x.dtype).tiny)))
+    return (x * power).astype(image.dtype)
 
 
 def scale_linear(image: jax.Array, factor: jax.Array) -> jax.Array:

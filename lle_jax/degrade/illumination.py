@@ -51,7 +51,7 @@ def cos4_vignetting(height: int, width: int, *, half_angle: jax.Array | float) -
 
     With r the distance from the centre, tan(theta) = r tan(half_angle), field = cos(theta)^4.
     (Kolb, Mitchell and Hanrahan, "A realistic camera model for computer graphics", SIGGRAPH 1995,
-    doi 10.1145/218380.218463, derive the law for a thin exit pupil.)
+    derive the law for a thin exit pupil.)
 
     Args:
       height: in pixels.

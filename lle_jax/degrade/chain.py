@@ -12,6 +12,7 @@ whether the artifact occurs; where it does not, the image passes the stage bit f
 import difflib
 import functools
 import json
+import math
 from collections.abc import Mapping
 
 import jax
@@ -121,9 +122,19 @@ def _quantile(distribution: Distribution, u: jax.Array) -> jax.Array:
             result, bounds = jnp.exp(low + u * (high - low)), values
         case "normal":
             mean, std, *bounds = values
-            low, high = (ndtr(jnp.asarray((b - mean) / std, u.dtype)) for b in bounds)
-            result = mean + std * ndtri(low + u * (high - low))
+            result = _truncated_normal(u, mean, std, *bounds)
+        case "lognormal":
+            median, std, *bounds = values
+            low, high = map(math.log, bounds)
+            result = jnp.exp(_truncated_normal(u, math.log(median), std, low, high))
     return jnp.clip(result, *bounds)  # rounding may leave the range by one unit in the last place
+
+
+def _truncated_normal(
+    u: jax.Array, mean: float, std: float, low: float, high: float
+) -> jax.Array:
+    below, above = (ndtr(jnp.asarray((bound - mean) / std, u.dtype)) for bound in (low, high))
+    return mean + std * ndtri(below + u * (above - below))
 
 
 def _weaken(value: jax.Array, meaning: Meaning, severity: jax.Array) -> jax.Array:

@@ -5,7 +5,8 @@ A file has a `description` and a table per stage, in any order; stages it leaves
     [exposure]
     probability = 0.9                    # that the artifact occurs at all; 1 if left out
     gain.loguniform = [0.05, 0.4]        # or uniform = [low, high], choice = [a, b, c],
-    gain.source = "chosen: ..."          # normal = [mean, std, low, high], fixed = 0.2
+    gain.source = "chosen: ..."          # normal = [mean, std, low, high], fixed = 0.2,
+                                         # lognormal = [median, std of the log, low, high]
 
 Every parameter says in `source` where its range comes from.
 """
@@ -89,13 +90,16 @@ STAGES: dict[str, dict[str, Meaning]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Distribution:
-    """`kind` is fixed, uniform, loguniform, normal (truncated) or choice; `values` as in TOML."""
+    """`kind` is fixed, uniform, loguniform, choice, or, truncated, normal or lognormal.
+
+    `values` are as in TOML.
+    """
 
     kind: str
     values: tuple[float, ...]
 
 
-_LENGTHS = {"fixed": 1, "uniform": 2, "loguniform": 2, "normal": 4, "choice": None}
+_LENGTHS = {"fixed": 1, "uniform": 2, "loguniform": 2, "normal": 4, "lognormal": 4, "choice": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,14 +218,17 @@ class _Reader:
         expected = _LENGTHS[kind] or max(len(numbers), 1)
         if not all(map(_is_number, numbers)) or len(numbers) != expected:
             self.fail(path, f"is {numbers}; expected {expected} finite number(s)")
-        bounds = numbers[2:] if kind == "normal" else numbers
+        normal = kind in ("normal", "lognormal")
+        bounds = numbers[2:] if normal else numbers
         if kind != "choice" and bounds[0] > bounds[-1]:
             self.fail(path, f"is an empty range: low {bounds[0]} > high {bounds[-1]}")
         if min(bounds) < meaning.low or max(bounds) > meaning.high:
             self.fail(path, f"is {bounds}; expected numbers in [{meaning.low}, {meaning.high}]")
         if kind == "loguniform" and bounds[0] <= 0:
             self.fail(path, f"starts at {bounds[0]}; a logarithm needs a number > 0")
-        if kind == "normal" and numbers[1] <= 0:
+        if kind == "lognormal" and min(numbers[0], bounds[0]) <= 0:
+            self.fail(path, f"is {numbers}; the median and the range must be > 0")
+        if normal and numbers[1] <= 0:
             self.fail(path, f"has the standard deviation {numbers[1]}; expected a number > 0")
         return Distribution(kind, tuple(map(float, numbers)))
 

@@ -129,6 +129,8 @@ sigma.normal = [0.1, 0.05, 0.08, 0.3]
 sigma.uniform = [1, 3]
 [quantise]
 bits.choice = [5, 6, 8]
+[defocus_blur]
+radius.lognormal = [2, 0.5, 1, 6]
 [gamma]
 gamma = 1.25
 """
@@ -136,6 +138,9 @@ gamma = 1.25
     log = scipy.stats.loguniform(0.05, 0.4)
     normal = scipy.stats.truncnorm(-0.4, 4, 0.1, 0.05)
     uniform = scipy.stats.uniform(1, 2)
+    radius = np.log(np.asarray(drawn["defocus_blur.radius"]) / 2) / 0.5
+    law = scipy.stats.truncnorm(np.log(1 / 2) / 0.5, np.log(6 / 2) / 0.5)
+    assert scipy.stats.kstest(radius, law.cdf).pvalue > 1e-3
     for name, law in (
         ("exposure.gain", log),
         ("gaussian_noise.sigma", normal),

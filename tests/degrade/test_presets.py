@@ -69,6 +69,7 @@ def test_exact_false_selects_the_gaussian_approximation():
         ("[jpeg]\nquality = 5\nexact = false\n", "f.toml:3: .*poisson_gaussian_noise"),
         ("[gaussian_noise]\nsigma.loguniform = [0, 1]\n", "f.toml:2: .*number > 0"),
         ("[gaussian_noise]\nsigma.normal = [0, 0, 0, 1]\n", "f.toml:2: .*standard deviation"),
+        ("[gaussian_noise]\nsigma.lognormal = [0, 1, 1, 1]\n", "f.toml:2: .*must be > 0"),
         ("[poisson_gaussian_noise]\ngain = 0.1\n", "f.toml:1: .*lacks read_noise"),
         ("exposure = 3\n", "f.toml:1: .*table"),
         ("[exposure]\ngain = \n", "f.toml:2: not TOML"),

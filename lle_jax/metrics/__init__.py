@@ -1,6 +1,22 @@
-"""Full-reference image quality measures; every convention is in the name or an argument."""
+"""Image quality measures; every convention is in the name or an argument (docs/metrics.md)."""
 
+from lle_jax.metrics.colour import ciede2000, ciede2000_map, delta_e_2000, srgb_to_lab
 from lle_jax.metrics.fidelity import mae, psnr
-from lle_jax.metrics.structure import ssim
+from lle_jax.metrics.perceptual import gmsd, vif
+from lle_jax.metrics.structure import GAUSSIAN_11, UNIFORM_7, ms_ssim, ssim, ssim_map
 
-__all__ = ["mae", "psnr", "ssim"]
+__all__ = [
+    "GAUSSIAN_11",
+    "UNIFORM_7",
+    "ciede2000",
+    "ciede2000_map",
+    "delta_e_2000",
+    "gmsd",
+    "mae",
+    "ms_ssim",
+    "psnr",
+    "srgb_to_lab",
+    "ssim",
+    "ssim_map",
+    "vif",
+]

@@ -1,40 +1,22 @@
-"""Structural similarity."""
+"""Structural similarity, at one scale and at five."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lle_jax import checks
+from lle_jax.metrics import filters
+from lle_jax.metrics.conventions import pair
 
-GAUSSIAN_11 = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
-GAUSSIAN_11 /= GAUSSIAN_11.sum()
-
-
-def _filter(image: jax.Array, window: np.ndarray) -> jax.Array:
-    """Separable filter over height and width, only where the window fits (`valid`).
-
-    Training crops go through a banded matrix product, whose gradient is another one (on CPU, six
-    times faster than differentiating the shifts); larger images through shifted multiply-adds,
-    whose cost does not grow with the side. XLA's convolution is slower than both on CPU.
-    """
-    height, width = image.shape[-3] - len(window) + 1, image.shape[-2] - len(window) + 1
-    if max(image.shape[-3:-1]) <= 256:
-        rows, columns = _band(height, window, image.dtype), _band(width, window, image.dtype)
-        image = jnp.einsum("ij,...jwc->...iwc", rows, image, precision="highest")
-        return jnp.einsum("ij,...hjc->...hic", columns, image, precision="highest")
-    rows = sum(float(w) * image[..., k : k + height, :, :] for k, w in enumerate(window))
-    return sum(float(w) * rows[..., k : k + width, :] for k, w in enumerate(window))
-
-
-def _band(size: int, window: np.ndarray, dtype: jnp.dtype) -> jax.Array:
-    matrix = sum(w * np.eye(size, size + len(window) - 1, k) for k, w in enumerate(window))
-    return jnp.asarray(matrix, dtype)
+GAUSSIAN_11 = filters.gaussian(11, 1.5)
+UNIFORM_7 = np.full(7, 1 / 7)
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def ssim_map(
     image: jax.Array,
     reference: jax.Array,
     *,
+    channels: str = "rgb",
     window: np.ndarray = GAUSSIAN_11,
     data_range: float = 1.0,
     k1: float = 0.01,
@@ -42,29 +24,43 @@ def ssim_map(
     unbiased: bool = False,
 ) -> jax.Array:
     """Local SSIM index, `[..., H - n + 1, W - n + 1, C]` for a window of n taps; see `ssim`."""
-    image, reference = checks.image(image), checks.image(reference, "reference")
-    checks.same_shape(image, reference, ("image", "reference"))
+    if data_range <= 0:
+        raise ValueError(f"data_range is {data_range:g}; expected a number > 0")
+    image, reference = pair(image, reference, channels, data_range)
+    constants = (k1 * data_range) ** 2, (k2 * data_range) ** 2
+    luminance, structure = _terms(image, reference, window, *constants, unbiased)
+    return luminance * structure
+
+
+def _terms(
+    image: jax.Array,
+    reference: jax.Array,
+    window: np.ndarray,
+    c1: float,
+    c2: float,
+    unbiased: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+    """The local luminance term, and the contrast and structure terms' product."""
     if min(image.shape[-3:-1]) < len(window):
         raise ValueError(
             f"image is {image.shape[-3]}x{image.shape[-2]} pixels; "
             f"SSIM with this window needs at least {len(window)}x{len(window)}"
         )
-    dtype = jnp.promote_types(checks.compute_dtype(image), reference.dtype)
-    image, reference = image.astype(dtype), reference.astype(dtype)
-    # Second moments about each channel's mean rather than black: the same covariances with less
-    # cancellation, which in float32 matters in flat regions.
-    centre_x, centre_y = (jnp.mean(i, axis=(-3, -2), keepdims=True) for i in (image, reference))
-    x, y = image - centre_x, reference - centre_y
-    # Only the sum of the two variances is needed, so four filtered images do for five moments.
-    moments = _filter(jnp.stack([x, y, x * x + y * y, x * y]), window)
-    mean_x, mean_y = moments[0], moments[1]
+    # Moments of sum and difference instead of the two images: the same index from four filtered
+    # images instead of five, and their rounding errors cancel where the images agree. About each
+    # channel's mean rather than black, for the same reason; the index does not depend on it.
+    both = image + reference, image - reference
+    centres = [jax.lax.stop_gradient(jnp.mean(i, axis=(-3, -2), keepdims=True)) for i in both]
+    total, difference = both[0] - centres[0], both[1] - centres[1]
+    moments = filters.valid(
+        jnp.stack([total, difference, total * total, difference * difference]), window
+    )
     scale = len(window) ** 2 / (len(window) ** 2 - 1) if unbiased else 1.0
-    variances = scale * (moments[2] - mean_x**2 - mean_y**2)
-    covariance = scale * (moments[3] - mean_x * mean_y)
-    c1, c2 = (k1 * data_range) ** 2, (k2 * data_range) ** 2
-    mean_x, mean_y = mean_x + centre_x, mean_y + centre_y
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    return luminance * (2 * covariance + c2) / (variances + c2)
+    total, difference = (scale * (moments[2 + i] - moments[i] ** 2) for i in (0, 1))
+    structure = (total - difference + 2 * c2) / (total + difference + 2 * c2)
+    total, difference = ((moments[i] + centres[i]) ** 2 for i in (0, 1))
+    luminance = (total - difference + 2 * c1) / (total + difference + 2 * c1)
+    return luminance, structure
 
 
 def ssim(image: jax.Array, reference: jax.Array, **options) -> jax.Array:
@@ -74,7 +70,7 @@ def ssim(image: jax.Array, reference: jax.Array, **options) -> jax.Array:
     moments, only positions where the window fits, no downsampling; each colour channel on its own.
     It equals scikit-image's `structural_similarity(..., gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False, data_range=1)`. scikit-image's *own* defaults are
-    `window=np.full(7, 1 / 7), unbiased=True`.
+    `window=UNIFORM_7, unbiased=True`.
 
     Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to
     structural similarity", IEEE TIP 13(4), 2004, doi:10.1109/TIP.2003.819861, eq. 13 and 14-17.
@@ -82,14 +78,80 @@ def ssim(image: jax.Array, reference: jax.Array, **options) -> jax.Array:
     Args:
       image: `[..., H, W, C]` in [0, 1], C 1 or 3, at least as large as the window.
       reference: same shape.
-      **options: `window` (1-D weights of the separable window, sum 1), `data_range`, `k1`, `k2`,
-        `unbiased` (moments with n - 1).
+      **options: `channels` ("rgb", "luma", "rounded_luma" or "studio_luma"; see
+        `conventions.select`), `window` (1-D weights of the separable window, sum 1: `GAUSSIAN_11`,
+        `UNIFORM_7` or other), `data_range`, `k1`, `k2`, `unbiased` (moments with n - 1).
 
     Returns:
       `[...]`, at most 1; 1 for identical images.
 
     Raises:
-      ValueError: on a wrong rank, dtype or channel count, shapes that differ, or an image smaller
-        than the window.
+      ValueError: on a wrong rank, dtype or channel count, shapes that differ, unknown `channels`,
+        `data_range` <= 0, or an image smaller than the window.
     """
     return jnp.mean(ssim_map(image, reference, **options), axis=(-3, -2, -1))
+
+
+def ms_ssim(
+    image: jax.Array,
+    reference: jax.Array,
+    *,
+    channels: str = "rgb",
+    convention: str = "wang",
+    data_range: float = 1.0,
+) -> jax.Array:
+    """Multi-scale structural similarity: five scales, each half as large as the one before.
+
+    The product of the mean contrast-structure terms of scales 1 to 4 and the mean SSIM of scale 5,
+    each to the power of its weight; each channel on its own, then their mean.
+
+    Wang, Simoncelli and Bovik, "Multiscale structural similarity for image quality assessment",
+    Asilomar 2003, doi:10.1109/ACSSC.2003.1292216, eq. 7.
+
+    Args:
+      image: `[..., H, W, C]` in [0, 1], C 1 or 3, at least 161 x 161.
+      reference: same shape.
+      channels: "rgb", "luma", "rounded_luma" or "studio_luma"; see `conventions.select`.
+      convention: what to do where the paper is silent. "wang", as in the authors' MATLAB code: odd
+        sides repeat their last pixels, and only a mean below 0, which has no real power, counts as
+        0. "pyiqa": odd sides get a black border, and each *local* contrast-structure term below 0
+        counts as 0.
+      data_range: the value of white, 1 for images in [0, 1].
+
+    Returns:
+      `[...]` in [0, 1]; 1 for identical images.
+
+    Raises:
+      ValueError: on a wrong rank, dtype or channel count, shapes that differ, unknown `channels` or
+        `convention`, `data_range` <= 0, or an image too small for five scales.
+    """
+    if convention not in ("wang", "pyiqa"):
+        raise ValueError(f"convention is {convention!r}; expected 'wang' or 'pyiqa'")
+    if data_range <= 0:
+        raise ValueError(f"data_range is {data_range:g}; expected a number > 0")
+    x, y = pair(image, reference, channels, data_range)
+    least = 10 * 2 ** (len(SCALE_WEIGHTS) - 1) + 1
+    if min(x.shape[-3:-1]) < least:
+        raise ValueError(
+            f"image is {x.shape[-3]}x{x.shape[-2]} pixels; "
+            f"MS-SSIM needs at least {least}x{least} for its five scales"
+        )
+    index = 1.0
+    for scale, weight in enumerate(SCALE_WEIGHTS, start=1):
+        c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+        luminance, local = _terms(x, y, GAUSSIAN_11, c1, c2)
+        if convention == "pyiqa":
+            local = jnp.maximum(local, 0)
+        if scale == len(SCALE_WEIGHTS):
+            local = luminance * local
+        else:
+            odd = "edge" if convention == "wang" else "zeros before"
+            x, y = filters.halve(x, odd), filters.halve(y, odd)
+        index = index * _power(jnp.mean(local, axis=(-3, -2)), weight)
+    return jnp.mean(index, axis=-1)
+
+
+def _power(mean: jax.Array, weight: float) -> jax.Array:
+    """mean ** weight, 0 with gradient 0 where the mean is not positive."""
+    positive = mean > 0
+    return jnp.where(positive, jnp.where(positive, mean, 1) ** weight, 0)

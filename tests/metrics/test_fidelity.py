@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from skimage.color import rgb2ycbcr, rgb2yiq
 from skimage.metrics import peak_signal_noise_ratio
 
 from lle_jax import metrics
@@ -36,20 +37,44 @@ def test_mae_equals_numpy(pair):
     np.testing.assert_allclose(metrics.mae(image, reference), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("metric", [metrics.psnr, metrics.mae, metrics.ssim])
-def test_metrics_reject_unlike_pairs(metric):
-    flat = jnp.full((16, 16, 3), 0.5)
-    with pytest.raises(ValueError, match=r"image has shape .* but reference has"):
-        metric(flat, flat[:, :, :1])
-    with pytest.raises(ValueError, match=r"dtype uint8; expected floating point"):
-        metric((255 * flat).astype(jnp.uint8), flat)
-    with pytest.raises(ValueError, match=r"1 or 3 channels"):
-        metric(flat[..., 0], flat[..., 0])
+LUMAS = {
+    "luma": lambda x: rgb2yiq(x)[..., :1],
+    "studio_luma": lambda x: rgb2ycbcr(x)[..., :1] / 255,
+}
 
 
-@pytest.mark.parametrize("metric", [metrics.psnr, metrics.mae, metrics.ssim])
-def test_metrics_of_a_batch_equal_those_of_each_image(metric, pair):
-    image, reference = pair
-    each = [float(metric(a, b)) for a, b in zip(image, reference, strict=True)]
-    np.testing.assert_allclose(metric(image, reference), each, rtol=1e-5)
-    np.testing.assert_allclose(jax.vmap(metric)(image, reference), each, rtol=1e-5)
+@pytest.mark.parametrize("channels", LUMAS)
+def test_fidelity_of_luma_equals_scikit_image(pair, channels):
+    image, reference = (LUMAS[channels](i.astype(np.float64)) for i in pair)
+    psnr = [
+        peak_signal_noise_ratio(b, a, data_range=1) for a, b in zip(image, reference, strict=True)
+    ]
+    np.testing.assert_allclose(metrics.psnr(*pair, channels=channels), psnr, atol=1e-4)
+    mae = np.abs(image - reference).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(metrics.mae(*pair, channels=channels), mae, rtol=2e-6)
+
+
+def test_psnr_in_levels_of_255_is_that_in_0_to_1(pair):
+    image, reference = (255 * i for i in pair)
+    for channels in ("rgb", "luma", "rounded_luma", "studio_luma"):
+        levels = metrics.psnr(image, reference, channels=channels, data_range=255)
+        np.testing.assert_allclose(levels, metrics.psnr(*pair, channels=channels), atol=1e-4)
+
+
+def test_studio_range_adds_1_32_db(pair):
+    gain = metrics.psnr(*pair, channels="studio_luma") - metrics.psnr(*pair, channels="luma")
+    np.testing.assert_allclose(gain, 20 * np.log10(255 / 219), atol=1e-4)
+
+
+def test_psnr_equals_pyiqa(recorded):
+    for image, reference, values in recorded.values():
+        # pyiqa adds 1e-8 to the mean square error.
+        for name, channels in (("pyiqa.psnr", "rgb"), ("pyiqa.psnry", "luma")):
+            error = 10 ** (-values[name] / 10) - 1e-8
+            value = metrics.psnr(image, reference, channels=channels)
+            np.testing.assert_allclose(value, -10 * np.log10(error), atol=1e-4)
+
+
+def test_psnr_needs_a_positive_range(pair):
+    with pytest.raises(ValueError, match="data_range is 0; expected a number > 0"):
+        metrics.psnr(*pair, data_range=0)

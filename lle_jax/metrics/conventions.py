@@ -1,0 +1,57 @@
+"""What the measures of image pairs share: checks, and the channels that are compared."""
+
+import jax
+import jax.numpy as jnp
+
+from lle_jax import checks, colour
+
+CHANNELS = ("rgb", "luma", "rounded_luma", "studio_luma")
+
+
+def pair(
+    image, reference, channels: str = "rgb", data_range: float = 1.0
+) -> tuple[jax.Array, jax.Array]:
+    """Checks a pair of like images and returns the channels to compare, at least float32.
+
+    Raises:
+      ValueError: on a wrong rank, dtype or channel count, shapes that differ, or a `channels` that
+        is not in `CHANNELS`.
+    """
+    image, reference = checks.image(image), checks.image(reference, "reference")
+    checks.same_shape(image, reference, ("image", "reference"))
+    dtype = jnp.promote_types(checks.compute_dtype(image), reference.dtype)
+    first, second = (
+        select(array.astype(dtype), channels, data_range) for array in (image, reference)
+    )
+    return first, second
+
+
+def select(image: jax.Array, channels: str, data_range: float = 1.0) -> jax.Array:
+    """The channels that a measure compares.
+
+    Args:
+      image: sRGB `[..., H, W, C]` in [0, data_range], C 1 or 3; one channel counts as R = G = B.
+      channels:
+        "rgb": all channels as they are.
+        "luma": Y' of ITU-R BT.601 at full range, as in JPEG, PIL and scikit-image's `rgb2yiq`.
+        "rounded_luma": the same, rounded to 8-bit levels, as pyiqa does (`test_y_channel`); its
+          gradient is that of "luma".
+        "studio_luma": Y' of BT.601 at 16 to 235 of 255, as in MATLAB's `rgb2ycbcr` of floating
+          point and BasicSR's `test_y_channel`.
+      data_range: the value of white, 1 for images in [0, 1].
+
+    Returns:
+      `[..., H, W, C]` for "rgb", else `[..., H, W, 1]`.
+
+    Raises:
+      ValueError: if `channels` is none of these.
+    """
+    if channels not in CHANNELS:
+        raise ValueError(f"channels is {channels!r}; expected one of {', '.join(CHANNELS)}")
+    if channels == "rgb":
+        return image
+    luma = colour.luma(image)
+    if channels == "rounded_luma":
+        rounded = jnp.round(luma * (255 / data_range)) * (data_range / 255)
+        return luma + jax.lax.stop_gradient(rounded - luma)
+    return luma if channels == "luma" else (16 * data_range + 219 * luma) / 255

@@ -1,0 +1,49 @@
+"""Separable local means, which the structural measures are made of."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def gaussian(taps: int, sigma: float) -> np.ndarray:
+    """Weights of a sampled Gaussian, sum 1."""
+    weights = np.exp(-0.5 * ((np.arange(taps) - (taps - 1) / 2) / sigma) ** 2)
+    return weights / weights.sum()
+
+
+def valid(image: jax.Array, window: np.ndarray) -> jax.Array:
+    """Separable filter over height and width of `[..., H, W, C]`, only where the window fits.
+
+    Training crops go through a banded matrix product, whose gradient is another one (on CPU, six
+    times faster than differentiating the shifts); larger images through shifted multiply-adds,
+    whose cost does not grow with the side. XLA's convolution is slower than both on CPU.
+    """
+    height, width = image.shape[-3] - len(window) + 1, image.shape[-2] - len(window) + 1
+    if max(image.shape[-3:-1]) <= 256:
+        rows, columns = _band(height, window, image.dtype), _band(width, window, image.dtype)
+        image = jnp.einsum("ij,...jwc->...iwc", rows, image, precision="highest")
+        return jnp.einsum("ij,...hjc->...hic", columns, image, precision="highest")
+    rows = sum(float(w) * image[..., k : k + height, :, :] for k, w in enumerate(window))
+    return sum(float(w) * rows[..., k : k + width, :] for k, w in enumerate(window))
+
+
+def _band(size: int, window: np.ndarray, dtype: jnp.dtype) -> jax.Array:
+    matrix = sum(w * np.eye(size, size + len(window) - 1, k) for k, w in enumerate(window))
+    return jnp.asarray(matrix, dtype)
+
+
+def halve(image: jax.Array, odd: str) -> jax.Array:
+    """Means of 2 x 2 pixels of `[..., H, W, C]`, sides rounded up.
+
+    Args:
+      image: `[..., H, W, C]`.
+      odd: what an odd side is extended by (`mode` of jnp.pad): "edge", its last pixels, in the last
+        block; "zeros before", black in the first block; "zeros after", black in the last.
+    """
+    sides = [
+        (side % 2, 0) if odd == "zeros before" else (0, side % 2) for side in image.shape[-3:-1]
+    ]
+    pad = [(0, 0)] * (image.ndim - 3) + [*sides, (0, 0)]
+    image = jnp.pad(image, pad, mode="edge" if odd == "edge" else "constant")
+    rows = image[..., ::2, :, :] + image[..., 1::2, :, :]
+    return (rows[..., ::2, :] + rows[..., 1::2, :]) / 4

@@ -1,7 +1,14 @@
 """Image quality measures; every convention is in the name or an argument (docs/metrics.md)."""
 
 from lle_jax.metrics.colour import ciede2000, ciede2000_map, delta_e_2000, srgb_to_lab
+from lle_jax.metrics.contrast import (
+    contrast_improvement_index,
+    contrast_to_noise,
+    eme,
+    local_entropy,
+)
 from lle_jax.metrics.fidelity import mae, psnr
+from lle_jax.metrics.lightness import lightness_order_error
 from lle_jax.metrics.perceptual import gmsd, vif
 from lle_jax.metrics.structure import GAUSSIAN_11, UNIFORM_7, ms_ssim, ssim, ssim_map
 
@@ -10,8 +17,13 @@ __all__ = [
     "UNIFORM_7",
     "ciede2000",
     "ciede2000_map",
+    "contrast_improvement_index",
+    "contrast_to_noise",
     "delta_e_2000",
+    "eme",
     "gmsd",
+    "lightness_order_error",
+    "local_entropy",
     "mae",
     "ms_ssim",
     "psnr",

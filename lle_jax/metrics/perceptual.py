@@ -15,7 +15,7 @@ def gmsd(image: jax.Array, reference: jax.Array, *, channels: str = "luma") -> j
     authors' MATLAB code.
 
     Xue, Zhang, Mou and Bovik, "Gradient magnitude similarity deviation", IEEE TIP 23(2), 2014,
-    doi:10.1109/TIP.2013.2293423, eq. 3-7, with T = 170 for levels of 0 to 255.
+    doi:10.1109/TIP.2013.2293423, with T = 170 for levels of 0 to 255.
 
     Args:
       image: `[..., H, W, C]` in [0, 1], C 1 or 3, at least 4 x 4.

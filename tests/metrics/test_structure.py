@@ -94,6 +94,16 @@ def test_ssim_equals_piq(recorded):
         np.testing.assert_allclose(ssim(image, reference), values["piq.ssim"], atol=1e-6)
 
 
+def test_ssim_equals_pyiqa_where_it_clips_nothing(recorded):
+    # pyiqa sets negative local structure to 0, which these pairs hardly have.
+    ssim, luma = jax.jit(metrics.ssim), functools.partial(metrics.ssim, channels="rounded_luma")
+    for name in ("noise", "dark", "black border"):
+        image, reference, values = recorded[name]
+        np.testing.assert_allclose(ssim(image, reference), values["pyiqa.ssimc"], atol=1e-6)
+        value = jax.jit(luma)(image, reference)
+        np.testing.assert_allclose(value, values["pyiqa.ssim"], atol=5e-6)
+
+
 def test_ssim_names_the_size_it_needs():
     with pytest.raises(ValueError, match=r"10x12 pixels; SSIM .* at least 11x11"):
         metrics.ssim(jnp.zeros((10, 12, 3)), jnp.zeros((10, 12, 3)))

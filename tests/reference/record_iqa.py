@@ -60,7 +60,7 @@ def measure(pair: Pair) -> dict[str, float]:
 
     x, y = (torch.from_numpy(image.transpose(2, 0, 1)[None].copy()) for image in pair)
     x3, y3 = (image.expand(-1, 3, -1, -1) for image in (x, y))
-    names = ("psnr", "psnry", "ssim", "ssimc", "ms_ssim", "gmsd", "nlpd")
+    names = ("psnr", "psnry", "ssim", "ssimc", "ms_ssim", "gmsd")
     values = {f"pyiqa.{n}": pyiqa.create_metric(n, device="cpu")(x3, y3) for n in names}
     x, y = x.double(), y.double()
     values["piq.gmsd"] = piq.gmsd(x, y)

@@ -108,8 +108,14 @@ def _information(x: jax.Array, y: jax.Array, window) -> tuple[jax.Array, jax.Arr
     # About the means, not black, for less cancellation in float32.
     x, y = (i - jnp.mean(i, axis=(-3, -2), keepdims=True) for i in (x, y))
     moments = filters.valid(jnp.stack([x, y, x * x, y * y, x * y]), window)
-    variance_x = jnp.maximum(moments[2] - moments[0] ** 2, 0)
-    variance_y = jnp.maximum(moments[3] - moments[1] ** 2, 0)
+    rounding = 8 * float(jnp.finfo(x.dtype).eps)
+    variance_x, variance_y = (
+        jnp.where(variance > rounding * square, variance, 0)  # flat as far as the dtype can tell
+        for variance, square in (
+            (moments[2] - moments[0] ** 2, moments[2]),
+            (moments[3] - moments[1] ** 2, moments[3]),
+        )
+    )
     covariance = moments[4] - moments[0] * moments[1]
     # A model gain of the reference and what it does not explain; an inverted image has no gain.
     textured = (variance_y >= least) & (variance_x >= least) & (covariance > 0)

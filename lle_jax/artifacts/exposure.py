@@ -1,0 +1,93 @@
+"""Exposure: how bright an image is, how evenly lit, how contrasty, and how its colour leans."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lle_jax import checks, colour
+
+_TILES = 8
+
+
+class Exposure(NamedTuple):
+    """Measures of `exposure`, `[...]` each.
+
+    Attributes:
+      luminance: mean relative luminance in linear light, 0 to 1.
+      crushed: fraction of the samples at level 0 of 255.
+      saturated: fraction of the samples at level 255.
+      non_uniformity: standard deviation over mean of the luminance of 8 x 8 equal tiles: of the
+        illumination, if the scene is even.
+      contrast: standard deviation of luma.
+      cast: distance from grey of the mean colour, as its channels' standard deviation over mean in
+        linear light; 0 for one channel.
+      entropy: of the 8-bit levels of luma, in bits, 0 to 8.
+    """
+
+    luminance: jax.Array
+    crushed: jax.Array
+    saturated: jax.Array
+    non_uniformity: jax.Array
+    contrast: jax.Array
+    cast: jax.Array
+    entropy: jax.Array
+
+
+def exposure(image: jax.Array) -> Exposure:
+    """Measures brightness, clipping, evenness, contrast, colour cast and entropy.
+
+    Ratios to a mean of 0, of a black image, are 0.
+
+    Args:
+      image: sRGB `[..., H, W, C]` in [0, 1], C = 1 or 3.
+
+    Raises:
+      ValueError: if the image is malformed.
+    """
+    image = checks.image(image)
+    x = image.astype(checks.compute_dtype(image)).reshape(-1, *image.shape[-3:])
+    found = jax.lax.map(_of_one, x)
+    return Exposure(*(value.reshape(image.shape[:-3]) for value in found))
+
+
+@jax.jit
+def _of_one(x: jax.Array) -> Exposure:
+    height, width, channels = x.shape
+    # Sums are written as products of matrices: XLA on CPU fuses a sum with the powers before it and
+    # then does not vectorise them.
+    linear = colour.srgb_to_linear(x).reshape(height, width * channels)
+    rows, columns = (_shares(side).astype(x.dtype) for side in (height, width))
+    tiles = jnp.dot(rows, linear, precision="highest").reshape(-1, width, channels)
+    tiles = jnp.einsum("tw,rwc->rtc", columns, tiles, precision="highest")
+    luminance = colour.luma(tiles, colour.BT709)
+    means = jnp.mean(tiles, axis=(0, 1))
+    luma = colour.luma(x)
+    return Exposure(
+        luminance=jnp.mean(luminance),
+        crushed=jnp.mean(x < 0.5 / 255, dtype=x.dtype),
+        saturated=jnp.mean(x >= 254.5 / 255, dtype=x.dtype),
+        non_uniformity=_over(jnp.std(luminance), jnp.mean(luminance)),
+        contrast=jnp.std(luma),
+        cast=_over(jnp.std(means), jnp.mean(means)),
+        entropy=_entropy(luma),
+    )
+
+
+def _shares(side: int) -> np.ndarray:
+    """Weights `[8, side]` that average a side over eight equal parts, sharing pixels between."""
+    edges = np.linspace(0, side, _TILES + 1)
+    pixel = np.arange(side)
+    overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+    return np.maximum(overlap, 0) * _TILES / side
+
+
+def _over(value: jax.Array, mean: jax.Array) -> jax.Array:
+    return jnp.where(mean > 0, value / jnp.where(mean > 0, mean, 1), 0)
+
+
+def _entropy(luma: jax.Array) -> jax.Array:
+    levels = jnp.round(jnp.clip(luma, 0, 1) * 255).astype(jnp.int32)
+    share = jnp.bincount(levels.reshape(-1), length=256) / levels.size
+    return -jnp.sum(jnp.where(share > 0, share * jnp.log2(jnp.where(share > 0, share, 1)), 0))

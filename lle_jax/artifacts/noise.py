@@ -1,0 +1,126 @@
+"""Standard deviation of the noise, aware of the clipping at zero that dark images suffer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.fft
+import scipy.special
+import scipy.stats
+
+from lle_jax import checks
+
+_BLOCK = 8
+_COUNT = 28  # DCT coefficients with u + v >= 8, where pictures have the least
+_CUT = 1.1  # blocks above this many times the variance hold structure
+_LOWEST = 3  # frequencies averaged in the end
+_BLOCKS = 16384  # at most, and more only where they do not overlap
+_STEPS = 15
+
+# Mean variance of those below the cut, of noise alone: chi-square with _COUNT degrees of freedom.
+_KEPT = float(
+    scipy.stats.chi2.cdf(_CUT * _COUNT, _COUNT + 2) / scipy.stats.chi2.cdf(_CUT * _COUNT, _COUNT)
+)
+# By how many standard deviations the mean of the lowest of _COUNT normal values is below theirs.
+_BELOW = float(scipy.stats.norm.pdf(scipy.stats.norm.ppf(_LOWEST / _COUNT)) / (_LOWEST / _COUNT))
+
+
+def _basis() -> np.ndarray:
+    """The high-frequency functions of the orthonormal 8 x 8 DCT: `[8, 8, _COUNT]`."""
+    rows = scipy.fft.dct(np.eye(_BLOCK), axis=0, norm="ortho")
+    u, v = np.nonzero(np.add.outer(np.arange(_BLOCK), np.arange(_BLOCK)) >= _BLOCK)
+    return np.einsum("ky,kx->yxk", rows[u], rows[v])
+
+
+def _shrinkage() -> np.ndarray:
+    """Variance of max(0, X), X normal with deviation 1, at equally spaced means of max(0, X)."""
+    mean = np.linspace(-3, 8, 4001)
+    above = scipy.special.ndtr(mean)
+    density = np.exp(-(mean**2) / 2) / np.sqrt(2 * np.pi)
+    clipped_mean = mean * above + density
+    variance = (mean**2 + 1) * above + mean * density - clipped_mean**2
+    return np.interp(np.arange(0.1, 4, _GRID), clipped_mean, variance)
+
+
+_GRID = 0.01
+_BASIS = _basis()
+_SHRINKAGE = _shrinkage()
+
+
+def noise_sigma(image: jax.Array) -> jax.Array:
+    """Standard deviation that noise had before it was clipped at 0 and rounded to 8 bits.
+
+    Per block of 8 x 8 samples of a channel, the variance is that of the 28 DCT coefficients with
+    u + v >= 8. In the dark part of the noise is cut off at 0: the mean of a block over the noise's
+    deviation tells how much (the moments of the rectified normal distribution), and the variance
+    is raised accordingly. Blocks with structure are left out: from the median on, the variance is
+    the mean over the blocks below 1.1 times itself, divided by what that mean would be for noise
+    alone, repeated; then the mean over the three frequencies with the least. The idea of choosing
+    blocks is Liu, Tanaka and Okutomi's, "Single-image noise level estimation for blind denoising",
+    IEEE TIP 22(12), 2013, doi:10.1109/TIP.2013.2283400; the rest is this package's own.
+
+    It answers for noise that is white and of one strength. Grain of the picture counts as noise;
+    noise that was blurred, compressed or enlarged is under-estimated.
+
+    Args:
+      image: `[..., H, W, C]` in [0, 1], at least 8 x 8; channels are pooled.
+
+    Returns:
+      `[...]` in units of the image; NaN where every block is black or touches saturation.
+
+    Raises:
+      ValueError: if the image is malformed or smaller.
+    """
+    image = checks.image(image)
+    height, width = image.shape[-3:-1]
+    if min(height, width) < _BLOCK:
+        raise ValueError(f"image is {height} x {width} pixels; noise_sigma needs at least 8 x 8")
+    batch = image.shape[:-3]
+    x = image.astype(checks.compute_dtype(image)).reshape(-1, *image.shape[-3:])
+    return jax.vmap(_sigma)(x).reshape(batch)
+
+
+@jax.jit
+def _sigma(x: jax.Array) -> jax.Array:
+    # Of small images overlapping blocks, so that enough of them are without structure.
+    stride = next(s for s in (2, 4, _BLOCK) if s == _BLOCK or x.size <= _BLOCKS * s**2)
+    starts = [(y, x) for y in range(0, _BLOCK, stride) for x in range(0, _BLOCK, stride)]
+    blocks = jnp.concatenate([_blocks(x[top:, left:]) for top, left in starts])
+    basis = jnp.asarray(_BASIS.reshape(_BLOCK**2, _COUNT), x.dtype)
+    power = jnp.dot(blocks, basis, precision="highest") ** 2
+    variance, mean = jnp.mean(power, axis=1), jnp.mean(blocks, axis=1)
+    brightest = jnp.max(blocks, axis=1)
+    usable = (brightest > 0) & (brightest < 254 / 255)
+
+    def refine(_, level):
+        unclipped = variance / _shrunk(mean, level)
+        chosen = usable & (unclipped <= _CUT * level)
+        count = jnp.sum(chosen)
+        found = jnp.sum(jnp.where(chosen, unclipped, 0)) / jnp.maximum(count, 1) / _KEPT
+        return jnp.where(count >= jnp.maximum(10, 0.02 * jnp.sum(usable)), found, level)
+
+    start = jnp.nanmedian(jnp.where(usable, variance, jnp.nan))
+    level = jax.lax.fori_loop(0, _STEPS, refine, jnp.maximum(start, 1e-12))
+    shrunk = _shrunk(mean, level)
+    chosen = usable & (variance / shrunk <= _CUT * level)
+    count = jnp.maximum(jnp.sum(chosen), 1)
+    by_frequency = jnp.where(chosen, 1 / shrunk, 0) @ power / count / _KEPT
+    lowest = jnp.mean(jnp.sort(by_frequency)[:_LOWEST])
+    # the mean of `count` squares of normal values has the relative deviation sqrt(2 / count)
+    lowest = lowest / (1 - jnp.minimum(_BELOW * jnp.sqrt(2 / count), 0.5))
+    rounding = 1 / (12 * 255**2)
+    return jnp.where(jnp.any(usable), jnp.sqrt(jnp.maximum(lowest - rounding, 0)), jnp.nan)
+
+
+def _blocks(x: jax.Array) -> jax.Array:
+    rows, columns, channels = (*(side // _BLOCK for side in x.shape[:2]), x.shape[2])
+    x = x[: rows * _BLOCK, : columns * _BLOCK]
+    x = x.reshape(rows, _BLOCK, columns, _BLOCK, channels).transpose(0, 2, 4, 1, 3)
+    return x.reshape(rows * columns * channels, _BLOCK**2)
+
+
+def _shrunk(mean: jax.Array, variance: jax.Array) -> jax.Array:
+    """What clipping at 0 leaves of a variance in blocks of these means, a share up to 1."""
+    table = jnp.asarray(_SHRINKAGE, mean.dtype)
+    place = jnp.clip((mean / jnp.sqrt(variance) - 0.1) / _GRID, 0, len(_SHRINKAGE) - 1.001)
+    whole = jnp.floor(place).astype(jnp.int32)
+    return table[whole] + (place - whole) * (table[whole + 1] - table[whole])

@@ -1,0 +1,204 @@
+"""All measures of an image by name: as one pure function, and of pictures of any size on the host.
+
+XLA compiles anew for every size of picture, for seconds each, so that a folder of many sizes would
+be compiled rather than measured. `measure` therefore measures parts of a few sizes, the same ones
+of an image in any folder. Nothing is averaged to fit, as that would change what is measured:
+
+- noise, impulses, blur and JPEG by a square in the middle, on the grid of JPEG's blocks. Its side
+  is the largest that fits of 8 per octave up to 1024: 256, 288, 320 ... 480, 512, 576;
+- exposure by pixels evenly spread over all the image, 512 x 512 of them, or as many as the largest
+  power of two that fits;
+- the study's measures by the whole image, in NumPy.
+"""
+
+import functools
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import UnidentifiedImageError
+
+from lle_jax import checks
+from lle_jax.artifacts import study
+from lle_jax.artifacts.blocking import blockiness, file_quality, jpeg_traces
+from lle_jax.artifacts.blur import blur_sigma
+from lle_jax.artifacts.exposure import exposure
+from lle_jax.artifacts.impulses import impulse_density
+from lle_jax.artifacts.noise import noise_sigma
+from lle_jax.images.errors import quiet
+
+_DETAIL = 1024
+_OVERVIEW = 512
+_EXECUTABLES = 32  # kept in memory
+_SMALLEST = 16  # two blocks
+_STUDY_SMALLEST = {"gaussian_noise_variance": 50, "jpeg_artifact_metric": 8}
+
+# Name, in the order of tables -> unit.
+UNITS = {
+    "noise_sigma": "of [0, 1]",
+    "salt": "fraction",
+    "pepper": "fraction",
+    "blur_sigma": "pixels",
+    "jpeg_quality": "1 to 100",
+    "jpeg_log_odds": "nats",
+    "blockiness": "of [0, 1]",
+    "luminance": "linear, of [0, 1]",
+    "crushed": "fraction",
+    "saturated": "fraction",
+    "non_uniformity": "std / mean",
+    "contrast": "of [0, 1]",
+    "cast": "std / mean",
+    "entropy": "bits",
+    "gaussian_noise_variance": "of [0, 1], squared",
+    "salt_and_pepper_ratio": "fraction",
+    "blur_metric": "of [0, 1]",
+    "jpeg_artifact_metric": "of [0, 1], squared",
+}
+
+
+def all_measures(image: jax.Array) -> dict[str, jax.Array]:
+    """Every measure of the package by name; pure, to be compiled as one function.
+
+    Args:
+      image: `[..., H, W, C]` in [0, 1], C = 1 or 3.
+
+    Returns:
+      `[...]` each; NaN for what needs a larger image: 16 x 16 pixels for noise, blur, JPEG and
+      blockiness, and what `study` says for its measures.
+
+    Raises:
+      ValueError: if the image is malformed.
+    """
+    return {**_detail(image), **_overview(image), **_study(image)}
+
+
+def measure(image: np.ndarray, quality: int | None = None) -> dict[str, float]:
+    """Every measure of one picture as Python numbers; see the module for the parts measured.
+
+    Args:
+      image: `[H, W, C]` in [0, 1], C = 1 or 3.
+      quality: of the JPEG header (`header_quality`), which is preferred to that of the pixels.
+
+    Returns:
+      the measures by name, in the order of `UNITS`; NaN where the image is too small.
+
+    Raises:
+      ValueError: if the image is malformed.
+    """
+    image = np.asarray(image)
+    checks.image_shape(image.shape)
+    if image.ndim != 3:
+        raise ValueError(f"image has shape {image.shape}; expected one image, [H, W, C]")
+    if image.dtype != np.float64 or not jax.config.jax_enable_x64:
+        image = image.astype(np.float32, copy=False)
+    found = study_measures(image)
+    for group, part in ((_detail, detail(image)), (_overview, overview(image))):
+        found |= jax.device_get(_compiled(group, part.shape, part.dtype)(part))
+    values = {name: float(found[name]) for name in UNITS}
+    if quality is not None:
+        values["jpeg_quality"] = float(quality)
+    return values
+
+
+def header_quality(path: Path) -> int | None:
+    """`file_quality` of a file whose pixels could be read; None where the header does not say."""
+    try:
+        with quiet():
+            return file_quality(path)
+    except (OSError, ValueError, KeyError, SyntaxError, UnidentifiedImageError):
+        return None
+
+
+def study_measures(image: np.ndarray) -> dict[str, float]:
+    """What `study.measure` finds in `[H, W, C]`, without a compilation; NaN where it is too small.
+
+    The definitions are documented there.
+    """
+    levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.int32)
+    if levels.shape[-1] == 3:
+        grey = (levels @ np.array([2989, 5870, 1140], np.int32) + 5000) // 10000
+    else:
+        grey = levels[..., 0]
+    corner = grey[:50, :50]
+    rows, columns = (side // 8 for side in grey.shape)
+    blocks = grey[: 8 * rows, : 8 * columns].reshape(rows, 8, columns, 8).swapaxes(1, 2)
+    padded = np.pad(grey, 1, mode="edge")
+    across = padded[:, :-2] + 4 * padded[:, 1:-1] + padded[:, 2:]
+    laplacian = across[:-2] + 4 * across[1:-1] + across[2:] - 36 * grey
+    return {
+        "gaussian_noise_variance": (
+            float(corner.var(ddof=1)) / 255**2 if corner.size == 2500 else math.nan
+        ),
+        "salt_and_pepper_ratio": float(np.mean((grey >= 243) | (grey <= 12))),
+        "blur_metric": float(np.abs(laplacian).mean()) / (6 * 255),
+        "jpeg_artifact_metric": (
+            float(blocks.reshape(rows * columns, 64).var(axis=1, ddof=1).mean()) / 255**2
+            if blocks.size
+            else math.nan
+        ),
+    }
+
+
+def detail(image: np.ndarray) -> np.ndarray:
+    """The square of `[H, W, C]` that noise, impulses, blur and JPEG are measured on."""
+    side = min(image.shape[:2])
+    side = min(side - side % _leading_bit(side, 4), _DETAIL)
+    # a multiple of 8 from the corner, where the grid of JPEG's blocks begins
+    top, left = ((whole - side) // 16 * 8 for whole in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + side, left : left + side])
+
+
+def overview(image: np.ndarray) -> np.ndarray:
+    """The pixels of `[H, W, C]` that exposure is measured on, a square of them."""
+    side = min(_leading_bit(min(image.shape[:2]), 1), _OVERVIEW)
+    rows, columns = ((2 * np.arange(side) + 1) * whole // (2 * side) for whole in image.shape[:2])
+    return np.ascontiguousarray(image[rows[:, None], columns])
+
+
+def _leading_bit(number: int, digits: int) -> int:
+    """The value of the last of a whole number's leading binary digits; 1 if it has fewer."""
+    return 1 << max(0, number.bit_length() - digits)
+
+
+@functools.lru_cache(maxsize=_EXECUTABLES)
+def _compiled(group, shape: tuple[int, ...], dtype):
+    """The measures of a group for one size; a bounded number is kept, unlike by `jax.jit`."""
+
+    # A function of its own for each size: what jax itself keeps of it goes with it.
+    def measures_of_group(image):
+        return group(image)
+
+    return jax.jit(measures_of_group).lower(jax.ShapeDtypeStruct(shape, dtype)).compile()
+
+
+def _detail(image: jax.Array) -> dict[str, jax.Array]:
+    image = checks.image(image)
+    large_enough = min(image.shape[-3:-1]) >= _SMALLEST
+    nothing = jnp.full(image.shape[:-3], jnp.nan, checks.compute_dtype(image))
+    salt, pepper = impulse_density(image)
+    traces = jpeg_traces(image) if large_enough else (nothing, nothing)
+    return {
+        "noise_sigma": noise_sigma(image) if large_enough else nothing,
+        "salt": salt,
+        "pepper": pepper,
+        "blur_sigma": blur_sigma(image) if large_enough else nothing,
+        "jpeg_quality": traces[0],
+        "jpeg_log_odds": traces[1],
+        "blockiness": blockiness(image) if large_enough else nothing,
+    }
+
+
+def _overview(image: jax.Array) -> dict[str, jax.Array]:
+    return exposure(image)._asdict()
+
+
+def _study(image: jax.Array) -> dict[str, jax.Array]:
+    image = checks.image(image)
+    smallest = min(image.shape[-3:-1])
+    nothing = jnp.full(image.shape[:-3], jnp.nan, checks.compute_dtype(image))
+    return {
+        name: function(image) if smallest >= _STUDY_SMALLEST.get(name, 1) else nothing
+        for name, function in study.MEASURES.items()
+    }

@@ -77,6 +77,76 @@ def test_contact_sheet_shows_each_artifact_at_rising_severity(image, tmp_path):
     assert picture.shape[0] == 22 + 3 * 20 + 4
 
 
+@pytest.fixture
+def dark(tmp_path):
+    """A folder with a dark image, in which nothing is pepper, and one that is cut short."""
+    (tmp_path / "dark").mkdir()
+    levels = skimage.data.astronaut()[:64, 180:244] // 25
+    skimage.io.imsave(tmp_path / "dark" / "face.png", levels, check_contrast=False)
+    data = (tmp_path / "dark" / "face.png").read_bytes()
+    (tmp_path / "dark" / "broken.png").write_bytes(data[:100])
+    return tmp_path / "dark"
+
+
+def test_quantify_prints_writes_and_names_what_it_cannot_read(dark, tmp_path, capsys):
+    status = cli.main(["quantify", str(dark), "-o", str(tmp_path / "report"), "--study"])
+    printed = capsys.readouterr()
+    assert status == 1
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        "measures.csv", "measures.jsonl", "unreadable.csv", "index.html",
+    }  # fmt: skip
+    assert "broken.png: the file is cut short" in printed.err
+    assert "1 of 2 files could not be read" in printed.err
+    assert "strong" in next(s for s in printed.out.splitlines() if "face.png" in s)
+    assert "cannot be trusted on low light" in printed.out
+    assert "brighten (strong low light)" in printed.out
+    impulses = next(s for s in printed.out.splitlines() if s.startswith("impulses"))
+    assert impulses.split()[1:3] == ["0", "1"]
+
+
+def test_quantify_without_output_only_prints(dark, tmp_path, capsys):
+    (dark / "broken.png").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main(["quantify", str(dark)]) == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    out = capsys.readouterr().out
+    assert "noise_sigma" in out
+    assert "salt_and_pepper_ratio" not in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["nothing"], "no such file"),
+        (["dark/face.png", "-o", "dark/face.png"], "dark/face.png"),
+        ([], "PATH"),
+        (["dark", "-o", "mine"], "would be replaced"),
+    ],
+)
+def test_quantify_that_cannot_start_is_one_line_and_exits_2(
+    dark, options, message, capsys, monkeypatch
+):
+    monkeypatch.chdir(dark.parent)
+    (dark.parent / "mine").mkdir()
+    (dark.parent / "mine" / "index.html").write_text("")
+    try:
+        status = cli.main(["quantify", *options])
+    except SystemExit as stopped:  # argparse
+        status = stopped.code
+    printed = capsys.readouterr().err
+    assert status == 2
+    assert message in printed
+    assert printed.count("\n") == 1
+    assert "Traceback" not in printed
+
+
+def test_quantify_of_nothing_readable_says_so(dark, capsys):
+    assert cli.main(["quantify", str(dark / "broken.png")]) == 1
+    printed = capsys.readouterr()
+    assert "1 of 1 files could not be read" in printed.err
+    assert printed.out == ""
+
+
 def test_help_does_not_import_jax():
     code = "import sys; from lle_jax import cli; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,69 @@
+"""Where an image's artifacts are: pictures for people, on the host, of any size.
+
+OpenCV and not jax draws them, as jax would compile anew for every size of image.
+"""
+
+import cv2
+import numpy as np
+
+from lle_jax import colour
+
+_BLOCK = 8
+
+
+def maps(image: np.ndarray) -> dict[str, np.ndarray]:
+    """Maps of one image by title, `[h, w]` float32 each, of the image's or a block's resolution.
+
+    - Laplacian: absolute response of luma to the study's kernel, [1 4 1; 4 -20 4; 1 4 1] / 6;
+    - block variance: sample variance of luma in each whole 8 x 8 block, the study's JPEG measure;
+    - noise: root mean square, in each whole 8 x 8 block of luma, of the kernel of Immerkaer,
+      CVIU 64(2), 1996, divided by 6, which for white noise is its sigma; edges show, too;
+    - illumination: linear luminance after a Gaussian blur of an eighth of the shorter side.
+
+    Args:
+      image: `[H, W, C]` in [0, 1], C = 1 or 3.
+    """
+    luma = _weighted(image, colour.BT601)
+    laplacian = np.array([[1, 4, 1], [4, -20, 4], [1, 4, 1]], np.float32) / 6
+    noise = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
+    return {
+        "Laplacian": np.abs(_filter(luma, laplacian)),
+        "block variance": _blocks(luma).var(axis=-1, ddof=1),
+        "noise": np.sqrt(np.mean(_blocks(_filter(luma, noise)) ** 2, axis=-1)),
+        "illumination": _illumination(image),
+    }
+
+
+def _weighted(image: np.ndarray, weights: tuple[float, float, float]) -> np.ndarray:
+    if image.shape[-1] == 1:
+        return np.ascontiguousarray(image[..., 0], np.float32)
+    return image.astype(np.float32) @ np.float32(weights)
+
+
+def _filter(plane: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    return cv2.filter2D(plane, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE)
+
+
+def _blocks(plane: np.ndarray) -> np.ndarray:
+    """`[H, W]` -> `[rows, columns, 64]`; a smaller side is extended to one block first."""
+    missing = [(0, max(0, _BLOCK - side)) for side in plane.shape]
+    plane = np.pad(plane, missing, mode="symmetric")
+    rows, columns = (side // _BLOCK for side in plane.shape)
+    plane = plane[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)
+    return plane.swapaxes(1, 2).reshape(rows, columns, -1)
+
+
+def _illumination(image: np.ndarray) -> np.ndarray:
+    small = reduced(image, 128)
+    linear = np.where(small <= 0.04045, small / 12.92, ((small + 0.055) / 1.055) ** 2.4)
+    luminance = _weighted(linear, colour.BT709)
+    sigma = max(min(luminance.shape) / 8, 0.5)
+    return cv2.GaussianBlur(luminance, None, sigma, borderType=cv2.BORDER_REPLICATE)
+
+
+def reduced(image: np.ndarray, side: int) -> np.ndarray:
+    """`[H, W, C]` -> averaged down so that its longer side is at most `side` pixels."""
+    scale = min(1.0, side / max(image.shape[:2]))
+    size = [max(1, round(scale * edge)) for edge in image.shape[1::-1]]
+    smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return smaller.reshape(size[1], size[0], -1)

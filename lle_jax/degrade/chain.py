@@ -130,9 +130,7 @@ def _quantile(distribution: Distribution, u: jax.Array) -> jax.Array:
     return jnp.clip(result, *bounds)  # rounding may leave the range by one unit in the last place
 
 
-def _truncated_normal(
-    u: jax.Array, mean: float, std: float, low: float, high: float
-) -> jax.Array:
+def _truncated_normal(u: jax.Array, mean: float, std: float, low: float, high: float) -> jax.Array:
     below, above = (ndtr(jnp.asarray((bound - mean) / std, u.dtype)) for bound in (low, high))
     return mean + std * ndtri(below + u * (above - below))
 

@@ -51,7 +51,7 @@ _SIGMA = Meaning(0, 1, 0)
 _COEFFICIENT = Meaning(-3, 3, 0)
 
 # Prefix of the stage that stands for `exact = false`: static choices live in the stage's name.
-_APPROXIMATE = "approximate_"
+APPROXIMATE = "approximate_"
 
 # In the order in which the chain applies them; the names of stages are those of the functions.
 STAGES: dict[str, dict[str, Meaning]] = {
@@ -177,7 +177,7 @@ class _Reader:
         description = tables.pop("description", "")
         if not isinstance(description, str):
             self.fail(("description",), "must be a string")
-        sections = [name for name in STAGES if not name.startswith(_APPROXIMATE)]
+        sections = [name for name in STAGES if not name.startswith(APPROXIMATE)]
         self.known(tables, sections, ())
         found = [self.stage(name, tables[name]) for name in sections if name in tables]
         if not found:
@@ -202,7 +202,7 @@ class _Reader:
         parameters = tuple(
             (key, self.distribution((name, key), table[key], meanings[key])) for key in meanings
         )
-        stored = f"{_APPROXIMATE}{name}" if exact is False else name
+        stored = f"{APPROXIMATE}{name}" if exact is False else name
         return Stage(stored, float(probability), parameters)
 
     def distribution(self, path: tuple[str, ...], value, meaning: Meaning) -> Distribution:

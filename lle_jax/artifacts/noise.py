@@ -9,7 +9,7 @@ import scipy.stats
 
 from lle_jax import checks
 
-_BLOCK = 8
+BLOCK = 8
 _COUNT = 28  # DCT coefficients with u + v >= 8, where pictures have the least
 _CUT = 1.1  # blocks above this many times the variance hold structure
 _LOWEST = 3  # frequencies averaged in the end
@@ -26,8 +26,8 @@ _BELOW = float(scipy.stats.norm.pdf(scipy.stats.norm.ppf(_LOWEST / _COUNT)) / (_
 
 def _basis() -> np.ndarray:
     """The high-frequency functions of the orthonormal 8 x 8 DCT: `[8, 8, _COUNT]`."""
-    rows = scipy.fft.dct(np.eye(_BLOCK), axis=0, norm="ortho")
-    u, v = np.nonzero(np.add.outer(np.arange(_BLOCK), np.arange(_BLOCK)) >= _BLOCK)
+    rows = scipy.fft.dct(np.eye(BLOCK), axis=0, norm="ortho")
+    u, v = np.nonzero(np.add.outer(np.arange(BLOCK), np.arange(BLOCK)) >= BLOCK)
     return np.einsum("ky,kx->yxk", rows[u], rows[v])
 
 
@@ -72,7 +72,7 @@ def noise_sigma(image: jax.Array) -> jax.Array:
     """
     image = checks.image(image)
     height, width = image.shape[-3:-1]
-    if min(height, width) < _BLOCK:
+    if min(height, width) < BLOCK:
         raise ValueError(f"image is {height} x {width} pixels; noise_sigma needs at least 8 x 8")
     batch = image.shape[:-3]
     x = image.astype(checks.compute_dtype(image)).reshape(-1, *image.shape[-3:])
@@ -81,15 +81,46 @@ def noise_sigma(image: jax.Array) -> jax.Array:
 
 @jax.jit
 def _sigma(x: jax.Array) -> jax.Array:
-    # Of small images overlapping blocks, so that enough of them are without structure.
-    stride = next(s for s in (2, 4, _BLOCK) if s == _BLOCK or x.size <= _BLOCKS * s**2)
-    starts = [(y, x) for y in range(0, _BLOCK, stride) for x in range(0, _BLOCK, stride)]
-    blocks = jnp.concatenate([_blocks(x[top:, left:]) for top, left in starts])
-    basis = jnp.asarray(_BASIS.reshape(_BLOCK**2, _COUNT), x.dtype)
-    power = jnp.dot(blocks, basis, precision="highest") ** 2
-    variance, mean = jnp.mean(power, axis=1), jnp.mean(blocks, axis=1)
+    blocks, power = block_powers(x)
     brightest = jnp.max(blocks, axis=1)
     usable = (brightest > 0) & (brightest < 254 / 255)
+    variance, _ = white_variance(jnp.mean(blocks, axis=1), power, usable)
+    rounding = 1 / (12 * 255**2)
+    return jnp.where(jnp.any(usable), jnp.sqrt(jnp.maximum(variance - rounding, 0)), jnp.nan)
+
+
+def block_powers(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Blocks of a picture `[H, W, C]` and squares of their high frequencies.
+
+    Returns:
+      `[n, 64]` and `[n, 28]`.
+    """
+    # Of small images overlapping blocks, so that enough of them are without structure.
+    stride = next(s for s in (2, 4, BLOCK) if s == BLOCK or x.size <= _BLOCKS * s**2)
+    starts = [(y, x) for y in range(0, BLOCK, stride) for x in range(0, BLOCK, stride)]
+    blocks = jnp.concatenate([_blocks(x[top:, left:]) for top, left in starts])
+    basis = jnp.asarray(_BASIS.reshape(BLOCK**2, _COUNT), x.dtype)
+    return blocks, jnp.dot(blocks, basis, precision="highest") ** 2
+
+
+def _blocks(x: jax.Array) -> jax.Array:
+    rows, columns, channels = (*(side // BLOCK for side in x.shape[:2]), x.shape[2])
+    x = x[: rows * BLOCK, : columns * BLOCK]
+    x = x.reshape(rows, BLOCK, columns, BLOCK, channels).transpose(0, 2, 4, 1, 3)
+    return x.reshape(rows * columns * channels, BLOCK**2)
+
+
+def white_variance(
+    mean: jax.Array, power: jax.Array, usable: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Variance of white noise, before it was clipped at 0, and the number of blocks it is from.
+
+    Args:
+      mean: of the blocks, `[n]`.
+      power: squares of their high frequencies, `[n, 28]`.
+      usable: which blocks count, `[n]`.
+    """
+    variance = jnp.mean(power, axis=1)
 
     def refine(_, level):
         unclipped = variance / _shrunk(mean, level)
@@ -106,16 +137,7 @@ def _sigma(x: jax.Array) -> jax.Array:
     by_frequency = jnp.where(chosen, 1 / shrunk, 0) @ power / count / _KEPT
     lowest = jnp.mean(jnp.sort(by_frequency)[:_LOWEST])
     # the mean of `count` squares of normal values has the relative deviation sqrt(2 / count)
-    lowest = lowest / (1 - jnp.minimum(_BELOW * jnp.sqrt(2 / count), 0.5))
-    rounding = 1 / (12 * 255**2)
-    return jnp.where(jnp.any(usable), jnp.sqrt(jnp.maximum(lowest - rounding, 0)), jnp.nan)
-
-
-def _blocks(x: jax.Array) -> jax.Array:
-    rows, columns, channels = (*(side // _BLOCK for side in x.shape[:2]), x.shape[2])
-    x = x[: rows * _BLOCK, : columns * _BLOCK]
-    x = x.reshape(rows, _BLOCK, columns, _BLOCK, channels).transpose(0, 2, 4, 1, 3)
-    return x.reshape(rows * columns * channels, _BLOCK**2)
+    return lowest / (1 - jnp.minimum(_BELOW * jnp.sqrt(2 / count), 0.5)), count
 
 
 def _shrunk(mean: jax.Array, variance: jax.Array) -> jax.Array:

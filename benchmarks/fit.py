@@ -6,7 +6,7 @@ the hidden ones', and a random forest is asked to tell the real images' measures
 synthetic ones, made with the fitted preset and with the preset `lowlight` (ten-fold
 cross-validation; needs the extra `bench`).
 
-    python benchmarks/fit.py [path of shared/data]
+    python benchmarks/fit.py [path of shared/data [hidden preset ...]]
 
 Bars set beforehand, for three presets: medians of gain, sigma, blur and JPEG quality within 15 %;
 area under the curve at most 0.65 fitted and at least 0.9 with the default preset.
@@ -116,6 +116,8 @@ def main() -> None:
     base, clean = pictures[:COUNT], pictures[COUNT:]
     prior = presets.load(presets.folder().parent / "fit" / "prior.toml")
     for number, (name, text) in enumerate(HIDDEN.items()):
+        if len(sys.argv) > 2 and name not in sys.argv[2:]:
+            continue
         hidden = presets.parse(text, name)
         real = made_with(hidden, base, 100 + number)
         found = fit.fit(jax.random.key(1), prior, real, clean, fit_files.measure)
@@ -125,8 +127,8 @@ def main() -> None:
             area(real, made_with(found.space.preset(found.phi, name, ""), clean, 7)),
             area(real, made_with(degrade.load("lowlight"), clean, 7)),
         ]
-        print(f"{name}: fitted over true median: {ratios}; area under the curve, fitted and")
-        print(f"  default preset: {areas[0]:.2f}, {areas[1]:.2f}", flush=True)
+        print(f"{name}: fitted over true median: {ratios};")
+        print(f"  area under the curve: fitted {areas[0]:.2f}, default {areas[1]:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -27,17 +27,21 @@ from lle_jax.artifacts.blur import blur_sigma
 from lle_jax.artifacts.exposure import exposure
 from lle_jax.artifacts.impulses import impulse_density
 from lle_jax.artifacts.noise import noise_sigma
+from lle_jax.artifacts.sensor import noise_model
 from lle_jax.images.errors import quiet
 
 _DETAIL = 1024
 _OVERVIEW = 512
 _EXECUTABLES = 32  # kept in memory
 _SMALLEST = 16  # two blocks
+_SENSOR = 64
 _STUDY_SMALLEST = {"gaussian_noise_variance": 50, "jpeg_artifact_metric": 8}
 
 # Name, in the order of tables -> unit.
 UNITS = {
     "noise_sigma": "of [0, 1]",
+    "gain": "linear light per photon",
+    "read_noise": "linear, of [0, 1]",
     "salt": "fraction",
     "pepper": "fraction",
     "blur_sigma": "pixels",
@@ -177,10 +181,13 @@ def _detail(image: jax.Array) -> dict[str, jax.Array]:
     image = checks.image(image)
     large_enough = min(image.shape[-3:-1]) >= _SMALLEST
     nothing = jnp.full(image.shape[:-3], jnp.nan, checks.compute_dtype(image))
+    sensor = noise_model(image) if min(image.shape[-3:-1]) >= _SENSOR else (nothing, nothing)
     salt, pepper = impulse_density(image)
     traces = jpeg_traces(image) if large_enough else (nothing, nothing)
     return {
         "noise_sigma": noise_sigma(image) if large_enough else nothing,
+        "gain": sensor[0],
+        "read_noise": sensor[1],
         "salt": salt,
         "pepper": pepper,
         "blur_sigma": blur_sigma(image) if large_enough else nothing,

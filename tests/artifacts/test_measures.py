@@ -29,6 +29,7 @@ def public(scene):
     traces = artifacts.jpeg_traces(scene)
     return {
         "noise_sigma": artifacts.noise_sigma(scene),
+        **artifacts.noise_model(scene)._asdict(),
         "salt": salt,
         "pepper": pepper,
         "blur_sigma": artifacts.blur_sigma(scene),
@@ -74,7 +75,7 @@ def test_a_small_image_lacks_only_the_measures_that_need_a_larger_one(side):
     image = np.random.default_rng(0).uniform(0.2, 0.8, (side, side, 1)).astype(np.float32)
     found = measures.measure(image)
     lacking = {name for name, value in found.items() if math.isnan(value)}
-    expected = {"gaussian_noise_variance"}
+    expected = {"gaussian_noise_variance", "gain", "read_noise"}
     if side < 16:
         expected |= {"noise_sigma", "blur_sigma", "jpeg_quality", "jpeg_log_odds", "blockiness"}
     if side < 8:

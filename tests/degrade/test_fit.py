@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 import skimage.data
 
 from lle_jax import cli, degrade, images
@@ -105,6 +106,12 @@ def test_the_classifier_is_at_chance_for_equal_and_sure_of_distant_distributions
     assert fit_files.classify(a, c) > 0.98
     blind = np.where(generator.random((80, 4)) < 0.5, np.nan, a)
     assert fit_files.classify(a, blind) > 0.9
+
+
+def test_the_median_is_that_of_scipy():
+    image = np.random.default_rng(0).random((2, 13, 17, 1)).astype(np.float32)
+    expected = scipy.ndimage.median_filter(image, (1, 3, 3, 1), mode="reflect")
+    np.testing.assert_array_equal(fit_files._median(image), expected)
 
 
 @pytest.fixture

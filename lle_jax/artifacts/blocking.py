@@ -37,7 +37,9 @@ class JpegTraces(NamedTuple):
 
 
 def jpeg_quality(image: jax.Array) -> jax.Array:
-    """Quality of the JPEG compression that the pixels went through last, 1 to 100.
+    """Quality of the JPEG compression that the pixels went through, 1 to 100.
+
+    Of several on the same grid, the coarsest.
 
     100 where there is no trace of one (`jpeg_traces` has the evidence): quality 100 itself cannot
     be told from no compression. Takes and raises what `jpeg_traces` does.

@@ -8,6 +8,14 @@ from lle_jax.metrics.contrast import (
     local_entropy,
 )
 from lle_jax.metrics.fidelity import mae, psnr
+from lle_jax.metrics.harm import (
+    StructureChange,
+    background_colour_shift,
+    fourier_ring_correlation,
+    hallucination_rate,
+    redegradation_psnr,
+    structure_change,
+)
 from lle_jax.metrics.lightness import lightness_order_error
 from lle_jax.metrics.perceptual import gmsd, vif
 from lle_jax.metrics.structure import GAUSSIAN_11, UNIFORM_7, ms_ssim, ssim, ssim_map
@@ -15,20 +23,26 @@ from lle_jax.metrics.structure import GAUSSIAN_11, UNIFORM_7, ms_ssim, ssim, ssi
 __all__ = [
     "GAUSSIAN_11",
     "UNIFORM_7",
+    "StructureChange",
+    "background_colour_shift",
     "ciede2000",
     "ciede2000_map",
     "contrast_improvement_index",
     "contrast_to_noise",
     "delta_e_2000",
     "eme",
+    "fourier_ring_correlation",
     "gmsd",
+    "hallucination_rate",
     "lightness_order_error",
     "local_entropy",
     "mae",
     "ms_ssim",
     "psnr",
+    "redegradation_psnr",
     "srgb_to_lab",
     "ssim",
     "ssim_map",
+    "structure_change",
     "vif",
 ]

@@ -1,0 +1,307 @@
+"""Do no harm: structure added or lost, frequencies not of the truth, shifts of colour.
+
+An output can gain PSNR and SSIM and still show a vessel that was not there. These figures look for
+that. None is a loss: the rates are counts, without a useful gradient.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.ndimage
+
+from lle_jax import checks
+from lle_jax.degrade import chain
+from lle_jax.metrics.colour import ciede2000_map
+from lle_jax.metrics.conventions import pair, select
+from lle_jax.metrics.fidelity import psnr
+
+NOISE_STAGES = (
+    "poisson_gaussian_noise",
+    "approximate_poisson_gaussian_noise",
+    "banding_noise",
+    "gaussian_noise",
+    "salt_and_pepper",
+)
+# Of structure_change; lengths in pixels.
+SCALES = (1.5, 3.0)
+ORIENTATIONS = 6
+SURROUNDINGS = 8.0
+FAINTEST = 0.03  # contrast in [0, 1] below which there is nothing to see
+CLEAR_SHARE = 0.1  # of the reference's responses that are clear structure
+LEAST_CLEAR = 0.25  # in units of local contrast, for a reference without structure
+FAINT = 0.3  # of a clear response is counterpart enough, so that blur loses nothing
+# Of hallucination_rate: where the truth's amplitude is that of white noise of this sigma or less,
+# noise of the output decides the correlation.
+ENERGY = 0.03
+# Of background_colour_shift.
+FLAT_SHARE, FLAT_SCALE = 0.25, 2.0
+BLACK, WHITE = 0.05, 0.98  # luma beyond which a sensor tells no colour
+
+
+def redegradation_psnr(
+    output: jax.Array, low: jax.Array, parameters: Mapping[str, jax.Array]
+) -> jax.Array:
+    """Consistency: PSNR between the output, degraded again, and the low-light input.
+
+    An output that is a possible truth returns the input when the known degradation is applied to
+    it. The noise cannot be applied again, it would be another noise; so the stages of noise and
+    impulses are left out and all others (illumination, exposure, blur, white balance, gamma,
+    quantisation, JPEG) applied as they were. The input's own noise remains and bounds the value, by
+    the same for all methods: the bound is that of the truth itself, `redegradation_psnr(truth, low,
+    parameters)`. Above it, the output has kept the noise. Detail that the degradation removes, or
+    that the dark input hides, is not judged.
+
+    Args:
+      output: `[..., H, W, C]` in [0, 1].
+      low: what it was made from, same shape.
+      parameters: of `lle_jax.degrade.apply`, each a scalar or one per image.
+
+    Returns:
+      `[...]` in dB, higher is more consistent.
+
+    Raises:
+      ValueError: if an image is malformed, shapes differ, or a parameter is unknown, missing or out
+        of range.
+    """
+    output, low = checks.image(output, "output"), checks.image(low, "low")
+    checks.same_shape(output, low, ("output", "low"))
+    chain.group(parameters)
+    known = {k: v for k, v in parameters.items() if k.partition(".")[0] not in NOISE_STAGES}
+    return psnr(chain.apply(jax.random.key(0), known, output), low)  # the key decides nothing
+
+
+class StructureChange(NamedTuple):
+    """What `structure_change` finds.
+
+    Attributes:
+      added: `[...]`, share in [0, 1] of the image's structure that the reference lacks.
+      lost: `[...]`, share in [0, 1] of the reference's structure that the image lacks.
+      added_map: bool `[..., H, W]`, where it is.
+      lost_map: bool `[..., H, W]`, where it was.
+    """
+
+    added: jax.Array
+    lost: jax.Array
+    added_map: jax.Array
+    lost_map: jax.Array
+
+
+def structure_change(
+    image: jax.Array, reference: jax.Array, *, tolerance: int = 3
+) -> StructureChange:
+    """Edges, vessels and spots of an image without counterpart in the reference, and vice versa.
+
+    The second derivatives of luma at 1.5 and 3 pixels in six directions, dark and bright apart, are
+    divided by the contrast around (root mean square of detail within about 8 pixels and of the
+    whole image, and at least 0.03), so that a change of brightness, contrast or illumination leaves
+    them. Structure is where a response exceeds that of 90 % of the reference's. It lacks a
+    counterpart where no response of the same scale, direction and polarity within the tolerance
+    reaches 0.3 of that. The thresholds are this package's own choice.
+
+    Faint structure amid strong texture goes unseen, since the texture is a counterpart.
+
+    Args:
+      image: `[..., H, W, C]` in [0, 1], C 1 or 3.
+      reference: the truth, same shape.
+      tolerance: shift in pixels, along each axis, that is no change.
+
+    Returns:
+      rates and maps; see `StructureChange`. Piecewise constant: not a loss.
+
+    Raises:
+      ValueError: on a wrong rank, dtype or channel count, shapes that differ, or a tolerance that
+        is not a whole number >= 0.
+    """
+    if not isinstance(tolerance, int) or tolerance < 0:
+        raise ValueError(f"tolerance is {tolerance}; expected a whole number >= 0")
+    image, reference = pair(image, reference, "luma")
+    x, y = _responses(image), _responses(reference)
+    strength = jnp.moveaxis(jnp.abs(y[..., :ORIENTATIONS]), -2, 0)  # [scale, ..., H, W, direction]
+    quantile = jnp.quantile(strength, 1 - CLEAR_SHARE, axis=(-3, -2, -1))
+    clear = jnp.moveaxis(jnp.maximum(quantile, LEAST_CLEAR), 0, -1)[..., None, None, :, None]
+    seen, known = x > clear, y > clear
+    added = seen & (_greatest(y, tolerance) < FAINT * clear)
+    lost = known & (_greatest(x, tolerance) < FAINT * clear)
+    added, seen, lost, known = (jnp.any(m, axis=(-2, -1)) for m in (added, seen, lost, known))
+    return StructureChange(_share(added, seen), _share(lost, known), added, lost)
+
+
+def _share(part: jax.Array, whole: jax.Array) -> jax.Array:
+    return jnp.sum(part, axis=(-2, -1)) / jnp.maximum(jnp.sum(whole, axis=(-2, -1)), 1)
+
+
+def _responses(luma: jax.Array) -> jax.Array:
+    """`[..., H, W, 1]` -> `[..., H, W, scale, direction]`, the second half of directions negated.
+
+    Second derivatives in units of local contrast: positive across a dark line, or at a dark spot.
+    """
+    detail = luma - _gaussian(luma, SURROUNDINGS)
+    power = detail**2
+    overall = jnp.mean(power, axis=(-3, -2), keepdims=True)
+    contrast = jnp.sqrt(_gaussian(power, SURROUNDINGS) + overall + FAINTEST**2)
+    angles = np.pi * np.arange(ORIENTATIONS) / ORIENTATIONS
+    cos, sin = (jnp.asarray(f(angles), luma.dtype) for f in (np.cos, np.sin))
+    responses = []
+    for scale in SCALES:
+        down, across, mixed = (
+            scale**2 * _gaussian(detail, scale, order) for order in ((2, 0), (0, 2), (1, 1))
+        )
+        directed = across * cos**2 + 2 * mixed * cos * sin + down * sin**2
+        responses.append(jnp.concatenate([directed, -directed], axis=-1) / contrast)
+    return jnp.stack(responses, axis=-2)
+
+
+def _gaussian(image: jax.Array, sigma: float, order: tuple[int, int] = (0, 0)) -> jax.Array:
+    """Derivatives of a Gaussian over height and width of `[..., H, W, C]`, borders mirrored."""
+    down, across = (
+        jnp.asarray(scipy.ndimage.gaussian_filter1d(np.eye(side), sigma, 0, o), image.dtype)
+        for side, o in zip(image.shape[-3:-1], order, strict=True)
+    )
+    image = jnp.einsum("ij,...jwc->...iwc", down, image, precision="highest")
+    return jnp.einsum("ij,...hjc->...hic", across, image, precision="highest")
+
+
+def _greatest(x: jax.Array, radius: int) -> jax.Array:
+    """Maximum within `radius` along each axis of `[..., H, W, scale, direction]`."""
+    for axis in (x.ndim - 4, x.ndim - 3):
+        window = [1] * x.ndim
+        window[axis] = 2 * radius + 1
+        x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, [1] * x.ndim, "SAME")
+    return x
+
+
+def fourier_ring_correlation(
+    image: jax.Array, reference: jax.Array, *, patch: int = 32
+) -> jax.Array:
+    """Correlation of the spectra of image and reference, by patch and band of frequencies.
+
+    Re sum F conj(G) / sqrt(sum |F|^2 sum |G|^2) over the frequencies of a band, of luma in square
+    patches that overlap by half, each less its mean and under a Hann window. A gain, or one per
+    band as blur is, does not change it; white noise of variance v on a signal of power s in the
+    band lowers it to 1 / sqrt(1 + v / s).
+
+    Saxton and Baumeister, "The correlation averaging of a regularly arranged bacterial cell
+    envelope protein", Journal of Microscopy 127(2), 1982, doi:10.1111/j.1365-2818.1982.tb00405.x.
+
+    Args:
+      image: `[..., H, W, C]` in [0, 1], C 1 or 3, at least as large as a patch.
+      reference: same shape.
+      patch: side in pixels, at least 8.
+
+    Returns:
+      `[..., rows of patches, columns of patches, bands]` in [-1, 1]; 0 where either has nothing.
+      Bands are octaves from 1.5 cycles per patch to half a cycle per pixel: for 32 pixels the
+      limits are 1.5, 3, 6, 12 and 16 cycles per patch.
+
+    Raises:
+      ValueError: on a wrong rank, dtype or channel count, shapes that differ, a patch below 8, or
+        an image smaller than a patch.
+    """
+    return _spectra(image, reference, patch)[0]
+
+
+def hallucination_rate(
+    image: jax.Array, reference: jax.Array, *, patch: int = 32, threshold: float = 0.8
+) -> jax.Array:
+    """Share of patches that do not follow the truth in a band of frequencies where it has energy.
+
+    See `fourier_ring_correlation`. A band of a patch counts where the reference's mean power is
+    above that of white noise of sigma 0.03; a patch fails where the correlation is below the
+    threshold in any band that counts. Noise of sigma 0.02 thus passes (correlation 0.83 at least,
+    on average), blur does too. What is added to a patch without energy is left to
+    `structure_change`.
+
+    Args:
+      image: `[..., H, W, C]` in [0, 1], C 1 or 3, at least as large as a patch.
+      reference: the truth, same shape.
+      patch: side in pixels, at least 8.
+      threshold: least correlation, in [-1, 1].
+
+    Returns:
+      `[...]` in [0, 1]; 0 is best. Piecewise constant: not a loss.
+
+    Raises:
+      ValueError: as `fourier_ring_correlation`, or for a threshold out of range.
+    """
+    checks.number("threshold", threshold, -1, 1)
+    correlation, power = _spectra(image, reference, patch)
+    failed = jnp.any((power > ENERGY**2) & (correlation < threshold), axis=-1)
+    return jnp.mean(failed, axis=(-2, -1), dtype=correlation.dtype)
+
+
+def _spectra(image, reference, patch: int) -> tuple[jax.Array, jax.Array]:
+    """Correlation, and the reference's mean power, of each patch and band."""
+    image, reference = pair(image, reference, "luma")
+    height, width = image.shape[-3:-1]
+    if patch < 8:
+        raise ValueError(f"patch is {patch}; expected at least 8 pixels")
+    if min(height, width) < patch:
+        raise ValueError(
+            f"image is {height}x{width} pixels; this patch needs at least {patch}x{patch}"
+        )
+    frequency = patch * np.hypot(np.fft.fftfreq(patch)[:, None], np.fft.rfftfreq(patch))
+    limits = [*1.5 * 2.0 ** np.arange(np.log2(patch / 3)), patch / 2]
+    twice = np.ones(frequency.shape)
+    twice[:, 1 : (patch + 1) // 2] = 2  # the half of the spectrum that a real one leaves out
+    inside = [(frequency >= a) & (frequency < b) for a, b in itertools.pairwise(limits)]
+    weights = jnp.asarray(np.stack(inside) * twice, image.dtype)
+
+    def total(spectrum):
+        return jnp.einsum("...ij,bij->...b", spectrum, weights, precision="highest")
+
+    f, g = (_patches(i[..., 0], patch) for i in (image, reference))
+    product = total(f.real * g.real + f.imag * g.imag)
+    powers = [total(i.real**2 + i.imag**2) for i in (f, g)]
+    there = (powers[0] > 0) & (powers[1] > 0)
+    length = jnp.sqrt(jnp.where(there, powers[0], 1)) * jnp.sqrt(jnp.where(there, powers[1], 1))
+    return jnp.where(there, product / length, 0), powers[1] / weights.sum(axis=(1, 2))
+
+
+def _patches(luma: jax.Array, patch: int) -> jax.Array:
+    """Spectra `[..., rows, columns, patch, patch // 2 + 1]`; white noise of sigma 1 has power 1."""
+    rows, columns = (
+        np.linspace(0, side - patch, -(-(side - patch) // (patch // 2)) + 1).round().astype(int)
+        for side in luma.shape[-2:]
+    )
+    rows, columns = (start[:, None] + np.arange(patch) for start in (rows, columns))
+    cut = luma[..., rows[:, None, :, None], columns[None, :, None, :]]
+    hann = np.sin(np.pi * (np.arange(patch) + 0.5) / patch) ** 2
+    window = np.outer(hann, hann)
+    mean = jnp.sum(cut * (window / window.sum()), axis=(-2, -1), keepdims=True)
+    return jnp.fft.rfft2((cut - mean) * (window / np.sqrt(np.sum(window**2))))
+
+
+def background_colour_shift(image: jax.Array, reference: jax.Array) -> jax.Array:
+    """Mean CIEDE2000 in the reference's flat regions, where a shift is seen and has no other cause.
+
+    Flat is the quarter of pixels with the least standard deviation of luma around (a Gaussian of 2
+    pixels), of those whose own luma is between 0.05 and 0.98. Both images are averaged over
+    the same surroundings first, so that noise without a mean is no shift. A change of brightness is
+    a difference of colour too, and counts.
+
+    Args:
+      image: `[..., H, W, C]` in [0, 1], C 1 or 3.
+      reference: the truth, same shape.
+
+    Returns:
+      `[...]` in Delta E00, 0 is best; NaN where the reference is black or white throughout.
+
+    Raises:
+      ValueError: on a wrong rank, dtype or channel count, or shapes that differ.
+    """
+    image, reference = pair(image, reference)
+    luma = select(reference, "luma")
+    luma = luma - jnp.mean(luma, axis=(-3, -2), keepdims=True)  # less cancellation in float32
+    variance = _gaussian(luma**2, FLAT_SCALE) - _gaussian(luma, FLAT_SCALE) ** 2
+    luma, variance = select(reference, "luma")[..., 0], variance[..., 0]
+    variance = jnp.where((luma >= BLACK) & (luma <= WHITE), variance, jnp.nan)
+    limit = jnp.nanquantile(variance, FLAT_SHARE, axis=(-2, -1), keepdims=True)
+    flat = variance <= limit
+    shift = ciede2000_map(*(_gaussian(i, FLAT_SCALE) for i in (image, reference)))
+    count = jnp.sum(flat, axis=(-2, -1))
+    mean = jnp.sum(jnp.where(flat, shift, 0), axis=(-2, -1)) / jnp.maximum(count, 1)
+    return jnp.where(count > 0, mean, jnp.nan)

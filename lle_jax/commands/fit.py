@@ -1,0 +1,50 @@
+"""`lle fit`: a degradation preset from real low-light images."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "fit",
+        help="learn a degradation preset from real low-light images",
+        description="Fits the distribution of degradation parameters so that clean images degraded "
+        "with it measure like the real ones. Writes a preset for `lle degrade` and for training, "
+        "and beside it a page with histograms of real and synthetic images. Takes minutes.",
+    )
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="IMAGES", help="real low-light images or folders"
+    )
+    parser.add_argument(
+        "--clean",
+        nargs="+",
+        type=Path,
+        required=True,
+        help="well-lit images of the same kind; they need not show the same",
+    )
+    parser.add_argument(
+        "--prior",
+        help="preset whose ranges are searched, a name or a .toml file (default: configs/fit/"
+        "prior.toml, exposure, blur, noise, impulses and JPEG)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="whole number (default 0)")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PRESET", required=True, help=".toml file to write"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from lle_jax import degrade
+    from lle_jax.degrade import fit_files, presets
+
+    prior = degrade.load(arguments.prior or presets.folder().parent / "fit" / "prior.toml")
+    report = fit_files.fit_files(
+        arguments.inputs, arguments.clean, prior, arguments.output, arguments.seed
+    )
+    print("\n".join(report.provenance))
+    print(f"preset: {arguments.output}\nreport: {arguments.output.with_suffix('.html')}")
+    for path, reason in report.failures:
+        print(f"lle fit: {path}: {reason}", file=sys.stderr)
+    return 1 if report.failures else 0

@@ -1,0 +1,54 @@
+"""`lle quantify`: noise, impulses, blur, JPEG and exposure of images."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "quantify",
+        help="measure noise, impulses, blur, JPEG and exposure of images",
+        description="Measures every image (each frame of a DICOM or TIFF file) and prints "
+        "quartiles, severities and the correction that applies. OUT gets measures.csv, "
+        "measures.jsonl, unreadable.csv and index.html, a page that needs no network and is about "
+        "the images given. What was measured before is not measured again, so an interrupted "
+        "command can be repeated. The page shows file names, and small pictures of the worst "
+        "images; of DICOM it shows neither pictures, which may have a name burnt in, nor any "
+        "other element.",
+    )
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="PATH", help="images or folders")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="folder to write to")
+    parser.add_argument(
+        "--study",
+        action="store_true",
+        help="also print the published study's table with its verdicts, of which the one on salt "
+        "and pepper cannot be trusted on low light",
+    )
+    parser.add_argument(
+        "--dicom-pictures", action="store_true", help="show pictures of DICOM images on the page"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from lle_jax.artifacts import quantify, report, tables
+
+    result = quantify.quantify(arguments.inputs, arguments.output)
+    if result.rows:
+        print(tables.text(result.rows))
+    if result.rows and arguments.study:
+        print("\n" + tables.study_text(result.rows))
+    if arguments.output is not None:
+        page = arguments.output / quantify.PAGE
+        report.write(page, result, dicom_pictures=arguments.dicom_pictures)
+        print(f"\nreport: {page}")
+    for path, reason in result.failures:
+        print(f"lle quantify: {path}: {reason}", file=sys.stderr)
+    if result.failures:
+        files = len({row["path"] for row in result.rows}) + len(result.failures)
+        print(
+            f"lle quantify: {len(result.failures)} of {files} files could not be read",
+            file=sys.stderr,
+        )
+    return 1 if result.failures else 0

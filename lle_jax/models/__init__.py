@@ -8,9 +8,10 @@ import ml_collections
 from flax import nnx
 
 from lle_jax import checks
+from lle_jax.models.nafnet import NAFNet
 from lle_jax.models.unet import UNet
 
-NETWORKS = {"unet": UNet}
+NETWORKS = {"unet": UNet, "nafnet": NAFNet}
 
 Apply = Callable[[nnx.State, jax.Array], jax.Array]
 
@@ -30,21 +31,7 @@ def build(config: ml_collections.ConfigDict, key: jax.Array) -> tuple[Apply, nnx
     Raises:
       checks.ConfigError: for an unknown network, dtype or argument.
     """
-    arguments = dict(config)
-    name = arguments.pop("name")
-    if name not in NETWORKS:
-        raise checks.ConfigError(f"model.name is {name!r}; expected one of {', '.join(NETWORKS)}")
-    dtype = arguments.pop("dtype")
-    if dtype not in ("float32", "bfloat16"):
-        raise checks.ConfigError(f"model.dtype is {dtype!r}; expected float32 or bfloat16")
-
-    def make(key: jax.Array) -> nnx.Module:
-        return NETWORKS[name](**arguments, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(key))
-
-    try:
-        graph, _ = nnx.split(nnx.eval_shape(make, key), nnx.Param)
-    except (TypeError, ValueError) as error:
-        raise checks.ConfigError(f"model ({name}): {error}") from None
+    make, graph, _ = _declare(config)
     # One compiled function draws all parameters, and unoptimised, since it runs once: a second
     # instead of the five to ten of drawing them one by one.
     draw = jax.jit(
@@ -62,6 +49,31 @@ def build(config: ml_collections.ConfigDict, key: jax.Array) -> tuple[Apply, nnx
         return _keep_grey(batch, restored)[..., : image.shape[-1]].reshape(image.shape)
 
     return apply, params
+
+
+def shapes(config: ml_collections.ConfigDict) -> nnx.State:
+    """The network's parameters as shapes and dtypes, none drawn; raises as `build` does."""
+    return _declare(config)[2]
+
+
+def _declare(config: ml_collections.ConfigDict) -> tuple[Callable, nnx.GraphDef, nnx.State]:
+    """How to make the network from a key, its structure, and its parameters' shapes."""
+    arguments = dict(config)
+    name = arguments.pop("name")
+    if name not in NETWORKS:
+        raise checks.ConfigError(f"model.name is {name!r}; expected one of {', '.join(NETWORKS)}")
+    dtype = arguments.pop("dtype")
+    if dtype not in ("float32", "bfloat16"):
+        raise checks.ConfigError(f"model.dtype is {dtype!r}; expected float32 or bfloat16")
+
+    def make(key: jax.Array) -> nnx.Module:
+        return NETWORKS[name](**arguments, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(key))
+
+    try:
+        graph, params, _ = nnx.split(nnx.eval_shape(make, jax.random.key(0)), nnx.Param, ...)
+    except (TypeError, ValueError) as error:
+        raise checks.ConfigError(f"model ({name}): {error}") from None
+    return make, graph, params
 
 
 def _keep_grey(image: jax.Array, restored: jax.Array) -> jax.Array:

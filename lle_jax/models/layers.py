@@ -32,6 +32,79 @@ def pad_to_multiple(image: jax.Array, multiple: int) -> jax.Array:
     return jnp.pad(image, padding, mode="edge")
 
 
+class DepthwiseConv3x3(nnx.Module):
+    """3x3 convolution of each channel by itself, zeros outside the image.
+
+    XLA's grouped convolution on CPU is many times slower than nine shifted multiply-adds (see
+    benchmarks/depthwise.py); elsewhere the vendor's library does it. The choice is made per
+    platform as the program is lowered.
+    """
+
+    def __init__(self, features: int, *, use_bias: bool = True, dtype: jnp.dtype, rngs: nnx.Rngs):
+        initial = nnx.initializers.lecun_normal()  # kernel [3, 3, 1, C], fan-in 9, as in nnx.Conv
+        self.kernel = nnx.Param(initial(rngs.params(), (3, 3, 1, features), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(features)) if use_bias else None
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = depthwise(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+        return x if self.bias is None else x + self.bias[...].astype(self.dtype)
+
+
+def depthwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Cross-correlates `[B, H, W, C]` with `[3, 3, 1, C]`, by what is fastest on the platform."""
+    return jax.lax.platform_dependent(x, kernel, cpu=depthwise_shifted, default=depthwise_grouped)
+
+
+def depthwise_grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`depthwise` as XLA's convolution with as many groups as channels."""
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+    )
+
+
+@jax.custom_vjp
+def depthwise_shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`depthwise` as nine shifted multiply-adds, which XLA fuses into one pass."""
+    height, width = x.shape[1:3]
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return sum(padded[:, i : i + height, j : j + width] * kernel[i, j, 0] for i, j in TAPS)
+
+
+TAPS = tuple((i, j) for i in range(3) for j in range(3))
+
+
+def _shifted_backward(saved, gradient: jax.Array):
+    """The kernel's gradient is summed row by row: XLA's own nine reductions take 5 times as long.
+
+    The accumulators are float32, for sums over whole images.
+    """
+    x, kernel = saved
+    batch, height, width, channels = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).astype(jnp.float32)
+
+    def add_row(row, sums):
+        above_to_below = jax.lax.dynamic_slice_in_dim(padded, row, 3, axis=1)
+        here = jax.lax.dynamic_index_in_dim(gradient, row, axis=1, keepdims=False)
+        here = here.astype(jnp.float32)
+        products = [above_to_below[:, i, j : j + width] * here for i, j in TAPS]
+        return tuple(total + product for total, product in zip(sums, products, strict=True))
+
+    zeros = jnp.zeros((batch, width, channels))
+    sums = jax.lax.fori_loop(0, height, add_row, (zeros,) * len(TAPS))
+    to_kernel = jnp.stack([jnp.sum(total, axis=(0, 1)) for total in sums])
+    to_x = depthwise_shifted(gradient, kernel[::-1, ::-1])
+    return to_x, to_kernel.reshape(kernel.shape).astype(kernel.dtype)
+
+
+depthwise_shifted.defvjp(lambda x, k: (depthwise_shifted(x, k), (x, k)), _shifted_backward)
+
+
 class GlobalContext(nnx.Module):
     """Scales and shifts every channel by a function of the image-wide means.
 

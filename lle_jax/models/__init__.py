@@ -1,6 +1,7 @@
 """Networks: one readable file each. `build(config)` gives parameters and a pure function."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,11 @@ import ml_collections
 from flax import nnx
 
 from lle_jax import checks
+from lle_jax.models.dual_path import DualPath
 from lle_jax.models.nafnet import NAFNet
 from lle_jax.models.unet import UNet
 
-NETWORKS = {"unet": UNet, "nafnet": NAFNet}
+NETWORKS = {"unet": UNet, "dual_path": DualPath, "nafnet": NAFNet}
 
 Apply = Callable[[nnx.State, jax.Array], jax.Array]
 
@@ -74,6 +76,36 @@ def _declare(config: ml_collections.ConfigDict) -> tuple[Callable, nnx.GraphDef,
     except (TypeError, ValueError) as error:
         raise checks.ConfigError(f"model ({name}): {error}") from None
     return make, graph, params
+
+
+class Tiled(NamedTuple):
+    """A network that restores tile by tile what it has seen as a whole; see `DualPath`.
+
+    Attributes:
+      context: `(params, image) -> Context`, for `[B, H, W, 3]`.
+      restore: `(params, tile, context, corner, size) -> tile`.
+      multiple: tiles must start at multiples of this many pixels.
+      reach: pixels within this distance of a tile's edges differ from the whole image's result.
+    """
+
+    context: Callable
+    restore: Callable
+    multiple: int
+    reach: int
+
+
+def tiled(config: ml_collections.ConfigDict) -> Tiled:
+    """The network of `build` in two steps; raises checks.ConfigError if it cannot be divided."""
+    make, graph, _ = _declare(config)
+    network = nnx.eval_shape(make, jax.random.key(0))
+    if not isinstance(network, DualPath):
+        raise checks.ConfigError(f"model.name is {config.name!r}; only dual_path works in tiles")
+    return Tiled(
+        lambda params, image: nnx.merge(graph, params).context(image),
+        lambda params, *arguments: nnx.merge(graph, params).restore(*arguments),
+        network.multiple,
+        network.reach,
+    )
 
 
 def _keep_grey(image: jax.Array, restored: jax.Array) -> jax.Array:

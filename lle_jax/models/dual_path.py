@@ -1,0 +1,221 @@
+"""A network of two paths: brightness and contrast from the whole image, noise from nearby pixels.
+
+How dark an image is, how its light falls off and how noisy it is are questions about the whole; a
+small network answers them from a thumbnail, as smooth curves and a vector (the layout of Gharbi et
+al., SIGGRAPH 2017, arXiv:1707.02880, without the bilateral guide). What a pixel's noise-free value
+is depends on its surroundings; a multiscale network of NAFBlocks (Chen et al., ECCV 2022) answers
+it at half resolution, steered by that vector. Everything global passes through `context`, so that
+an image of any size can be restored tile by tile without seams.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from lle_jax.models import layers
+from lle_jax.models.nafnet import NAFBlock
+
+CELLS = 32  # the thumbnail's side
+GRID = CELLS // 2  # the curves' side
+VECTOR = 64
+MAX_LOG_GAIN = 3.0  # a factor of 20, which in sRGB undoes an exposure of 1 / 1300
+
+
+class Context(NamedTuple):
+    """All that is known of the whole image: it alone makes one tile differ from another.
+
+    Attributes:
+      curves: `[B, GRID, GRID, 9]`, for each channel log gain, bend and offset; see `brighten`.
+      vector: `[B, 1, 1, VECTOR]`, steers the noise path.
+      grey: `[B, 1, 1, 1]`, whether the channels are equal everywhere.
+    """
+
+    curves: jax.Array
+    vector: jax.Array
+    grey: jax.Array
+
+
+class BrightnessPath(nnx.Module):
+    """From the thumbnail's statistics to the curves and the vector."""
+
+    def __init__(self, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        kwargs = {"dtype": dtype, "rngs": rngs}
+        self.fine = layers.Conv3x3(6, 32, strides=2, **kwargs)
+        self.fine_block = layers.ResidualBlock(32, **kwargs)
+        self.coarse = layers.Conv3x3(32, VECTOR, strides=2, **kwargs)
+        self.coarse_block = layers.ResidualBlock(VECTOR, **kwargs)
+        self.vector = nnx.Linear(VECTOR, VECTOR, **kwargs)
+        self.whole = nnx.Linear(VECTOR, 32, **kwargs)
+        zero = nnx.initializers.zeros_init()
+        self.curves = layers.Conv3x3(32, 9, kernel_init=zero, **kwargs)
+
+    def __call__(self, statistics: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x = self.fine_block(nnx.gelu(self.fine(statistics)))
+        summary = self.coarse_block(nnx.gelu(self.coarse(x)))
+        vector = nnx.gelu(self.vector(jnp.mean(summary, axis=(1, 2), keepdims=True)))
+        curves = self.curves(nnx.gelu(x + self.whole(vector)))
+        return curves.astype(jnp.float32), vector
+
+
+class DualPath(nnx.Module):
+    """Brightens by smooth curves, then removes the noise that this made visible.
+
+    Args:
+      widths: channels of the noise path's levels, from fine (half resolution) to coarse; each
+        level halves the resolution.
+      blocks: NAFBlocks of each level, before and again after the coarser ones.
+      dtype: of the computation; parameters are float32.
+      rngs: initialises the parameters.
+
+    Attributes:
+      multiple: tiles must start at multiples of this many pixels.
+      reach: no pixel of `restore` depends on pixels of the tile farther away than this, along
+        either axis.
+    """
+
+    def __init__(
+        self,
+        *,
+        widths: tuple[int, ...],
+        blocks: tuple[int, ...],
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        if not widths or len(widths) != len(blocks) or min(*widths, *blocks) < 1:
+            raise ValueError(
+                f"widths={tuple(widths)}, blocks={tuple(blocks)}; expected positive numbers, "
+                "as many of both"
+            )
+        kwargs = {"dtype": dtype, "rngs": rngs}
+        self.dtype = dtype
+        self.multiple = 2 ** len(widths)
+        # every 3x3 convolution reaches one pixel of its level; folding, up to a whole block
+        convolutions = sum(2 * n * 2 ** (level + 1) for level, n in enumerate(blocks))
+        self.reach = 2 + convolutions + 2 + self.multiple - 1
+        self.brightness = BrightnessPath(**kwargs)
+        self.stem = layers.Conv3x3(4 * 6, widths[0], **kwargs)
+
+        def stage(width: int, count: int) -> nnx.List:
+            return nnx.List([NAFBlock(width, context=VECTOR, **kwargs) for _ in range(count)])
+
+        coarser = list(itertools.pairwise(widths))
+        self.encoder = nnx.List([stage(*level) for level in zip(widths, blocks, strict=True)])
+        self.decoder = nnx.List([stage(*level) for level in zip(widths, blocks, strict=True)])
+        self.down = nnx.List([nnx.Conv(a, b, (2, 2), strides=2, **kwargs) for a, b in coarser])
+        self.up = nnx.List([nnx.Linear(b, 4 * a, **kwargs) for a, b in coarser])
+        zero = nnx.initializers.zeros_init()
+        self.head = layers.Conv3x3(widths[0], 4 * 6, kernel_init=zero, **kwargs)
+
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """`[B, H, W, 3]` in [0, 1], any H and W -> the enhanced image, same shape, float32."""
+        return self.restore(image, self.context(image))
+
+    def context(self, image: jax.Array) -> Context:
+        """Looks at the whole image `[B, H, W, 3]`, once, however many tiles follow."""
+        curves, vector = self.brightness(statistics(image.astype(jnp.float32)).astype(self.dtype))
+        grey = jnp.all(image == image[..., :1], axis=(1, 2, 3), keepdims=True)
+        return Context(curves, vector, grey)
+
+    def restore(
+        self,
+        tile: jax.Array,
+        context: Context,
+        corner: tuple[int, int] = (0, 0),
+        size: tuple[int, int] | None = None,
+    ) -> jax.Array:
+        """Restores a tile of the image that `context` has seen.
+
+        Args:
+          tile: `[B, h, w, 3]` in [0, 1].
+          context: from `context`.
+          corner: the tile's first row and column in the image, multiples of `multiple`; may be
+            traced, so that all tiles of one shape share one program.
+          size: height and width of the image; None takes the tile's.
+
+        Returns:
+          The enhanced tile, float32; what is more than `reach` pixels from the tile's edges (those
+          that are not the image's) equals the same pixels of the whole image's result.
+        """
+        height, width = tile.shape[1:3]
+        size = (height, width) if size is None else size
+        tile = layers.pad_to_multiple(tile.astype(jnp.float32), self.multiple)
+        bright = brighten(tile, curves_at(context.curves, tile.shape[1:3], corner, size))
+        x = jnp.concatenate([tile, bright], axis=-1).astype(self.dtype)
+        x = self._noise(self.stem(layers.space_to_depth(x, 2)), context.vector)
+        # Starts as the brightened image; gains multiply as photon noise grows with the signal.
+        gain, offset = jnp.split(
+            layers.depth_to_space(self.head(x).astype(jnp.float32), 2), 2, axis=-1
+        )
+        restored = (bright * (1 + gain) + offset)[:, :height, :width]
+        return jnp.where(context.grey, jnp.mean(restored, axis=-1, keepdims=True), restored)
+
+    def _noise(self, x: jax.Array, vector: jax.Array) -> jax.Array:
+        skips = []
+        for level, stage in enumerate(self.encoder):
+            x = self.down[level - 1](x) if level else x
+            for block in stage:
+                x = block(x, vector)
+            skips.append(x)
+        for level, stage in reversed(list(enumerate(self.decoder))):
+            if level < len(self.up):
+                x = layers.depth_to_space(self.up[level](x), 2) + skips[level]
+            for block in stage:
+                x = block(x, vector)
+        return x
+
+
+def statistics(image: jax.Array) -> jax.Array:
+    """Logarithms of brightness and of noise in CELLS x CELLS cells, `[B, CELLS, CELLS, 6]`.
+
+    The noise of a cell is the mean magnitude of the diagonal difference of 2 x 2 pixels, in which
+    planes and straight horizontal and vertical edges cancel. Both are means over the cell's area,
+    so an image of any size, even a single pixel, has all cells.
+    """
+    padded = jnp.pad(image, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
+    below = padded[:, 1:] - padded[:, :-1]
+    diagonal = jnp.abs(below[:, :, 1:] - below[:, :, :-1])
+    values = jnp.concatenate([image, diagonal], axis=-1)
+    values = jnp.einsum("yh,bhwc->bywc", _cell_means(image.shape[1]), values)
+    values = jnp.einsum("xw,bywc->byxc", _cell_means(image.shape[2]), values)
+    brightness, noise = jnp.split(values, 2, axis=-1)
+    # offsets and scales bring both to about [-1, 1] from full light down to 1 %
+    brightness, noise = jnp.log(brightness + 0.01) / 2 + 1, jnp.log(noise + 1e-3) / 3 + 1.3
+    return jnp.concatenate([brightness, noise], axis=-1)
+
+
+def _cell_means(size: int) -> np.ndarray:
+    """`[CELLS, size]`: each row averages the pixels that a cell covers, by covered length."""
+    edges = np.arange(CELLS + 1)[:, None] * size / CELLS
+    pixel = np.arange(size)
+    covered = np.minimum(edges[1:], pixel + 1) - np.maximum(edges[:-1], pixel)
+    return (np.maximum(covered, 0) * CELLS / size).astype(np.float32)
+
+
+def curves_at(
+    curves: jax.Array, shape: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]
+) -> jax.Array:
+    """Bilinear samples of the curves at a tile's pixels, `[B, h, w, 9]`."""
+    rows, columns = (
+        jnp.maximum(0, 1 - jnp.abs(position[:, None] - jnp.arange(GRID)))
+        for position in (
+            jnp.clip((first + jnp.arange(count) + 0.5) * GRID / whole - 0.5, 0, GRID - 1)
+            for first, count, whole in zip(corner, shape, size, strict=True)
+        )
+    )
+    return jnp.einsum("xj,byjc->byxc", columns, jnp.einsum("yi,bijc->byjc", rows, curves))
+
+
+def brighten(image: jax.Array, curves: jax.Array) -> jax.Array:
+    """Applies gain, bend and offset: v = exp(gain) * image, v + tanh(bend) v (1 - v) + offset.
+
+    A change of exposure is nearly a factor in sRGB; the second term, of Zero-DCE (Guo et al., CVPR
+    2020, arXiv:2001.06826, equation 1), bends without moving 0 and 1, as a gamma does. The gain is
+    squashed to +-MAX_LOG_GAIN.
+    """
+    gain, bend, offset = jnp.split(curves, 3, axis=-1)
+    image = image * jnp.exp(MAX_LOG_GAIN * jnp.tanh(gain / MAX_LOG_GAIN))
+    return image + jnp.tanh(bend) * image * (1 - image) + offset

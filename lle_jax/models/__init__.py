@@ -11,9 +11,17 @@ from flax import nnx
 from lle_jax import checks
 from lle_jax.models.dual_path import DualPath
 from lle_jax.models.nafnet import NAFNet
+from lle_jax.models.retinexformer import Retinexformer
 from lle_jax.models.unet import UNet
+from lle_jax.models.zero_dce import ZeroDCE
 
-NETWORKS = {"unet": UNet, "dual_path": DualPath, "nafnet": NAFNet}
+NETWORKS = {
+    "unet": UNet,
+    "dual_path": DualPath,
+    "nafnet": NAFNet,
+    "retinexformer": Retinexformer,
+    "zero_dce": ZeroDCE,
+}
 
 Apply = Callable[[nnx.State, jax.Array], jax.Array]
 
@@ -76,6 +84,12 @@ def _declare(config: ml_collections.ConfigDict) -> tuple[Callable, nnx.GraphDef,
     except (TypeError, ValueError) as error:
         raise checks.ConfigError(f"model ({name}): {error}") from None
     return make, graph, params
+
+
+def bind(config: ml_collections.ConfigDict) -> Callable[[nnx.State], nnx.Module]:
+    """`params -> module`, for a network's own methods; raises as `build` does."""
+    _, graph, _ = _declare(config)
+    return lambda params: nnx.merge(graph, params)
 
 
 class Tiled(NamedTuple):

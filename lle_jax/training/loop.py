@@ -16,7 +16,7 @@ import tqdm
 
 from lle_jax import data, degrade, metrics, models
 from lle_jax.clock import Clock
-from lle_jax.training import losses, optimiser, sharding, state, step
+from lle_jax.training import losses, optimiser, sharding, state, step, zero_reference
 from lle_jax.training.checkpoints import Checkpoints
 from lle_jax.training.log import Log
 
@@ -96,9 +96,13 @@ def train(
         return current
     with clock("compile"):
         validate = _validation(splits.validation, config, setup)
-        loss = functools.partial(losses.restoration, ssim_weight=config.loss.ssim)
+        apply = setup.apply
+        if config.loss.get("kind") == "zero_reference":
+            apply, loss = zero_reference.make(config)
+        else:
+            loss = functools.partial(losses.restoration, ssim_weight=config.loss.ssim)
         update_step = step.make(
-            setup.apply,
+            apply,
             setup.degrade,
             loss,
             setup.optimiser,

@@ -19,9 +19,10 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import config_flags
 
-from lle_jax import checks, data, degrade, images, models, rundir
+from lle_jax import checks, data, degrade, images, rundir
 from lle_jax.clock import Clock
 from lle_jax.evaluation import evaluate
+from lle_jax.models import cost
 from lle_jax.training import loop
 from lle_jax.training.checkpoints import CheckpointError, Checkpoints
 from lle_jax.training.state import TrainState
@@ -114,12 +115,12 @@ def run() -> None:
     for _, reason in splits.rejected:
         print(f"left out: {reason}", file=sys.stderr)
     sizes = ", ".join(f"{len(getattr(splits, role))} {role}" for role in data.ROLES)
-    parameters = models.parameter_count(setup.state.params)
+    parameters, macs = cost.cost(config.model, 256, 256)
     print(
         f"run directory {workdir}\n"
         f"images: {sizes}, {len(splits.rejected)} left out\n"
-        f"{config.model.name} with {parameters:,} parameters on "
-        f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+        f"{config.model.name} with {parameters:,} parameters, {macs / 1e9:.2f} G multiply-"
+        f"accumulates at 256x256, on {jax.device_count()} x {jax.devices()[0].device_kind}"
         + (f"; resuming from step {int(resume[0].step)}" if resume else ""),
         flush=True,
     )

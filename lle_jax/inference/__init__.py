@@ -1,0 +1,1 @@
+"""A trained network at work: released models, images of any size, files, export."""

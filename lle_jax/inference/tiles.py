@@ -1,0 +1,213 @@
+"""An image of any size through a network in tiles of few shapes, with no seams.
+
+The network asks some statistics of the whole image (`DualPath.context`); here they are gathered in
+strips, so that nothing the size of the image is made. Tiles overlap by the network's reach. The
+outermost end where the image ends, never beyond, so that its borders are restored as a whole.
+"""
+
+import functools
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from flax import nnx
+
+from lle_jax import models
+from lle_jax.models import dual_path
+
+LARGEST_TILE = 1024
+_STEP = 64
+_STRIP = 256
+_BYTES_PER_PIXEL = 400  # twice what XLA takes for experiments/dual_path.py
+_EXECUTABLES = 16  # kept in memory
+
+
+class Network(NamedTuple):
+    """A network that works in tiles, with its parameters and compiled programs.
+
+    Attributes:
+      multiple, reach: see `models.Tiled`.
+      see: `(brightness and noise of the cells [1, CELLS, CELLS, 6], grey) -> Context`.
+      restore: `(tile [1, h, w, 3], context, corner, size) -> [1, h, w, 3]`, compiled once for each
+        shape of a tile.
+    """
+
+    multiple: int
+    reach: int
+    see: Callable
+    restore: Callable
+
+
+def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
+    """Prepares a network; raises checks.ConfigError if it does not work in tiles."""
+    steps, bind = models.tiled(config), models.bind(config)
+    params = jax.device_put(params)
+    see = jax.jit(lambda params, cells, grey: context(bind(params), cells, grey))
+
+    # a bounded number of programs is kept, unlike by jax.jit; jax frees what goes with a function
+    @functools.lru_cache(maxsize=_EXECUTABLES)
+    def program(shape: tuple[int, ...]):
+        return jax.jit(lambda *arguments: steps.restore(*arguments))
+
+    def restore(tile, *arguments) -> jax.Array:
+        return program(tile.shape)(params, tile, *arguments)
+
+    return Network(steps.multiple, steps.reach, functools.partial(see, params), restore)
+
+
+def context(
+    module: dual_path.DualPath, cells: jax.Array, grey: jax.Array | bool
+) -> dual_path.Context:
+    """`DualPath.context` from what `cell_means` found; grey: whether all channels are equal."""
+    brightness, noise = jnp.split(jnp.asarray(cells), 2, axis=-1)
+    # as in dual_path.statistics
+    brightness, noise = jnp.log(brightness + 0.01) / 2 + 1, jnp.log(noise + 1e-3) / 3 + 1.3
+    statistics = jnp.concatenate([brightness, noise], axis=-1)
+    curves, vector = module.brightness(statistics.astype(module.dtype))
+    return dual_path.Context(curves, vector, jnp.reshape(jnp.asarray(grey), (-1, 1, 1, 1)))
+
+
+def cell_means(image: np.ndarray) -> np.ndarray:
+    """Brightness and noise in the cells, `[H, W, 3]` -> `[1, CELLS, CELLS, 6]`, strip by strip.
+
+    The same numbers as in `dual_path.statistics`, of which this is the first half.
+    """
+    height, width = image.shape[:2]
+    columns = weights(width, 0, width)
+    total = 0.0
+    for top in range(0, height, _STRIP):
+        bottom = min(top + _STRIP, height)
+        rows = weights(height, top, bottom - top)
+        total += strip_means(image[top : bottom + 1], bottom == height, rows, columns)
+    return np.asarray(total, np.float32)[None]
+
+
+def strip_means(strip, last: bool, rows, columns, xp=np):
+    """What a strip `[n + 1, W, 3]`, or the last `[n, W, 3]`, adds to the means of the cells.
+
+    `xp` is numpy, or jax.numpy to be traced.
+    """
+    padded = xp.pad(strip, ((0, int(last)), (0, 1), (0, 0)), mode="edge")
+    below = padded[1:] - padded[:-1]
+    values = xp.concatenate([padded[:-1, :-1], xp.abs(below[:, 1:] - below[:, :-1])], axis=-1)
+    values = xp.tensordot(rows, values, 1)  # [CELLS, W, 6]
+    return xp.tensordot(values, columns, ((1,), (1,))).swapaxes(1, 2)
+
+
+def weights(size: int, first: int, count: int, xp=np):
+    """`[CELLS, count]`: the share of each of `count` pixels, from `first`, in each cell's mean."""
+    edges = xp.arange(dual_path.CELLS + 1)[:, None] * size / dual_path.CELLS
+    pixel = first + xp.arange(count)
+    covered = xp.minimum(edges[1:], pixel + 1) - xp.maximum(edges[:-1], pixel)
+    return (xp.maximum(covered, 0) * dual_path.CELLS / size).astype(np.float32)
+
+
+def is_grey(image: np.ndarray) -> bool:
+    """Whether all channels of `[H, W, C]` are equal, strip by strip."""
+    strips = (image[top : top + _STRIP] for top in range(0, len(image), _STRIP))
+    return all((strip == strip[..., :1]).all() for strip in strips)
+
+
+def restore(
+    net: Network,
+    image: np.ndarray,
+    out: np.ndarray,
+    strength: float = 1.0,
+    largest: int | None = None,
+) -> None:
+    """Restores an image into `out`, which may be the image itself.
+
+    Args:
+      net: from `network`.
+      image: `[H, W, C]` float32 in [0, 1], C 1 or 3.
+      out: of the same shape; what is there is lost. Clipped to [0, 1].
+      strength: 0 to 1, how much of the change is made.
+      largest: side of the largest tile in pixels; None goes by the memory there is.
+    """
+    height, width, channels = image.shape
+    largest = tile_side() if largest is None else largest
+    see_in = image if channels == 3 else np.broadcast_to(image, (height, width, 3))
+    seen = net.see(cell_means(see_in), is_grey(image))
+    rows, columns = (
+        list(cover(side, net.multiple, net.reach, largest)) for side in image.shape[:2]
+    )
+    waiting = []  # results that reach into what the next tiles must still see of the image
+    for row, after in itertools.zip_longest(rows, rows[1:]):
+        source = _padded(image[row.start : row.stop], row.stop - row.start, width, net.multiple)
+        result = np.empty((row.last - row.first, *image.shape[1:]), np.float32)
+        for column in columns:
+            tile = source[None, :, column.start : column.stop]
+            restored = net.restore(tile, seen, (row.start, column.start), (height, width))
+            inner = np.asarray(restored)[
+                0,
+                row.first - row.start : row.last - row.start,
+                column.first - column.start : column.last - column.start,
+                :channels,
+            ]
+            before = source[row.first - row.start :, column.first : column.last, :channels]
+            blended = before[: len(inner)] + np.float32(strength) * (inner - before[: len(inner)])
+            np.clip(blended, 0, 1, out=result[:, column.first : column.last])
+        waiting.append((row, result))
+        while waiting and (after is None or waiting[0][0].last <= after.start):
+            done_row, done = waiting.pop(0)
+            out[done_row.first : done_row.last] = done
+
+
+class Part(NamedTuple):
+    """A tile along one axis: `start` to `stop`, of which `first` to `last` are kept."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def cover(size: int, multiple: int, reach: int, largest: int) -> Iterator[Part]:
+    """Divides an axis into tiles of one length, the last ending where the image (padded) ends.
+
+    The length is whole for a small axis, else the multiple of 64 up to `largest` that has the least
+    to compute; so images of many sizes share few lengths.
+    """
+    padded = -(-size // multiple) * multiple
+    margin = -(-reach // multiple) * multiple
+    smallest = 4 * margin  # at least half of a tile is kept
+    largest = max(largest // _STEP * _STEP, -(-smallest // _STEP) * _STEP)
+    length = padded
+    if padded > smallest:
+        lengths = range(-(-smallest // _STEP) * _STEP, min(largest, padded) + 1, _STEP)
+        costs = {tile: tile * _count(padded, tile, margin) for tile in lengths}
+        length = min(costs, key=lambda tile: (costs[tile], -tile), default=padded)
+    count = _count(padded, length, margin)
+    between = (padded - length) / max(count - 1, 1)
+    starts = [int(i * between) // multiple * multiple for i in range(count - 1)] + [padded - length]
+    # cut in the middle of what two neighbours share
+    cuts = [0, *((b + a + length) // 2 for a, b in itertools.pairwise(starts)), size]
+    for start, (first, last) in zip(starts, itertools.pairwise(cuts), strict=True):
+        yield Part(start, start + length, first, last)
+
+
+def _count(size: int, tile: int, margin: int) -> int:
+    return 1 if tile >= size else math.ceil((size - 2 * margin) / (tile - 2 * margin))
+
+
+def _padded(band: np.ndarray, height: int, width: int, multiple: int) -> np.ndarray:
+    """A copy, `[H, W, 3]`, extended to `height` and a multiple of `width` by repeating the edge."""
+    below, right = height - len(band), -width % multiple
+    band = np.pad(band, ((0, below), (0, right), (0, 0)), mode="edge")
+    return np.repeat(band, 3, axis=-1) if band.shape[-1] == 1 else band
+
+
+def tile_side() -> int:
+    """Side of the largest tile, 256 to 1024, for a quarter of the memory that is free."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on Windows or macOS
+        return LARGEST_TILE // 2
+    side = math.isqrt(free // 4 // _BYTES_PER_PIXEL)
+    return max(256, min(LARGEST_TILE, side // _STEP * _STEP))

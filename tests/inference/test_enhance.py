@@ -1,0 +1,177 @@
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import skimage.data
+
+import lle_jax
+from lle_jax import images, models
+from lle_jax.inference import enhance, tiles
+from lle_jax.models import dual_path
+
+
+@pytest.fixture(scope="module")
+def net(folder):
+    return enhance.load(folder)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A photograph of 600 x 500, dark at the left."""
+    image = np.pad(skimage.data.astronaut(), ((0, 88), (0, 0), (0, 0)), mode="reflect")[:, :500]
+    return (image / 255 * np.linspace(0.2, 1, 500)[:, None]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def whole(config, params, scene):
+    restored = jax.jit(lambda params, image: models.bind(config)(params)(image))(
+        params, scene[None]
+    )
+    return np.clip(restored[0], 0, 1)
+
+
+def test_tiles_have_no_seams(net, scene, whole):
+    assert np.abs(whole - scene).max() > 0.05
+    for largest in (128, 192, 1024):
+        out, passed = enhance.enhance_pixels(net, scene, largest=largest)
+        assert not passed
+        assert np.abs(out - whole).max() < 1e-4
+
+
+def test_in_place_gives_the_same(net, scene, whole):
+    for largest in (128, 192):
+        image = scene.copy()
+        out, _ = enhance.enhance_pixels(net, image, largest=largest, inplace=True)
+        assert np.shares_memory(out, image)
+        assert np.abs(image - whole).max() < 1e-4
+
+
+@pytest.mark.parametrize("size", [*range(1, 40), 149, 150, 500, 1025, 2048, 12000])
+@pytest.mark.parametrize("reach", [17, 63])
+def test_tiles_cover_an_axis_and_keep_what_is_beyond_their_reach(size, reach):
+    parts = list(tiles.cover(size, 8, reach, 512))
+    assert [part.first for part in parts] == [0, *(part.last for part in parts[:-1])]
+    assert parts[-1].last == size
+    assert parts[-1].stop == -(-size // 8) * 8
+    assert len({part.stop - part.start for part in parts}) == 1
+    assert parts[0].stop - parts[0].start <= max(512, 4 * 64 + 64)
+    for part in parts:
+        assert part.start % 8 == 0
+        assert part.start == 0 or part.first - part.start >= reach
+        assert part.last == size or part.stop - part.last >= reach
+
+
+def test_many_sizes_need_few_programs():
+    lengths = {
+        (part.stop - part.start)
+        for size in range(300, 2000)
+        for part in tiles.cover(size, 8, 63, 1024)
+    }
+    assert len(lengths) < 16
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 70), (300, 31), (600, 7)])
+def test_statistics_in_strips_are_those_of_the_network(shape):
+    image = np.random.default_rng(0).random((*shape, 3)).astype(np.float32)
+    for channels in (image, np.repeat(image[..., :1], 3, axis=-1)):
+        brightness, noise = np.split(tiles.cell_means(channels), 2, axis=-1)
+        found = np.concatenate(
+            [np.log(brightness + 0.01) / 2 + 1, np.log(noise + 1e-3) / 3 + 1.3], axis=-1
+        )
+        expected = dual_path.statistics(jnp.asarray(channels)[None])
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "shape", [(9, 7), (9, 7, 1), (9, 7, 2), (9, 7, 3), (9, 7, 4), (2, 9, 7, 3)]
+)
+def test_shape_type_grey_and_opacity_are_kept(folder, dtype, shape):
+    image = np.random.default_rng(0).random(shape)
+    kind = np.dtype(dtype).kind
+    image = (image * np.iinfo(dtype).max if kind == "u" else image).astype(dtype)
+    before = image.copy()
+    out = lle_jax.enhance(image, model=folder)
+    np.testing.assert_array_equal(image, before)
+    assert out.shape == shape
+    assert out.dtype == (dtype if kind == "u" else np.float32)
+    if shape[-1] in (2, 4):
+        np.testing.assert_array_equal(out[..., -1], image[..., -1].astype(out.dtype))
+    assert (out != image).any()
+
+
+def test_sixteen_bits_stay_sixteen_bits(folder):
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    out = lle_jax.enhance(ramp, model=folder)
+    assert len(np.unique(out)) > 1500
+    unit = lle_jax.enhance(ramp / np.float32(65535), model=folder)
+    np.testing.assert_array_equal(out, np.rint(unit * 65535))
+
+
+def test_grey_stays_exactly_grey(folder, scene):
+    grey = (scene[:50, :40] * 255).astype(np.uint8)[..., :1]
+    as_colour = lle_jax.enhance(np.repeat(grey, 3, axis=-1), model=folder)
+    assert (as_colour == as_colour[..., :1]).all()
+    np.testing.assert_array_equal(as_colour[..., :1], lle_jax.enhance(grey, model=folder))
+
+
+def test_strength_blends(folder, scene):
+    image = scene[:40, :40]
+    full = lle_jax.enhance(image, model=folder)
+    half = lle_jax.enhance(image, model=folder, strength=0.5)
+    inside = (full > 0) & (full < 1)
+    np.testing.assert_allclose(half[inside], ((image + full) / 2)[inside], atol=1e-6)
+    np.testing.assert_array_equal(lle_jax.enhance(image, model=folder, strength=0), image)
+
+
+def test_the_gate_passes_what_is_bright_and_clean_and_nothing_else(folder):
+    image = skimage.data.astronaut().astype(np.float32)[100:356, 100:356] / 255
+    image = 0.3 + 0.6 * image
+    rng = np.random.default_rng(0)
+    noisy = np.clip(image + rng.normal(0, 0.08, image.shape), 0, 1).astype(np.float32)
+    dark = (0.25 * image).astype(np.float32)
+    assert enhance.well_exposed(image)
+    assert not enhance.well_exposed(noisy)
+    assert not enhance.well_exposed(dark)
+    assert enhance.well_exposed(image[:4, :4])
+    np.testing.assert_array_equal(lle_jax.enhance(image, model=folder, gate=True), image)
+    assert (lle_jax.enhance(dark, model=folder, gate=True) != dark).any()
+
+
+def test_a_file_is_read_as_images_are(folder, tmp_path, scene):
+    images.write(tmp_path / "a.png", scene[:20, :30])
+    out = lle_jax.enhance(tmp_path / "a.png", model=folder)
+    pixels = images.read(tmp_path / "a.png").pixels
+    np.testing.assert_array_equal(out, lle_jax.enhance(pixels, model=folder))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4, 3), np.int32), "dtype int32"),
+        (np.zeros((4, 4, 5), np.uint8), "1 to 4 channels"),
+        (np.zeros(4, np.uint8), r"shape \(4,\)"),
+        (np.zeros((0, 4, 3), np.uint8), "shape"),
+        (np.full((4, 4), 2.0), "outside"),
+        (np.full((4, 4), np.nan), "outside"),
+        ("nothing.png", "nothing.png: no such file"),
+    ],
+)
+def test_what_is_no_image_is_said(folder, image, message):
+    with pytest.raises(ValueError, match=message):
+        lle_jax.enhance(image, model=folder)
+
+
+def test_strength_outside_0_to_1_is_refused(folder):
+    with pytest.raises(ValueError, match="strength is 2"):
+        lle_jax.enhance(np.zeros((4, 4)), model=folder, strength=2)
+
+
+def test_importing_the_package_does_not_import_jax():
+    code = "import sys, lle_jax; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    with pytest.raises(AttributeError, match="no attribute 'enhence'"):
+        _ = lle_jax.enhence

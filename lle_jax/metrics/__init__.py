@@ -18,10 +18,18 @@ from lle_jax.metrics.harm import (
 )
 from lle_jax.metrics.lightness import lightness_order_error
 from lle_jax.metrics.perceptual import gmsd, vif
-from lle_jax.metrics.structure import GAUSSIAN_11, UNIFORM_7, ms_ssim, ssim, ssim_map
+from lle_jax.metrics.structure import (
+    GAUSSIAN_11,
+    SCALE_WEIGHTS,
+    UNIFORM_7,
+    ms_ssim,
+    ssim,
+    ssim_map,
+)
 
 __all__ = [
     "GAUSSIAN_11",
+    "SCALE_WEIGHTS",
     "UNIFORM_7",
     "StructureChange",
     "background_colour_shift",

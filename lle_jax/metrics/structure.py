@@ -99,6 +99,7 @@ def ms_ssim(
     channels: str = "rgb",
     convention: str = "wang",
     data_range: float = 1.0,
+    scales: int = 5,
 ) -> jax.Array:
     """Multi-scale structural similarity: five scales, each half as large as the one before.
 
@@ -109,7 +110,8 @@ def ms_ssim(
     Asilomar 2003, doi:10.1109/ACSSC.2003.1292216, eq. 7.
 
     Args:
-      image: `[..., H, W, C]` in [0, 1], C 1 or 3, at least 161 x 161.
+      image: `[..., H, W, C]` in [0, 1], C 1 or 3, at least 161 x 161 (for fewer scales: more than
+        5 * 2^scales).
       reference: same shape.
       channels: "rgb", "luma", "rounded_luma" or "studio_luma"; see `conventions.select`.
       convention: what to do where the paper is silent. "wang", as in the authors' MATLAB code: odd
@@ -117,32 +119,39 @@ def ms_ssim(
         0. "pyiqa": odd sides get a black border, and each *local* contrast-structure term below 0
         counts as 0.
       data_range: the value of white, 1 for images in [0, 1].
+      scales: 1 to 5; fewer are for images too small for five, take the weights of the first, scaled
+        to the sum 1, and are no measure of that paper.
 
     Returns:
       `[...]` in [0, 1]; 1 for identical images.
 
     Raises:
       ValueError: on a wrong rank, dtype or channel count, shapes that differ, unknown `channels` or
-        `convention`, `data_range` <= 0, or an image too small for five scales.
+        `convention`, `data_range` <= 0, `scales` out of range, or an image too small for them.
     """
     if convention not in ("wang", "pyiqa"):
         raise ValueError(f"convention is {convention!r}; expected 'wang' or 'pyiqa'")
     if data_range <= 0:
         raise ValueError(f"data_range is {data_range:g}; expected a number > 0")
+    if not 1 <= scales <= len(SCALE_WEIGHTS):
+        raise ValueError(f"scales is {scales}; expected 1 to {len(SCALE_WEIGHTS)}")
+    weights = SCALE_WEIGHTS[:scales]
+    if scales < len(SCALE_WEIGHTS):
+        weights = tuple(weight / sum(weights) for weight in weights)
     x, y = pair(image, reference, channels, data_range)
-    least = 10 * 2 ** (len(SCALE_WEIGHTS) - 1) + 1
+    least = 10 * 2 ** (scales - 1) + 1
     if min(x.shape[-3:-1]) < least:
         raise ValueError(
             f"image is {x.shape[-3]}x{x.shape[-2]} pixels; "
-            f"MS-SSIM needs at least {least}x{least} for its five scales"
+            f"MS-SSIM needs at least {least}x{least} for {scales} scales"
         )
     index = 1.0
-    for scale, weight in enumerate(SCALE_WEIGHTS, start=1):
+    for scale, weight in enumerate(weights, start=1):
         c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
         luminance, local = _terms(x, y, GAUSSIAN_11, c1, c2)
         if convention == "pyiqa":
             local = jnp.maximum(local, 0)
-        if scale == len(SCALE_WEIGHTS):
+        if scale == scales:
             local = luminance * local
         else:
             odd = "edge" if convention == "wang" else "zeros before"

@@ -1,9 +1,17 @@
-"""What training minimises. Each takes `[..., H, W, C]` pairs in [0, 1] and returns one scalar."""
+"""What training minimises. Each takes `[..., H, W, C]` pairs in [0, 1] and returns one scalar.
+
+All but `charbonnier` are 0 where the images are equal, and all have finite gradients there.
+"""
+
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 
 from lle_jax import metrics
+from lle_jax.checks import ConfigError
+
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def charbonnier(image: jax.Array, target: jax.Array, *, epsilon: float = 1e-3) -> jax.Array:
@@ -15,9 +23,93 @@ def charbonnier(image: jax.Array, target: jax.Array, *, epsilon: float = 1e-3) -
     return jnp.mean(jnp.sqrt((image - target) ** 2 + epsilon**2))
 
 
+def mse(image: jax.Array, target: jax.Array) -> jax.Array:
+    """Mean of error^2, which PSNR is the logarithm of."""
+    return jnp.mean((image - target) ** 2)
+
+
+def ssim(image: jax.Array, target: jax.Array) -> jax.Array:
+    """1 - SSIM, the mean over images."""
+    return 1 - jnp.mean(metrics.ssim(image, target))
+
+
+def ms_ssim(image: jax.Array, target: jax.Array) -> jax.Array:
+    """1 - MS-SSIM, the mean over images, with as many scales as the image has room for.
+
+    Zhao et al., "Loss functions for image restoration with neural networks", IEEE TCI 3(1), 2017,
+    arXiv:1511.08861.
+    """
+    side = min(image.shape[-3:-1])
+    scales = sum(side > 10 * 2**scale for scale in range(len(metrics.SCALE_WEIGHTS)))
+    return 1 - jnp.mean(metrics.ms_ssim(image, target, scales=max(scales, 1)))
+
+
+def edge(image: jax.Array, target: jax.Array) -> jax.Array:
+    """Mean absolute error of the differences between neighbours, down and across."""
+    error = image - target
+    down, across = jnp.diff(error, axis=-3), jnp.diff(error, axis=-2)
+    return (jnp.mean(jnp.abs(down)) + jnp.mean(jnp.abs(across))) / 2
+
+
+def frequency(image: jax.Array, target: jax.Array) -> jax.Array:
+    """Mean absolute error of the Fourier coefficients, real and imaginary parts.
+
+    Cho et al., ICCV 2021, arXiv:2108.05054 (MIMO-UNet), at one scale. The transform is unitary,
+    unlike theirs, so that the weight does not depend on the size of the crop.
+    """
+    error = jnp.fft.fft2(image - target, axes=(-3, -2), norm="ortho")
+    return (jnp.mean(jnp.abs(error.real)) + jnp.mean(jnp.abs(error.imag))) / 2
+
+
+def colour(image: jax.Array, target: jax.Array, *, epsilon: float = 1e-4) -> jax.Array:
+    """Mean of 1 - cosine of the angle between the two pixels' RGB vectors; brightness is free.
+
+    After Wang et al., "Underexposed photo enhancement using deep illumination estimation", CVPR
+    2019, which has the angle itself; that has no gradient at 0. `epsilon` is added to the product
+    and to the squared lengths, so that the colour of what is nearly black does not count.
+    """
+    product = jnp.sum(image * target, axis=-1) + epsilon
+    here, there = (jnp.sum(i**2, axis=-1) + epsilon for i in (image, target))
+    return jnp.mean(1 - product / jnp.sqrt(here * there))
+
+
+# In the order in which they are added up.
+TERMS: dict[str, Loss] = {
+    "charbonnier": charbonnier,
+    "ssim": ssim,
+    "mse": mse,
+    "ms_ssim": ms_ssim,
+    "edge": edge,
+    "frequency": frequency,
+    "colour": colour,
+}
+
+
+def make(weights: Mapping[str, float]) -> Loss:
+    """The sum of TERMS by their weights, as `config.loss` gives them.
+
+    Args:
+      weights: by name; a term that is absent or 0 is off, except `charbonnier`, 1 where absent.
+
+    Raises:
+      ConfigError: for an unknown term, a weight below 0, or no term at all.
+    """
+    weights = {"charbonnier": 1.0, **weights}
+    for name, weight in weights.items():
+        if name not in TERMS:
+            raise ConfigError(f"loss.{name}: no such loss; expected one of {', '.join(TERMS)}")
+        if not weight >= 0:
+            raise ConfigError(f"loss.{name} is {weight}; expected a number >= 0")
+    chosen = [(weights[name], term) for name, term in TERMS.items() if weights.get(name)]
+    if not chosen:
+        raise ConfigError("loss: all weights are 0; there is nothing to minimise")
+
+    def loss(image: jax.Array, target: jax.Array) -> jax.Array:
+        return sum(weight * term(image, target) for weight, term in chosen)
+
+    return loss
+
+
 def restoration(image: jax.Array, target: jax.Array, *, ssim_weight: float) -> jax.Array:
     """Charbonnier plus `ssim_weight` times (1 - SSIM)."""
-    loss = charbonnier(image, target)
-    if ssim_weight:
-        loss += ssim_weight * (1 - jnp.mean(metrics.ssim(image, target)))
-    return loss
+    return make({"ssim": ssim_weight})(image, target)

@@ -1,5 +1,8 @@
-import jax.numpy as jnp
+import jax
+import ml_collections
 import numpy as np
+import pytest
+import scipy.ndimage
 from skimage.metrics import structural_similarity
 
 from lle_jax.training import losses
@@ -16,7 +19,7 @@ def test_charbonnier_of_identical_images_is_epsilon(photographs):
     np.testing.assert_allclose(value, 0.25, rtol=1e-6)
 
 
-def test_the_restoration_loss_adds_one_minus_ssim(pair):
+def test_the_default_adds_one_minus_ssim_to_charbonnier(pair):
     image, target = pair
     ssim = [
         structural_similarity(
@@ -31,5 +34,108 @@ def test_the_restoration_loss_adds_one_minus_ssim(pair):
         for a, b in zip(image, target, strict=True)
     ]
     expected = losses.charbonnier(image, target) + 0.3 * (1 - np.mean(ssim))
-    value = losses.restoration(jnp.asarray(image), jnp.asarray(target), ssim_weight=0.3)
+    value = losses.make(ml_collections.ConfigDict({"ssim": 0.3}))(image, target)
     np.testing.assert_allclose(value, expected, atol=1e-6)
+
+
+def filtered(image):
+    """Means in the 11-tap Gaussian window, by scipy, where the window fits."""
+    for axis in (1, 2):
+        image = scipy.ndimage.gaussian_filter1d(image, 1.5, axis=axis, radius=5)
+    return image[:, 5:-5, 5:-5]
+
+
+def ms_ssim(x, y):
+    """Three scales (64 pixels have room for no more), straight from the paper's formulas."""
+    weights = np.array([0.0448, 0.2856, 0.3001])
+    weights /= weights.sum()
+    product = 1
+    for scale, weight in enumerate(weights):
+        mx, my = filtered(x), filtered(y)
+        vx, vy, cov = (
+            filtered(a * b) - filtered(a) * filtered(b) for a, b in ((x, x), (y, y), (x, y))
+        )
+        local = (2 * cov + 0.03**2) / (vx + vy + 0.03**2)
+        if scale == 2:
+            local *= (2 * mx * my + 0.01**2) / (mx**2 + my**2 + 0.01**2)
+        product = product * local.mean(axis=(1, 2)) ** weight
+        x, y = (i.reshape(2, i.shape[1] // 2, 2, -1, 2, 3).mean(axis=(2, 4)) for i in (x, y))
+    return product.mean()
+
+
+def edges(error):
+    return (np.abs(np.diff(error, axis=1)).mean() + np.abs(np.diff(error, axis=2)).mean()) / 2
+
+
+def frequencies(error):
+    # by the definition, as products with the matrix of a unitary transform
+    n = error.shape[1]
+    matrix = np.exp(-2j * np.pi * np.outer(np.arange(n), np.arange(n)) / n) / np.sqrt(n)
+    transformed = np.einsum("ui,vj,bijc->buvc", matrix, matrix, error)
+    return (np.abs(transformed.real).mean() + np.abs(transformed.imag).mean()) / 2
+
+
+def angles(x, y):
+    x, y = (np.concatenate([i, np.full((*i.shape[:-1], 1), 1e-2)], axis=-1) for i in (x, y))
+    norms = np.linalg.norm(x, axis=-1) * np.linalg.norm(y, axis=-1)
+    return (1 - (x * y).sum(axis=-1) / norms).mean()
+
+
+REFERENCES = {
+    "mse": lambda x, y: ((x - y) ** 2).mean(),
+    "ms_ssim": lambda x, y: 1 - ms_ssim(x, y),
+    "edge": lambda x, y: edges(x - y),
+    "frequency": lambda x, y: frequencies(x - y),
+    "colour": angles,
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_term_equals_its_formula(name, pair):
+    expected = REFERENCES[name](*(image.astype(np.float64) for image in pair))
+    assert expected > 1e-3
+    np.testing.assert_allclose(losses.TERMS[name](*pair), expected, rtol=2e-4)
+
+
+@pytest.mark.parametrize("name", losses.TERMS)
+def test_a_term_is_least_and_has_a_finite_gradient_where_the_images_are_equal(name, photographs):
+    value, gradient = jax.jit(jax.value_and_grad(losses.TERMS[name]))(photographs, photographs)
+    np.testing.assert_allclose(value, 1e-3 if name == "charbonnier" else 0, atol=1e-6)
+    assert np.isfinite(gradient).all()
+    assert losses.TERMS[name](0.9 * photographs[:, ::-1], photographs) > value
+
+
+@pytest.mark.parametrize("name", losses.TERMS)
+def test_gradients_are_finite_for_black_bright_and_noise(name):
+    noise = np.random.default_rng(0).random((1, 11, 14, 3), np.float32)
+    measure = jax.jit(jax.value_and_grad(losses.TERMS[name]))
+    black, white = np.zeros_like(noise), np.ones_like(noise)
+    for image, target in [(black, white), (white, black), (black, black), (1 - noise, noise)]:
+        value, gradient = measure(image, target)
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+
+
+def test_colour_does_not_see_brightness(photographs):
+    bright = np.clip(photographs, 0.2, 1)
+    assert losses.colour(0.5 * bright, bright) < 1e-3
+    assert losses.colour(bright * np.float32([1, 1, 0.5]), bright) > 1e-2
+
+
+def test_terms_are_added_by_their_weights(pair):
+    weights = {"charbonnier": 0, "mse": 2.0, "edge": 0.5, "ssim": 0.0}
+    expected = 2 * losses.mse(*pair) + 0.5 * losses.edge(*pair)
+    np.testing.assert_allclose(losses.make(weights)(*pair), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"sim": 0.2}, r"loss\.sim: no such loss; expected one of charbonnier, ssim"),
+        ({"ssim": -1}, r"loss\.ssim is -1; expected a number >= 0"),
+        ({"charbonnier": 0, "ssim": 0.0}, "nothing to minimise"),
+    ],
+)
+def test_wrong_weights_are_named(weights, message):
+    with pytest.raises(ValueError, match=message):
+        losses.make(weights)

@@ -1,0 +1,310 @@
+"""Does diagnosis get easier? What a predictor finds in low-light images before and after enhancing.
+
+    predictor = predictors.load("vessels")
+    test = task.cases("../shared/data", "drive", "test")
+    rows = task.evaluate_task(test, predictor, degrade.load("fundus"), classical.METHODS)
+    statistics.summarise(rows), task.recovered(rows)
+
+A predictor is any callable image `[H, W, C]` in [0, 1] -> probabilities `[H, W]`; those of
+lle_jax/evaluation/predictors.py were trained on clean images only.
+"""
+
+import csv
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import scipy.stats
+import tqdm
+
+from lle_jax import degrade, images
+from lle_jax.evaluation import statistics
+
+Predict = Callable[[np.ndarray], np.ndarray]
+Enhance = Callable[[np.ndarray], np.ndarray]
+
+
+class Case(NamedTuple):
+    """A clean image with its truth.
+
+    Attributes:
+      name: short, one per image.
+      image: `[H, W, C]` float32 in [0, 1].
+      mask: `[H, W]` bool, what is to be found.
+      region: `[H, W]` bool, where it counts: the field of view.
+    """
+
+    name: str
+    image: np.ndarray
+    mask: np.ndarray
+    region: np.ndarray
+
+
+class Recovery(NamedTuple):
+    """How much of what low light took a method gives back: 0 nothing, 1 all.
+
+    `recovered` is mean (method - low) / mean (clean - low) over images, `low` and `high` bound it
+    (95 % BCa bootstrap over images). NaN where the low light took nothing to give back.
+    """
+
+    method: str
+    metric: str
+    recovered: float
+    low: float
+    high: float
+    images: int
+
+
+def cases(root: str | Path, set: str, role: str) -> Iterator[Case]:
+    """Reads the images of one set and role that `root`/manifest.csv lists, one at a time.
+
+    Its columns: path, set, modality, role, pair_or_mask_path, where rows with the last are images.
+    A mask beside a folder `fov` has its field of view there, under the same name.
+
+    Raises:
+      ValueError: if there is none, or a mask has not its image's size; `images.ImageError` and
+        OSError for files that cannot be read.
+    """
+    root = Path(root)
+    with open(root / "manifest.csv", newline="", encoding="utf-8") as file:
+        listed = [
+            (root / row["path"], root / row["pair_or_mask_path"])
+            for row in csv.DictReader(file)
+            if (row["set"], row["role"]) == (set, role) and row["pair_or_mask_path"]
+        ]
+    if not listed:
+        raise ValueError(
+            f"{root / 'manifest.csv'}: no image with a mask has set {set}, role {role}"
+        )
+    for path, mask_path in listed:
+        image = images.read(path).pixels
+        mask = _mask(mask_path, image)
+        view = mask_path.parents[1] / "fov" / mask_path.name
+        region = _mask(view, image) if view.exists() else np.ones_like(mask)
+        yield Case(path.stem, image, mask, region)
+
+
+def _mask(path: Path, image: np.ndarray) -> np.ndarray:
+    mask = images.read(path).pixels
+    if mask.shape[:2] != image.shape[:2]:
+        raise ValueError(f"{path}: {mask.shape[:2]} pixels for an image of {image.shape[:2]}")
+    return mask[..., 0] > 0.5
+
+
+def dice(found: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
+    """2 |found and mask| / (|found| + |mask|), inside the region. All arrays bool `[H, W]`.
+
+    Dice, "Measures of the amount of ecologic association between species", Ecology 26(3), 1945.
+
+    Raises:
+      ValueError: if shapes differ or the mask is empty or everywhere in the region.
+    """
+    found, truth = _inside(found, mask, region)
+    return float(2 * np.sum(found & truth) / (np.sum(found) + np.sum(truth)))
+
+
+def sensitivity(found: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
+    """Share of the mask that is found; arguments and errors as of `dice`."""
+    found, truth = _inside(found, mask, region)
+    return float(np.mean(found[truth]))
+
+
+def specificity(found: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
+    """Share of the rest that is not found; arguments and errors as of `dice`."""
+    found, truth = _inside(found, mask, region)
+    return float(1 - np.mean(found[~truth]))
+
+
+def auc(probability: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
+    """Area under the receiver operating characteristic: of the pixels in the region.
+
+    The chance that a pixel of the mask has a higher probability than one outside, ties counting
+    half: Mann and Whitney's U over the number of pairs (Hanley and McNeil, Radiology 143, 1982,
+    doi:10.1148/radiology.143.1.7063747).
+
+    Raises:
+      ValueError: as `dice`, or if a probability is NaN.
+    """
+    values, truth = _inside(probability, mask, region)
+    if np.isnan(values).any():
+        raise ValueError("probability has NaN; expected numbers")
+    _, rank, counts = np.unique(values, return_inverse=True, return_counts=True)
+    positive = np.bincount(rank, weights=truth, minlength=len(counts))
+    negative = counts - positive
+    below = np.cumsum(negative) - negative
+    wins = np.sum(positive * (below + negative / 2))
+    return float(wins / (positive.sum() * negative.sum()))
+
+
+def _inside(
+    values: np.ndarray, mask: np.ndarray, region: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values and truth of the region's pixels, `[n]`; checks everything the measures need."""
+    values, mask, region = map(np.asarray, (values, mask, region))
+    if not values.shape == mask.shape == region.shape:
+        raise ValueError(
+            f"prediction, mask and region have shapes {values.shape}, {mask.shape} and "
+            f"{region.shape}; they must be equal"
+        )
+    if mask.dtype != bool or region.dtype != bool:
+        raise ValueError(f"mask and region are {mask.dtype} and {region.dtype}; expected bool")
+    truth = mask[region]
+    if not truth.any() or truth.all():
+        raise ValueError(
+            f"the mask covers {truth.sum()} of the region's {truth.size} pixels; expected some, "
+            "and not all"
+        )
+    return values[region], truth
+
+
+def measure(
+    probability: np.ndarray, mask: np.ndarray, region: np.ndarray, threshold: float
+) -> dict[str, float]:
+    """Dice, AUC, sensitivity and specificity of one image; raises as they do."""
+    found = np.asarray(probability) > threshold
+    return {
+        "dice": dice(found, mask, region),
+        "auc": auc(probability, mask, region),
+        "sensitivity": sensitivity(found, mask, region),
+        "specificity": specificity(found, mask, region),
+    }
+
+
+def evaluate_task(
+    cases: Iterable[Case],
+    predictor: Predict,
+    preset: degrade.Preset,
+    methods: Mapping[str, Enhance],
+    *,
+    threshold: float | None = None,
+    draws: int = 2,
+    seed: int = 0,
+) -> list[statistics.Row]:
+    """What the predictor finds in clean images, in the same in low light, and after each method.
+
+    Args:
+      cases: test images with their truth.
+      predictor: image -> probabilities.
+      preset: of the low light.
+      methods: name -> function `[H, W, C] -> [H, W, C]`; "clean" and "low" are added.
+      threshold: probabilities above it count as found; the predictor's own if left out.
+      draws: low-light versions per image.
+      seed: of the versions; with an image's content it decides each, whatever the other images.
+
+    Returns:
+      rows of the metrics of `measure` for clean, low and each method, image and version.
+
+    Raises:
+      ValueError: for a method called clean or low, a predictor without threshold, a mask that is
+        empty or of another shape; the message names image and method.
+    """
+    if reserved := {"clean", "low"} & methods.keys():
+        raise ValueError(f"methods has {', '.join(sorted(reserved))}, which are added; rename it")
+    if threshold is None:
+        threshold = getattr(predictor, "threshold", None)
+        if threshold is None:
+            raise ValueError("threshold is missing, and the predictor has none of its own")
+    if draws < 1:
+        raise ValueError(f"draws is {draws}; expected at least 1")
+    rows = []
+    for case in tqdm.tqdm(list(cases), desc="task", unit="image", leave=False, disable=None):
+        clean = _measured(case, "clean", case.image, predictor, threshold)
+        for draw, low in enumerate(_versions(case.image, preset, draws, seed)):
+            inputs = {"low": low} | {name: run(low) for name, run in methods.items()}
+            values = {"clean": clean} | {
+                name: _measured(case, name, image, predictor, threshold)
+                for name, image in inputs.items()
+            }
+            rows += [
+                statistics.Row(case.name, method, metric, value, str(draw))
+                for method, measured in values.items()
+                for metric, value in measured.items()
+            ]
+    return rows
+
+
+def _versions(
+    image: np.ndarray, preset: degrade.Preset, draws: int, seed: int
+) -> Iterator[np.ndarray]:
+    digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
+    image_key = jax.random.fold_in(jax.random.key(seed), int(digest[:8], 16))
+    for draw in range(draws):
+        drawn, noise = jax.random.split(jax.random.fold_in(image_key, draw))
+        yield np.asarray(degrade.apply(noise, degrade.sample(drawn, preset), image))
+
+
+def _measured(
+    case: Case, method: str, image: np.ndarray, predictor: Predict, threshold: float
+) -> dict[str, float]:
+    try:
+        probability = predictor(np.clip(image, 0, 1).astype(np.float32))
+        return measure(probability, case.mask, case.region, threshold)
+    except ValueError as error:
+        raise ValueError(f"image {case.name!r}, method {method!r}: {error}") from None
+
+
+def recovered(rows: Iterable[statistics.Row], *, seed: int = 0) -> list[Recovery]:
+    """(method - low) / (clean - low) of every method and metric, of means over images.
+
+    A ratio per image would explode where the low light hardly matters, so the means are divided.
+
+    Args:
+      rows: of `evaluate_task`.
+      seed: of the bootstrap.
+
+    Raises:
+      ValueError: if there are no values of clean or low, or an image lacks one of a method.
+    """
+    table = _means(rows)
+    result = []
+    for metric, methods in table.items():
+        if missing := {"clean", "low"} - methods.keys():
+            raise ValueError(f"{metric} has no values of {', '.join(sorted(missing))}")
+        loss = methods["clean"] - methods["low"]
+        for method, values in methods.items():
+            if method not in ("clean", "low"):
+                estimate = _ratio(values - methods["low"], loss, seed)
+                result.append(Recovery(method, metric, *estimate, len(loss)))
+    return result
+
+
+def _means(rows: Iterable[statistics.Row]) -> dict[str, dict[str, np.ndarray]]:
+    """metric -> method -> mean over versions of each image, in one order."""
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for row in rows:
+        values = found.setdefault(row.metric, {}).setdefault(row.method, {})
+        values.setdefault(row.image, []).append(row.value)
+    table = {}
+    for metric, methods in found.items():
+        order = next(iter(methods.values())).keys()
+        for method, values in methods.items():
+            if values.keys() != order:
+                raise ValueError(f"method {method!r} has {metric} of other images than the rest")
+        table[metric] = {
+            method: np.array([np.mean(values[image]) for image in order])
+            for method, values in methods.items()
+        }
+    return table
+
+
+def _ratio(gain: np.ndarray, loss: np.ndarray, seed: int) -> tuple[float, float, float]:
+    """Ratio of the means and its interval; NaN where the mean loss is not above 0."""
+    if not np.mean(loss) > 0:
+        return math.nan, math.nan, math.nan
+    ratio = float(np.mean(gain) / np.mean(loss))
+    if len(loss) < 2 or np.array_equal(gain, ratio * loss):
+        return ratio, *((math.nan,) * 2 if len(loss) < 2 else (ratio,) * 2)
+    ends = scipy.stats.bootstrap(
+        (gain, loss),
+        lambda gain, loss, axis: np.mean(gain, axis) / np.mean(loss, axis),
+        paired=True,
+        n_resamples=statistics.RESAMPLES,
+        batch=1000,  # bounds the memory
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return ratio, float(ends.low), float(ends.high)

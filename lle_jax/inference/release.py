@@ -38,6 +38,7 @@ def save(
     record: Mapping[str, Any],
     *,
     dtype: str = "float32",
+    card: str | None = None,
 ) -> None:
     """Writes a release; what was in the folder before is replaced.
 
@@ -47,6 +48,7 @@ def save(
       params: its parameters.
       record: how it was trained, and on what; anything JSON can hold.
       dtype: to store the parameters in, "float32" or "float16" (half the size, 11 bits).
+      card: the text of CARD.md; None makes one of the configuration and the record.
 
     Raises:
       ReleaseError: if the parameters are not those of the network, are not finite, or do not fit
@@ -55,7 +57,7 @@ def save(
     """
     if dtype not in ("float32", "float16"):
         raise ReleaseError(f"dtype is {dtype!r}; expected float32 or float16")
-    arrays = {name: np.asarray(leaf) for name, leaf in _leaves(params)}
+    arrays = {name: np.asarray(leaf) for name, leaf in named(params)}
     _check(arrays, config, "params")
     with np.errstate(over="ignore"):  # checked here
         arrays = {name: array.astype(dtype) for name, array in arrays.items()}
@@ -68,7 +70,7 @@ def save(
     contents = {
         "params.npz": sink.getvalue(),
         "config.json": (json.dumps(description, indent=2) + "\n").encode(),
-        "CARD.md": _card(description, arrays).encode(),
+        "CARD.md": (card or _card(description, arrays)).encode(),
     }
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     folder = Path(folder)
@@ -112,7 +114,7 @@ def load(folder: Path | None = None) -> tuple[ml_collections.ConfigDict, nnx.Sta
         ) from None
     arrays = _arrays(data["params.npz"], folder / "params.npz", models.parameter_count(expected))
     _check(arrays, config, folder / "params.npz")
-    leaves = [jax.numpy.asarray(arrays[name], np.float32) for name, _ in _leaves(expected)]
+    leaves = [jax.numpy.asarray(arrays[name], np.float32) for name, _ in named(expected)]
     return config, jax.tree.unflatten(jax.tree.structure(expected), leaves)
 
 
@@ -169,7 +171,7 @@ def _arrays(data: bytes, path: Path, count: int) -> dict[str, np.ndarray]:
 
 def _check(arrays: Mapping[str, np.ndarray], config: ml_collections.ConfigDict, where) -> None:
     """Raises ReleaseError unless names, shapes and dtypes are those of the network."""
-    expected = {name: leaf.shape for name, leaf in _leaves(models.shapes(config))}
+    expected = {name: leaf.shape for name, leaf in named(models.shapes(config))}
     for name in sorted(expected.keys() | arrays.keys()):
         if name not in arrays:
             raise ReleaseError(f"{where}: {name} is missing; it belongs to another network")
@@ -183,8 +185,8 @@ def _check(arrays: Mapping[str, np.ndarray], config: ml_collections.ConfigDict, 
             )
 
 
-def _leaves(params: nnx.State) -> list[tuple[str, Any]]:
-    """Parameters by name, as "encoder.0.0.kernel"; the names Orbax gives them too."""
+def named(params) -> list[tuple[str, Any]]:
+    """The leaves of a tree of parameters with names, as "encoder.0.0.kernel"."""
     paths = jax.tree_util.tree_flatten_with_path(params)[0]
     return [(_name(path), leaf) for path, leaf in paths]
 

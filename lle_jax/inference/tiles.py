@@ -126,7 +126,7 @@ def restore(
     Args:
       net: from `network`.
       image: `[H, W, C]` float32 in [0, 1], C 1 or 3.
-      out: of the same shape; what is there is lost. Clipped to [0, 1].
+      out: of the same shape; gets values in [0, 1].
       strength: 0 to 1, how much of the change is made.
       largest: side of the largest tile in pixels; None goes by the memory there is.
     """
@@ -150,9 +150,12 @@ def restore(
                 column.first - column.start : column.last - column.start,
                 :channels,
             ]
-            before = source[row.first - row.start :, column.first : column.last, :channels]
-            blended = before[: len(inner)] + np.float32(strength) * (inner - before[: len(inner)])
-            np.clip(blended, 0, 1, out=result[:, column.first : column.last])
+            before = source[
+                row.first - row.start : row.last - row.start, column.first : column.last, :channels
+            ]
+            change = np.clip(inner, 0, 1) - before
+            blended = before + np.float32(strength) * change
+            np.clip(blended, 0, 1, out=result[:, column.first : column.last])  # of rounding
         waiting.append((row, result))
         while waiting and (after is None or waiting[0][0].last <= after.start):
             done_row, done = waiting.pop(0)

@@ -1,12 +1,18 @@
+import dataclasses
 import hashlib
+import importlib.util
 import json
 import zipfile
+from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from lle_jax.inference import release
+from lle_jax.training import state
+from lle_jax.training.checkpoints import Checkpoints
 
 
 def reseal(folder):
@@ -150,3 +156,27 @@ def test_the_archive_is_one_that_numpy_alone_reads(folder):
     with zipfile.ZipFile(folder / "params.npz") as archive:
         assert all(name.endswith(".npy") for name in archive.namelist())
     assert "not at all" in (folder / "CARD.md").read_text()
+
+
+def test_a_run_becomes_a_release_of_its_average_and_names_no_path(config, params, tmp_path):
+    spec = importlib.util.spec_from_file_location(
+        "tools_release", Path(__file__).parents[2] / "tools" / "release.py"
+    )
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    with pytest.raises(release.ReleaseError, match="no run directory"):
+        tool.read(tmp_path)
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model": config.to_dict(), "data": {"source": "/home/me/eyes"}})
+    )
+    with pytest.raises(release.ReleaseError, match="no checkpoint yet"):
+        tool.read(tmp_path)
+    start = state.create(params, optax.adamw(1e-3), jax.random.key(7))
+    start = dataclasses.replace(start, ema=jax.tree.map(lambda leaf: leaf + 1, params))
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(start, {}, {})
+    found, ema, record = tool.read(tmp_path)
+    assert found.to_dict() == json.loads(config.to_json())
+    for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(ema), strict=True):
+        np.testing.assert_array_equal(before + 1, after)
+    assert record == {"step": 0, "data.source": "eyes"}

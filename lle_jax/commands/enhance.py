@@ -1,0 +1,122 @@
+"""`lle enhance`: brighter and cleaner copies of images."""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+SUFFIX_OF = {"png": ".png", "jpeg": ".jpg", "bmp": ".bmp", "tiff": ".tif", "dicom": ".dcm"}
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "enhance",
+        help="make brighter and cleaner copies of images",
+        description="Writes enhanced copies in the format, depth and colours of the originals, "
+        "with their metadata; DICOM as derived objects. Finished files are skipped, so an "
+        "interrupted command can be repeated. Inputs are never overwritten.",
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="IN",
+        help="images, folders (mirrored in OUT), patterns; or - for one image from standard input",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="folder to write to; or, of one image, a file, or - for standard output (the default "
+        "where the input is -)",
+    )
+    parser.add_argument(
+        "--strength", type=float, default=1.0, help="0 (unchanged) to 1 (default) of the change"
+    )
+    parser.add_argument(
+        "--gate", action="store_true", help="pass through unchanged what is bright and clean"
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="also write pictures, before and after side by side"
+    )
+    parser.add_argument(
+        "--anonymise",
+        action="store_true",
+        help="leave out EXIF, and all DICOM elements that showing the pixels does not need; file "
+        "names, and names burnt into the pixels, stay",
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="FOLDER", help="a release (default: the one that comes along)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    compilation_cache()
+    from lle_jax.inference import files
+
+    settings = files.Settings(
+        arguments.strength, arguments.gate, arguments.compare, arguments.anonymise
+    )
+    if "-" in (*arguments.inputs, arguments.output):
+        return _pipe(arguments, settings)
+    if arguments.output is None:
+        raise ValueError("nowhere to write; give -o OUT")
+    output = Path(arguments.output)
+    pairs = files.plan(arguments.inputs, output, settings.compare)
+    to_file = len(pairs) == 1 and pairs[0][1] == output
+    job = files.Job(None if to_file else output, arguments.model, settings)
+    if arguments.dry_run:
+        for source, target in pairs:
+            print(f"{source} -> {target}{' (finished)' * job.finished(source, target)}")
+        return 0
+    outcome = job.run(pairs)
+    for source in outcome.passed:
+        print(f"passed through, well exposed: {source}")
+    count = len(pairs) - len(outcome.failures) - len(outcome.passed) - outcome.finished
+    others = f"{len(outcome.passed)} passed through, {outcome.finished} finished before"
+    print(f"{count} enhanced, {others}")
+    for failure in outcome.failures:
+        print(f"lle enhance: {failure}", file=sys.stderr)
+    if outcome.failures:
+        print(f"lle enhance: {len(outcome.failures)} of {len(pairs)} files failed", file=sys.stderr)
+    return 1 if outcome.failures else 0
+
+
+def _pipe(arguments: argparse.Namespace, settings) -> int:
+    """One image from standard input, or to standard output; nothing else is printed there."""
+    from lle_jax import images
+    from lle_jax.inference import enhance, files, release
+
+    if len(arguments.inputs) != 1 or settings.compare or arguments.dry_run:
+        raise ValueError("- is for one image, without --compare and --dry-run")
+    output = arguments.output or "-"
+    net, digest = enhance.load(arguments.model), release.digest(arguments.model)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(arguments.inputs[0])
+        if arguments.inputs[0] == "-":
+            source = Path(folder, "standard input")
+            source.write_bytes(sys.stdin.buffer.read())
+        suffix = SUFFIX_OF[images.read(source).format]
+        target = Path(folder, f"standard output{suffix}") if output == "-" else Path(output)
+        if files.enhance_file(net, source, target, settings, digest):
+            print("passed through, well exposed", file=sys.stderr)
+        if output == "-":
+            sys.stdout.buffer.write(target.read_bytes())
+            sys.stdout.buffer.flush()
+    return 0
+
+
+def compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache folder, so that a later start is quick.
+
+    A folder that the user gave to jax (JAX_COMPILATION_CACHE_DIR) is left as it is.
+    """
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        jax.config.update("jax_compilation_cache_dir", str(Path(base, "lle_jax", "xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -1,0 +1,268 @@
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pydicom.data
+import pytest
+import skimage.data
+import skimage.io
+from PIL import Image
+
+from lle_jax import cli, images
+from lle_jax.inference import enhance, files
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch):
+    """Keeps the user's cache of compiled programs out of the tests."""
+    monkeypatch.setattr("lle_jax.commands.enhance.compilation_cache", lambda: None)
+
+
+@pytest.fixture(scope="module")
+def levels() -> np.ndarray:
+    return skimage.data.astronaut()[:24, 180:212]
+
+
+@pytest.fixture
+def inputs(tmp_path, levels):
+    """in/a.png (with alpha), in/deep/b.png (16 bit), in/deep/a.jpg, in/c.tif, in/scan (DICOM)."""
+    root = tmp_path / "in"
+    (root / "deep").mkdir(parents=True)
+    opacity = np.full((24, 32, 1), 99, np.uint8)
+    Image.fromarray(np.concatenate([levels, opacity], axis=-1)).save(root / "a.png", dpi=(300, 300))
+    exif = Image.Exif()
+    exif[315] = "Doe^Jane"
+    Image.fromarray(levels[::-1]).save(root / "deep" / "a.jpg", exif=exif, icc_profile=b"profile")
+    images.write(root / "c.tif", levels[:, ::-1].astype(np.float32) / 255)
+    grey = levels[..., 0].astype(np.uint16) * 200
+    skimage.io.imsave(root / "deep" / "b.png", grey, check_contrast=False)
+    pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm")).save_as(root / "scan")
+    return root
+
+
+NAMES = {"a.png", "deep/a.jpg", "deep/b.png", "c.tif", "scan.dcm"}
+
+
+def contents(root):
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def lle(folder):
+    def call(*arguments):
+        return cli.main(["enhance", *map(str, arguments), "--model", str(folder)])
+
+    return call
+
+
+def test_formats_depths_metadata_and_folders_are_kept(lle, inputs, tmp_path, folder):
+    before = contents(inputs)
+    assert lle(inputs, "-o", tmp_path / "out") == 0
+    assert contents(inputs) == before
+    assert contents(tmp_path / "out").keys() == NAMES | {files.RECORD}
+    net = enhance.load(folder)
+    for name in NAMES:
+        source = images.read(inputs / name.removesuffix(".dcm"))
+        result = images.read(tmp_path / "out" / name)
+        assert (result.format, result.bits, result.dpi, result.icc) == (
+            source.format, source.bits, source.dpi, source.icc,
+        )  # fmt: skip
+        assert (result.alpha is None) == (source.alpha is None)
+        expected, _ = enhance.enhance_pixels(net, source.pixels)
+        tolerance = 0.1 if name.endswith("jpg") else 0.51 / (2**source.bits - 1)
+        assert np.abs(result.pixels - expected).max() < tolerance
+        assert np.abs(result.pixels - source.pixels).max() > 0.02
+    assert b"Doe^Jane" in images.read(tmp_path / "out" / "deep" / "a.jpg").exif
+    assert (images.read(tmp_path / "out" / "a.png").alpha == 99).all()
+
+
+def test_dicom_is_derived_and_says_from_what(lle, inputs, tmp_path):
+    assert lle(inputs / "scan", "-o", tmp_path / "out") == 0
+    source = pydicom.dcmread(inputs / "scan")
+    result = pydicom.dcmread(tmp_path / "out" / "scan.dcm")
+    assert result.ImageType[:2] == ["DERIVED", "SECONDARY"]
+    assert result.SOPInstanceUID != source.SOPInstanceUID
+    assert result.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert result.PatientName == source.PatientName
+    assert "Enhanced with lle_jax" in result.DerivationDescription
+    assert "strength 1" in result.DerivationDescription
+
+
+def test_anonymise_leaves_nothing_of_the_patient(lle, inputs, tmp_path):
+    scan = pydicom.dcmread(inputs / "scan")
+    scan.PatientName, scan.PatientID = "SECRET^NAME", "SECRETID"
+    scan.StudyDescription = scan.InstitutionName = scan.PatientComments = "SECRET"
+    scan.add_new((0x0009, 0x0010), "LO", "SECRET OWNER")
+    uids = {str(e.value) for e in scan.iterall() if e.VR == "UI" and e.keyword != "SOPClassUID"}
+    scan.save_as(inputs / "scan")
+    assert lle(inputs, "-o", tmp_path / "out", "--anonymise") == 0
+    data = contents(tmp_path / "out")["scan.dcm"]
+    assert b"SECRET" not in data
+    assert not any(uid.encode() in data for uid in uids)
+    result = pydicom.dcmread(tmp_path / "out" / "scan.dcm")
+    assert result.PatientIdentityRemoved == "YES"
+    assert result.PixelSpacing == scan.PixelSpacing
+    dates = [e for e in result.iterall() if e.VR in ("DA", "DT", "TM") and e.value]
+    assert {e.keyword for e in dates} <= {"InstanceCreationDate", "InstanceCreationTime"}
+    assert images.read(tmp_path / "out" / "scan.dcm").pixels.shape == (128, 128, 1)
+    assert b"Doe^Jane" not in contents(tmp_path / "out")["deep/a.jpg"]
+    assert images.read(tmp_path / "out" / "deep" / "a.jpg").icc == b"profile"
+
+
+def test_finished_files_are_not_done_again(lle, inputs, tmp_path, capsys):
+    out = tmp_path / "out"
+    lle(inputs, "-o", out)
+    first = contents(out)
+    (out / "a.png").write_bytes(b"left by hand")  # finished: its line is there
+    (out / "c.tif").unlink()
+    record = out / files.RECORD
+    record.write_bytes(record.read_bytes()[:-9])  # the last line is cut off
+    last = json.loads(first[files.RECORD].splitlines()[-1])["output"]
+    capsys.readouterr()
+    assert lle(inputs, "-o", out) == 0
+    assert "2 enhanced, 0 passed through, 3 finished before" in capsys.readouterr().out
+    now = contents(out)
+    assert last == "scan.dcm"
+    assert now["a.png"] == b"left by hand"
+    assert {name: now[name] for name in NAMES - {"a.png", last}} == {
+        name: first[name] for name in NAMES - {"a.png", last}
+    }
+    capsys.readouterr()
+    assert lle(inputs, "-o", out, "--strength", "0.5") == 0
+    assert "5 enhanced" in capsys.readouterr().out
+    (inputs / "c.tif").write_bytes((inputs / "a.png").read_bytes())
+    assert lle(inputs, "-o", out, "--strength", "0.5") == 0
+    assert "1 enhanced" in capsys.readouterr().out
+
+
+def test_a_bad_file_is_named_and_does_not_stop_the_rest(lle, inputs, tmp_path, capsys):
+    (inputs / "b_broken.png").write_bytes((inputs / "a.png").read_bytes()[:100])
+    assert lle(inputs, "-o", tmp_path / "out") == 1
+    printed = capsys.readouterr().err
+    assert "b_broken.png: the file is cut short" in printed
+    assert "1 of 6 files failed" in printed
+    assert contents(tmp_path / "out").keys() == NAMES | {files.RECORD}
+
+
+def test_no_input_is_ever_overwritten(lle, inputs, capsys):
+    before = contents(inputs)
+    (inputs / "a.png.compare.png").write_bytes(before["a.png"])
+    os.link(inputs / "a.png", inputs / "linked.png")
+    before = contents(inputs)
+    for arguments in (
+        (inputs, "-o", inputs),
+        (inputs / "a.png", "-o", inputs / "a.png"),
+        (inputs / "a.png", "-o", inputs / "deep" / ".." / "a.png"),
+        (inputs, "-o", inputs.parent / "out", "--compare"),
+    ):
+        assert lle(*arguments) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert lle(inputs / "a.png", "-o", inputs / "linked.png") == 1
+    assert "never overwritten" in capsys.readouterr().err
+    assert contents(inputs) == before
+
+
+def test_dry_run_writes_nothing(lle, inputs, tmp_path, capsys):
+    before = contents(tmp_path)
+    assert lle(inputs, "-o", tmp_path / "out", "--dry-run") == 0
+    assert contents(tmp_path) == before
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert f"{inputs / 'a.png'} -> {tmp_path / 'out' / 'a.png'}" in lines
+
+
+def test_patterns_single_files_and_other_formats(lle, inputs, tmp_path):
+    assert lle(inputs / "**" / "a.*", "-o", tmp_path / "out") == 0
+    assert contents(tmp_path / "out").keys() == {"a.png", "a.jpg", files.RECORD}
+    assert lle(inputs / "scan", "-o", tmp_path / "scan.png") == 0
+    assert images.read(tmp_path / "scan.png").bits == 16
+    assert not (tmp_path / files.RECORD).exists()
+
+
+def test_compare_shows_both_sides(lle, inputs, tmp_path, levels):
+    assert lle(inputs / "c.tif", inputs / "scan", "-o", tmp_path / "out", "--compare") == 0
+    picture = skimage.io.imread(tmp_path / "out" / "c.tif.compare.png")
+    assert picture.shape == (24, 32 + 8 + 32, 3)
+    np.testing.assert_array_equal(picture[:, :32], levels[:, ::-1])
+    result = images.read(tmp_path / "out" / "c.tif").pixels
+    np.testing.assert_array_equal(picture[:, 40:], np.rint(result * 255))
+    assert (tmp_path / "out" / "scan.dcm.compare.png").exists()
+
+
+def test_the_gate_copies_what_is_well_exposed_and_says_so(lle, tmp_path, capsys):
+    bright = 80 + skimage.data.astronaut()[100:228, 100:228] // 2
+    (tmp_path / "in").mkdir()
+    Image.fromarray(bright).save(tmp_path / "in" / "bright.jpg", quality=95)
+    Image.fromarray(bright // 8).save(tmp_path / "in" / "dark.png")
+    assert lle(tmp_path / "in", "-o", tmp_path / "out", "--gate") == 0
+    printed = capsys.readouterr().out
+    assert f"passed through, well exposed: {tmp_path / 'in' / 'bright.jpg'}" in printed
+    assert "1 enhanced, 1 passed through" in printed
+    before, after = contents(tmp_path / "in"), contents(tmp_path / "out")
+    assert after["bright.jpg"] == before["bright.jpg"]
+    assert after["dark.png"] != before["dark.png"]
+
+
+def test_an_image_through_standard_input_and_output(inputs, folder, tmp_path):
+    command = [sys.executable, "-c", "import sys; from lle_jax import cli; sys.exit(cli.main())"]
+    command += ["enhance", "-", "--model", str(folder)]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    data = (inputs / "deep" / "b.png").read_bytes()
+    done = subprocess.run(command, input=data, capture_output=True, check=True, env=environment)
+    levels = skimage.io.imread(io.BytesIO(done.stdout))
+    source = images.read(inputs / "deep" / "b.png")
+    expected, _ = enhance.enhance_pixels(enhance.load(folder), source.pixels)
+    assert np.abs(levels - 65535.0 * expected[..., 0]).max() < 2
+    assert any((tmp_path / "cache" / "lle_jax" / "xla").iterdir())
+
+
+def test_what_is_no_image_on_standard_input_writes_nothing(lle, monkeypatch, capsysbinary):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x")))
+    assert lle("-") == 2
+    printed = capsysbinary.readouterr()
+    assert printed.out == b""
+    assert printed.err.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["in"], "nowhere to write"),
+        (["in", "-o", "out", "--strength", "2"], "strength is 2"),
+        (["nothing", "-o", "out"], "no such file"),
+        (["no*.png", "-o", "out"], "nothing matches"),
+        (["in", "-o", "one.png"], "one file for several"),
+        (["in", "-o", "in/a.png"], "one file for several"),
+        (["in", "-o", "in/scan"], "not a folder"),
+        (["-", "in/a.png", "-o", "out"], "- is for one image"),
+        (["in/a.png", "-o", "out", "--model", "in"], "no released model"),
+    ],
+)
+def test_what_cannot_start_is_one_line_and_exits_2(
+    inputs, folder, arguments, message, capsys, monkeypatch
+):
+    monkeypatch.chdir(inputs.parent)
+    before = contents(inputs.parent)
+    assert cli.main(["enhance", "--model", str(folder), *arguments]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+    assert contents(inputs.parent) == before
+
+
+@pytest.mark.parametrize("anonymise", [False, True])
+def test_every_dicom_that_can_be_read_can_be_enhanced(folder, tmp_path, anonymise):
+    names = "CT_small examples_palette examples_ybr_color SC_rgb_small_odd ExplVR_BigEnd"
+    for name in names.split():
+        source = pydicom.data.get_testdata_file(f"{name}.dcm", download=False)
+        target = tmp_path / f"{name}.dcm"
+        settings = files.Settings(strength=0.01, anonymise=anonymise)
+        files.enhance_file(enhance.load(folder), Path(source), target, settings, "0" * 64)
+        before, after = images.read(source), images.read(target)
+        assert after.pixels.shape == before.pixels.shape
+        assert 0 < np.abs(after.pixels - before.pixels).max() < 0.015

@@ -5,10 +5,8 @@ own policy lets no script run but its own, by its hash, and nothing be loaded.
 """
 
 import base64
-import hashlib
 import html
 import math
-import string
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import cv2
 import numpy as np
 
 import lle_jax
-from lle_jax import images
+from lle_jax import images, pages
 from lle_jax.artifacts import maps, measures, severity, study, tables
 from lle_jax.artifacts.quantify import Result
 from lle_jax.images.files import write_bytes
@@ -39,18 +37,12 @@ def write(path: Path, result: Result, dicom_pictures: bool = False) -> None:
       result: of `quantify.quantify`.
       dicom_pictures: also show pictures of DICOM images, which may have a name burnt in.
     """
-    here = Path(__file__)
-    page, style, script = (
-        here.with_suffix(f".{kind}").read_text("utf-8") for kind in ("html", "css", "js")
-    )
     worst = sorted(result.rows, key=_worst, reverse=True)
     listed = {id(row) for row in worst[:ROWS]}
     rows = [row for row in result.rows if id(row) in listed]
     pictures = _pictures(worst, dicom_pictures)
-    text = string.Template(page).substitute(
-        policy=_policy(style, script),
-        style=style,
-        script=script,
+    page = pages.fill(
+        Path(__file__).with_suffix(".html"),
         images=_count(len(result.rows), "image"),
         failed=f"{_count(len(result.failures), 'file')} could not be read",
         recommendation=_text(tables.recommendation(result.rows)) if rows else "nothing",
@@ -63,7 +55,7 @@ def write(path: Path, result: Result, dicom_pictures: bool = False) -> None:
         unreadable=_unreadable(result.failures),
         version=_text(lle_jax.__version__),
     )
-    write_bytes(path, text.encode())
+    write_bytes(path, page)
 
 
 def _worst(row: dict) -> float:
@@ -76,17 +68,6 @@ def _text(value: str) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _policy(style: str, script: str) -> str:
-    hashes = [
-        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        for text in (style, script)
-    ]
-    return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; "
-        f"script-src 'sha256-{hashes[1]}'; base-uri 'none'; form-action 'none'"
-    )
 
 
 def _shown(listed: int, total: int) -> str:

@@ -1,0 +1,46 @@
+"""`lle ablate`: one experiment in variants, over seeds."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "ablate",
+        help="train and compare variants of an experiment",
+        description="Trains and evaluates every variant of a grid with several seeds, each in a "
+        "process of its own, and compares them by image. Stopped at any moment, the same command "
+        "goes on. Cells that fail are tried once more and named at the end. OUT gets results.csv, "
+        "table.csv, table.md, timings.csv and cells/ with all runs.",
+    )
+    parser.add_argument(
+        "grid", type=Path, metavar="GRID", help="a Python file, as experiments/ablations/losses.py"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", required=True, help="folder to write to"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny runs that try the grid in minutes"
+    )
+    parser.add_argument("--seeds", type=int, metavar="N", help="how many (default: the grid's)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from lle_jax.evaluation import ablation
+
+    grid = ablation.load(arguments.grid)
+    cells = ablation.plan(grid, arguments.output, quick=arguments.quick, seeds=arguments.seeds)
+    report = ablation.run(cells, arguments.output)
+    print(ablation.text(report.table, report.seconds))
+    print(f"\ntables: {arguments.output}")
+    for failure in report.failures:
+        print(f"lle ablate: {failure}", file=sys.stderr)
+    if report.failures:
+        print(
+            f"lle ablate: {len(report.failures)} of {report.cells} cells failed; "
+            "the same command tries them again",
+            file=sys.stderr,
+        )
+    return 1 if report.failures else 0

@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import config_flags
 
-from lle_jax import checks, data, degrade, images, rundir
+from lle_jax import checks, classical, data, degrade, images, rundir
 from lle_jax.clock import Clock
 from lle_jax.evaluation import evaluate
 from lle_jax.models import cost
@@ -140,6 +140,7 @@ def run() -> None:
             draws=config.evaluation.draws,
             seed=config.evaluation.seed,
             folder=workdir / "evaluation",
+            baselines=classical.METHODS if config.evaluation.get("baselines", True) else {},
         )
     print(f"\ntest images, moving-average (EMA) weights of step {int(state.step)}, the last\n")
     print(f"{evaluate.table(summary)}\n\n{evaluate.verdict(summary, name)}")

@@ -5,7 +5,7 @@ the same low-light images, made from the test images with fixed seeds.
 """
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
@@ -30,6 +30,7 @@ def evaluate(
     draws: int,
     seed: int,
     folder: Path,
+    baselines: Mapping[str, Enhance] = classical.METHODS,
 ) -> list[tuple]:
     """Degrades and enhances every test image, and writes what was measured.
 
@@ -42,13 +43,14 @@ def evaluate(
       seed: of the versions; with an image's content it decides each, whatever the other images.
       folder: gets per_image.csv (image, method, metric, value), summary.csv (method, metric, mean,
         std, n) and panels/, a picture per image.
+      baselines: what the network is compared with besides its input.
 
     Returns:
       the rows of summary.csv.
     """
     (folder / "panels").mkdir(parents=True, exist_ok=True)
     methods: dict[str, Enhance] = {"low": lambda low: low, network[0]: network[1]}
-    methods |= classical.METHODS
+    methods |= baselines
     rows: list[Row] = []
     count = len(test) * draws
     with tqdm.tqdm(total=count, desc="evaluate", unit="image", leave=False, disable=None) as bar:
@@ -107,13 +109,16 @@ def table(summary: list[tuple]) -> str:
 
 
 def verdict(summary: list[tuple], network: str) -> str:
-    """How the network compares with its input and with the best baseline of each metric."""
+    """How the network compares with its input and with the best baseline of each metric, if any."""
     means = {(method, metric): mean for method, metric, mean, _, _ in summary}
     psnr, ssim = means[network, "psnr"], means[network, "ssim"]
-    best = {
-        metric: max(classical.METHODS, key=lambda method: means[method, metric])
-        for metric in METRICS
-    }
+    baselines = [method for method in classical.METHODS if (method, "psnr") in means]
+    if not baselines:
+        return (
+            f"{network}: {psnr - means['low', 'psnr']:+.2f} dB and SSIM "
+            f"{ssim - means['low', 'ssim']:+.3f} over the low-light input"
+        )
+    best = {metric: max(baselines, key=lambda method: means[method, metric]) for metric in METRICS}
     return (
         f"{network}: {psnr - means['low', 'psnr']:+.2f} dB over the low-light input, "
         f"{psnr - means[best['psnr'], 'psnr']:+.2f} dB over the best baseline ({best['psnr']}); "

@@ -100,7 +100,7 @@ def train(
         if config.loss.get("kind") == "zero_reference":
             apply, loss = zero_reference.make(config)
         else:
-            loss = functools.partial(losses.restoration, ssim_weight=config.loss.ssim)
+            loss = losses.make(config.loss)
         update_step = step.make(
             apply,
             setup.degrade,

@@ -50,7 +50,7 @@ RECIPES = {
         "Weights: trained on DRIVE, CC BY 4.0 as published on its challenge site",
     ),
     "polyps": Recipe(
-        "kvasir_seg", (24, 32, 48), 2, 4, 352, 8, 2400, 2e-3, 1.3, 30,
+        "kvasir_seg", (24, 32, 48), 2, 4, 352, 8, 1600, 2e-3, 1.3, 30,
         "Weights: trained on Kvasir-SEG, whose terms allow research and educational use only",
     ),
 }  # fmt: skip

@@ -61,7 +61,6 @@ class Segmenter(nnx.Module):
     def __call__(self, image: jax.Array) -> jax.Array:
         """`[B, H, W, 3]` in [0, 1], any H and W -> logits `[B, H, W]`, float32."""
         batch, height, width, _ = image.shape
-        # as fundus and endoscope images have it, the border is dark: zeros outside are not foreign
         x = layers.pad_to_multiple(image.astype(jnp.float32), self.multiple)
         padded = x.shape[1:3]
         small = (padded[0] // self.reduce, padded[1] // self.reduce)

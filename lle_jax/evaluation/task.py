@@ -274,20 +274,24 @@ def recovered(rows: Iterable[statistics.Row], *, seed: int = 0) -> list[Recovery
 
 def _means(rows: Iterable[statistics.Row]) -> dict[str, dict[str, np.ndarray]]:
     """metric -> method -> mean over versions of each image, in one order."""
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    found: dict[str, dict[str, dict[tuple[str, str], float]]] = {}
     for row in rows:
         values = found.setdefault(row.metric, {}).setdefault(row.method, {})
-        values.setdefault(row.image, []).append(row.value)
+        values[row.image, row.version] = row.value
     table = {}
     for metric, methods in found.items():
-        order = next(iter(methods.values())).keys()
+        first = next(iter(methods.values()))
+        names, image = np.unique([name for name, _ in first], return_inverse=True)
+        table[metric] = {}
         for method, values in methods.items():
-            if values.keys() != order:
-                raise ValueError(f"method {method!r} has {metric} of other images than the rest")
-        table[metric] = {
-            method: np.array([np.mean(values[image]) for image in order])
-            for method, values in methods.items()
-        }
+            if values.keys() != first.keys():
+                raise ValueError(
+                    f"method {method!r} has {metric} of other images or versions than "
+                    f"{next(iter(methods))!r}; methods are compared on the same only"
+                )
+            ordered = [values[key] for key in first]
+            sums = np.bincount(image, weights=ordered, minlength=len(names))
+            table[metric][method] = sums / np.bincount(image)
     return table
 
 

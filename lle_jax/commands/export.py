@@ -1,0 +1,31 @@
+"""`lle export`: a released model as one file that runs without lle_jax."""
+
+import argparse
+from pathlib import Path
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="write the model as one StableHLO file",
+        description="Writes a model with its parameters as StableHLO, which jax loads without "
+        "lle_jax (docs/enhance.md): [batch, height, width, 3] -> the same, float32 in [0, 1], of "
+        "any batch, height and width, on CPU, NVIDIA GPU and TPU.",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="as model.stablehlo"
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="FOLDER", help="a release (default: the one that comes along)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from lle_jax.images.files import write_bytes
+    from lle_jax.inference import export, release
+
+    data = export.serialise(*release.load(arguments.model))
+    write_bytes(arguments.output, data)
+    print(f"{arguments.output}: {len(data) / 1e6:.1f} MB, platforms {', '.join(export.PLATFORMS)}")
+    return 0

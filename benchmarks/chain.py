@@ -149,6 +149,7 @@ def step_share(repeats: int) -> tuple[float, float]:
 
     import jax
 
+    from lle_jax import data
     from lle_jax.training import loop, losses, step
 
     path = pathlib.Path(__file__).parents[1] / "experiments" / "unet.py"
@@ -158,6 +159,7 @@ def step_share(repeats: int) -> tuple[float, float]:
     config = experiment.get_config()
     side = config.data.crop
     clean = images()[: config.data.batch_size, :side, :side].astype(np.float32) / 255
+    batch = data.Batch(clean, np.zeros(len(clean), np.int32))
     setup = loop.prepare(config)
     loss = functools.partial(losses.restoration, ssim_weight=config.loss.ssim)
     decay = config.optim.ema_decay
@@ -167,14 +169,14 @@ def step_share(repeats: int) -> tuple[float, float]:
     holder = [setup.state]
 
     def one_step():
-        holder[0], scalars = run(holder[0], clean)
+        holder[0], scalars = run(holder[0], batch)
         jax.block_until_ready(scalars)
 
     degrade_batch = jax.jit(setup.degrade)
     key = jax.random.key(0)
     return (
         milliseconds(one_step, repeats),
-        milliseconds(lambda: jax.block_until_ready(degrade_batch(key, clean)), repeats),
+        milliseconds(lambda: jax.block_until_ready(degrade_batch(key, batch)), repeats),
     )
 
 

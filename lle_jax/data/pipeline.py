@@ -3,29 +3,82 @@
 Degradation is not done here: it runs on the accelerator, inside the training step.
 """
 
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
 import grain
 import jax
 import numpy as np
 
-from lle_jax.data.sources import Images
+from lle_jax.data.sources import MODALITIES, Images
+
+
+class Batch(NamedTuple):
+    """Clean crops `[B, H, W, 3]`, float32 in [0, 1], and what each is of, int32 `[B]`.
+
+    `modality` counts in MODALITIES.
+    """
+
+    clean: np.ndarray | jax.Array
+    modality: np.ndarray | jax.Array
+
+
+class _Labelled(Sequence):
+    """Images with the number of their modality; balanced, the rarer modalities come more often."""
+
+    def __init__(self, images: Images, balance: bool):
+        self.images = images
+        self.numbers = np.array([MODALITIES.index(name) for name in images.modalities], np.int32)
+        self.order = np.arange(len(images))
+        if balance:
+            groups = [np.flatnonzero(self.numbers == number) for number in np.unique(self.numbers)]
+            size = max(map(len, groups))
+            self.order = np.concatenate([np.resize(group, size) for group in groups])
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> Batch:
+        index = self.order[index]
+        return Batch(self.images[index], self.numbers[index])
 
 
 class _RandomCrop(grain.transforms.RandomMap):
     """A random square crop in a random one of the eight orientations of a square."""
 
-    def __init__(self, crop: int):
+    def __init__(self, crop: int, min_scale: float):
         self.crop = crop
+        self.min_scale = min_scale
 
-    def random_map(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        top, left = (rng.integers(side - self.crop + 1) for side in image.shape[:2])
-        image = image[top : top + self.crop, left : left + self.crop]
+    def random_map(self, element: Batch, rng: np.random.Generator) -> Batch:
+        image = element.clean
+        side = self.crop
+        if self.min_scale < 1:
+            largest = min(*image.shape[:2], int(self.crop / self.min_scale))
+            side = round(math.exp(rng.uniform(math.log(self.crop), math.log(largest))))
+        top, left = (rng.integers(length - side + 1) for length in image.shape[:2])
+        image = image[top : top + side, left : left + side]
+        if side > self.crop:
+            image = cv2.resize(image, (self.crop, self.crop), interpolation=cv2.INTER_AREA)
+            image = image.reshape(self.crop, self.crop, -1)
         image = np.rot90(image, rng.integers(4))
         if rng.integers(2):
             image = image[:, ::-1]
-        return np.broadcast_to(image, (self.crop, self.crop, 3)).astype(np.float32)
+        image = np.broadcast_to(image, (self.crop, self.crop, 3)).astype(np.float32)
+        return Batch(image, element.modality)
 
 
-def crops(images: Images, *, crop: int, batch_size: int, seed: int) -> grain.DatasetIterator:
+def crops(
+    images: Images,
+    *,
+    crop: int,
+    batch_size: int,
+    seed: int,
+    min_scale: float = 1.0,
+    balance: bool = False,
+) -> grain.DatasetIterator:
     """An endless iterator over batches of random crops.
 
     Every image appears once before any appears again, in a new order each time. Each of several
@@ -36,19 +89,22 @@ def crops(images: Images, *, crop: int, batch_size: int, seed: int) -> grain.Dat
       crop: side in pixels.
       batch_size: crops per batch over all processes, a multiple of their number.
       seed: of the order, the positions and the orientations.
+      min_scale: below 1, a crop shows up to 1 / `min_scale` as much of the image along each side,
+        reduced by area averaging: what is global in an image is then seen too.
+      balance: every modality appears equally often, the images of rarer ones repeatedly.
 
     Returns:
-      An iterator of float32 `[batch_size / processes, crop, crop, 3]` in [0, 1]; a grey image has
-      three equal channels. `get_state` and `set_state` hold its position.
+      An iterator of `Batch`, `batch_size / processes` crops each; a grey image has three equal
+      channels. `get_state` and `set_state` hold its position.
     """
     processes = jax.process_count()
     dataset = (
-        grain.MapDataset.source(images)
+        grain.MapDataset.source(_Labelled(images, balance))
         .slice(slice(jax.process_index(), None, processes))
         .seed(seed)
         .shuffle()
         .repeat()
-        .random_map(_RandomCrop(crop))
+        .random_map(_RandomCrop(crop, min_scale))
         .batch(batch_size // processes, drop_remainder=True)
     )
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)

@@ -1,9 +1,11 @@
 """Where clean images come from, split into train, validation and test by image.
 
-Two sources: the embedded `samples`, and any folder of well-lit images.
+Three sources: the embedded `samples`, any folder of well-lit images, and a manifest, which also
+says of what modality each image is.
 """
 
 import concurrent.futures
+import csv
 import dataclasses
 import functools
 import hashlib
@@ -20,6 +22,9 @@ from lle_jax.data import samples
 
 ROLES = ("train", "validation", "test")
 
+# What an image can be of; the names of presets where there is one, "" where nobody said.
+MODALITIES = ("", "dermatology", "endoscopy", "fundus", "microscopy", "radiograph", "ultrasound")
+
 
 class DataError(ValueError):
     """The images cannot be used as asked; the message says what to change."""
@@ -34,12 +39,18 @@ class Images(Sequence):
       hashes: SHA-256 of each image's content.
       sizes: (height, width) of each.
       loaders: a function per image that returns its pixels.
+      modalities: one of MODALITIES per image; left out, "" for all.
     """
 
     names: tuple[str, ...]
     hashes: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
     loaders: tuple[Callable[[], np.ndarray], ...]
+    modalities: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if not self.modalities:
+            object.__setattr__(self, "modalities", ("",) * len(self.names))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -79,22 +90,28 @@ class _Entry:
     digest: str
     size: tuple[int, int]
     load: Callable[[], np.ndarray]
+    modality: str = ""
 
 
 def load(source: str, *, crop: int) -> Splits:
     """Loads the images that `config.data.source` names.
 
     Args:
-      source: "samples", or a folder. Sub-folders named train, validation and test give the roles
-        where all three are there; otherwise each image's content decides its role (a tenth test, a
-        tenth validation, at least one each), so that renaming files moves none to another role.
+      source: "samples", a folder, a manifest (a CSV file), or several of these, separated by
+        commas. A folder's sub-folders named train, validation and test give the roles where all
+        three are there; otherwise each image's content decides its role (a tenth test, a tenth
+        validation, at least one each), so that renaming files moves none to another role. A
+        manifest has the columns path (relative to it), modality and role (train, validation or
+        val, test); rows of other modalities than MODALITIES, such as masks, are passed over, and
+        other columns too.
       crop: training and validation images must be at least this high and wide.
 
     Raises:
       DataError: if the folder is missing, empty or without readable images, if a role would have
         no image, or if an image is smaller than the crop.
     """
-    splits = _load_samples() if source == "samples" else _load_folder(Path(source))
+    sources = [source] if Path(source).exists() else source.split(",")
+    splits = functools.reduce(_join, map(_load, sources))
     for role in ROLES:
         if not len(getattr(splits, role)):
             raise DataError(
@@ -111,23 +128,40 @@ def load(source: str, *, crop: int) -> Splits:
     return splits
 
 
+def _load(source: str) -> Splits:
+    if source == "samples":
+        return _load_samples()
+    return _load_manifest(Path(source)) if source.endswith(".csv") else _load_folder(Path(source))
+
+
+def _join(first: Splits, second: Splits) -> Splits:
+    parts = []
+    for role in ROLES:
+        pair = getattr(first, role), getattr(second, role)
+        fields = [f.name for f in dataclasses.fields(Images)]
+        parts.append(Images(*(sum((getattr(p, field) for p in pair), ()) for field in fields)))
+    return Splits(*parts, first.rejected + second.rejected)
+
+
 def _images(entries: Sequence[_Entry]) -> Images:
     return Images(
         tuple(entry.name for entry in entries),
         tuple(entry.digest for entry in entries),
         tuple(entry.size for entry in entries),
         tuple(entry.load for entry in entries),
+        tuple(entry.modality for entry in entries),
     )
 
 
 def _load_samples() -> Splits:
     entries: dict[str, list[_Entry]] = {role: [] for role in ROLES}
-    for package, name, _, role in samples.SAMPLES:
+    for package, name, modality, role in samples.SAMPLES:
         image = samples.load(package, name)
         digest = hashlib.sha256(image.tobytes()).hexdigest()
         loader = functools.partial(samples.load, package, name)
         short = name.replace(".dcm", "").replace(":", "_")
-        entries[role].append(_Entry(short, digest, image.shape[:2], loader))
+        modality = modality if modality in MODALITIES else ""
+        entries[role].append(_Entry(short, digest, image.shape[:2], loader, modality))
     return Splits(*(_images(entries[role]) for role in ROLES))
 
 
@@ -155,6 +189,14 @@ def _load_folder(root: Path) -> Splits:
         paths = images.find(root)
     except images.ImageError as error:
         raise DataError(str(error)) from None
+    entries, rejected = _examine_all(root, paths)
+    return Splits(*_divide(root, entries), tuple(rejected))
+
+
+def _examine_all(
+    root: Path, paths: Sequence[Path]
+) -> tuple[list[tuple[Path, _Entry]], list[tuple[str, str]]]:
+    """What can be used, each content once, and (path, reason) of what cannot."""
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         examined = list(
             tqdm.tqdm(
@@ -175,7 +217,37 @@ def _load_folder(root: Path) -> Splits:
                 rejected.append((str(path), f"{path}: a copy of {first}"))
     if not entries:
         raise DataError(f"{root}: none of the {len(paths)} images can be read; {rejected[0][1]}")
-    return Splits(*_divide(root, list(entries.values())), tuple(rejected))
+    return list(entries.values()), rejected
+
+
+def _load_manifest(path: Path) -> Splits:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: it cannot be read as CSV ({error})") from None
+    missing = {"path", "modality", "role"} - set(reader.fieldnames or ())
+    if missing:
+        raise DataError(f"{path}: the column {sorted(missing)[0]!r} is missing")
+    chosen: dict[Path, tuple[str, str]] = {}
+    for number, row in enumerate(rows, start=2):
+        if row["modality"] in MODALITIES:
+            role = {"val": "validation"}.get(row["role"], row["role"])
+            if role not in ROLES:
+                raise DataError(f"{path}:{number}: role is {row['role']!r}; expected {ROLES}")
+            file = path.parent / row["path"]
+            if not file.resolve().is_relative_to(path.parent.resolve()):
+                raise DataError(f"{path}:{number}: {row['path']!r} lies outside the folder")
+            chosen[file] = role, row["modality"]
+    if not chosen:
+        raise DataError(f"{path}: no row has a modality of {', '.join(MODALITIES[1:])}")
+    entries, rejected = _examine_all(path.parent, list(chosen))
+    parts: dict[str, list[_Entry]] = {role: [] for role in ROLES}
+    for file, entry in entries:
+        role, modality = chosen[file]
+        parts[role].append(dataclasses.replace(entry, modality=modality))
+    return Splits(*(_images(parts[role]) for role in ROLES), tuple(rejected))
 
 
 def _divide(root: Path, entries: list[tuple[Path, _Entry]]) -> list[Images]:

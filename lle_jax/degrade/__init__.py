@@ -6,7 +6,7 @@ low = degrade.apply(noise_key, parameters, image)
 """
 
 from lle_jax.degrade.blur import defocus_blur, gaussian_blur, motion_blur
-from lle_jax.degrade.chain import apply, from_json, sample, to_json
+from lle_jax.degrade.chain import apply, from_json, sample, sample_mixture, to_json
 from lle_jax.degrade.exposure import exposure, gamma, white_balance
 from lle_jax.degrade.illumination import (
     cos4_vignetting,
@@ -24,7 +24,7 @@ from lle_jax.degrade.noise import (
     quantise,
     salt_and_pepper,
 )
-from lle_jax.degrade.presets import Preset, PresetError, load
+from lle_jax.degrade.presets import Preset, PresetError, load, names
 
 __all__ = [
     "Preset",
@@ -44,12 +44,14 @@ __all__ = [
     "light_source",
     "load",
     "motion_blur",
+    "names",
     "poisson_gaussian_noise",
     "poisson_noise",
     "polynomial_vignetting",
     "quantise",
     "salt_and_pepper",
     "sample",
+    "sample_mixture",
     "to_json",
     "white_balance",
 ]

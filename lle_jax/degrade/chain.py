@@ -13,7 +13,7 @@ import difflib
 import functools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -104,6 +104,34 @@ def sample(
             value = _quantile(distribution, next(draws))
             meaning = STAGES[stage.name][name]
             parameters[f"{stage.name}.{name}"] = _weaken(value, meaning, severity)
+    return parameters
+
+
+def sample_mixture(
+    key: jax.Array,
+    presets: Sequence[Preset],
+    which: jax.Array,
+    severity: jax.Array | float = 1.0,
+) -> Parameters:
+    """As `sample`, with a preset of its own for each image.
+
+    Args:
+      key: random key.
+      presets: from `load`; static.
+      which: int32, the batch's shape; each image's position in `presets`.
+      severity: as in `sample`.
+
+    Returns:
+      As `sample`, with the stages of all presets; one that an image's preset lacks is not active.
+    """
+    drawn = [sample(key, preset, which.shape, severity) for preset in presets]
+    parameters = {}
+    for name in {name: None for each in drawn for name in each}:
+        stage, _, parameter = name.partition(".")
+        meaning = STAGES[stage].get(parameter, Meaning(0, 1, 0))
+        absent = min(max(meaning.identity or 0.0, meaning.low), meaning.high)
+        values = [each.get(name, jnp.full(which.shape, absent, jnp.float32)) for each in drawn]
+        parameters[name] = jnp.choose(which, values, mode="clip")
     return parameters
 
 

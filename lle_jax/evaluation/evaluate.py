@@ -25,7 +25,7 @@ def evaluate(
     test: data.Images,
     rejected: int,
     network: tuple[str, Enhance],
-    degrade: Callable[[jax.Array, jax.Array], jax.Array],
+    degrade: Callable[[jax.Array, data.Batch], jax.Array],
     *,
     draws: int,
     seed: int,
@@ -38,7 +38,7 @@ def evaluate(
       test: the test images.
       rejected: number of files that were found but left out, for the summary.
       network: its name as in the table, and the function `[H, W, C] -> [H, W, C]`.
-      degrade: `(key, clean) -> low` for one image.
+      degrade: `(key, batch) -> low`, here for batches without a batch axis.
       draws: low-light versions per image, each with its own parameters and noise.
       seed: of the versions; with an image's content it decides each, whatever the other images.
       folder: gets per_image.csv (image, method, metric, value), summary.csv (method, metric, mean,
@@ -54,10 +54,13 @@ def evaluate(
     rows: list[Row] = []
     count = len(test) * draws
     with tqdm.tqdm(total=count, desc="evaluate", unit="image", leave=False, disable=None) as bar:
-        for name, digest, clean in zip(test.names, test.hashes, test, strict=True):
+        for name, digest, modality, clean in zip(
+            test.names, test.hashes, test.modalities, test, strict=True
+        ):
+            one = data.Batch(clean, np.int32(data.MODALITIES.index(modality)))
             image_key = jax.random.fold_in(jax.random.key(seed), int(digest[:8], 16))
             for draw in range(draws):
-                low = np.asarray(degrade(jax.random.fold_in(image_key, draw), clean))
+                low = np.asarray(degrade(jax.random.fold_in(image_key, draw), one))
                 outputs = {method: run(low) for method, run in methods.items()}
                 label = f"{name}-{draw}"
                 rows += measure(label, outputs, clean)

@@ -63,6 +63,7 @@ class Checkpoints:
           CheckpointError: if it is damaged, or its arrays differ from the template's in name or
             shape; the message names the first.
         """
+        self._manager.wait_until_finished()  # a save under way is not there yet
         step = self.latest()
         self._check(step, template)
         restored = self._manager.restore(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 import sys
 import time
 from pathlib import Path
@@ -34,7 +33,7 @@ class Setup:
     Attributes:
       mesh: the devices.
       apply: the network, `(params, image) -> image`.
-      degrade: `(key, clean) -> low`, with parameters drawn for every image.
+      degrade: `(key, batch) -> low`, with parameters drawn for every image.
       optimiser, schedule: of the parameters, and its learning rate by step.
       state: as a run starts.
     """
@@ -50,7 +49,7 @@ class Setup:
 def prepare(config: ml_collections.ConfigDict) -> Setup:
     """Builds what `config` names; raises checks.ConfigError or degrade.PresetError."""
     mesh = sharding.make_mesh()
-    preset = degrade.load(config.degradation.preset)
+    presets = _presets(config.degradation.preset)
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     update, schedule = optimiser.make(config.optim, config.train.steps)
     apply, params = models.build(config.model, init_key)
@@ -58,7 +57,7 @@ def prepare(config: ml_collections.ConfigDict) -> Setup:
     return Setup(
         mesh,
         apply,
-        functools.partial(random_degradation, preset),
+        functools.partial(random_degradation, presets),
         update,
         schedule,
         jax.device_put(start, sharding.replicated(mesh)),
@@ -85,7 +84,12 @@ def train(
     """
     with clock("set-up"):
         iterator = data.crops(
-            splits.train, crop=config.data.crop, batch_size=config.data.batch_size, seed=config.seed
+            splits.train,
+            crop=config.data.crop,
+            batch_size=config.data.batch_size,
+            seed=config.seed,
+            min_scale=config.data.get("min_scale", 1.0),
+            balance=config.data.get("balance", False),
         )
         current = setup.state
         if resume is not None:
@@ -103,16 +107,17 @@ def train(
             loss = losses.make(config.loss)
         update_step = step.make(
             apply,
-            setup.degrade,
+            functools.partial(spare, setup.degrade, config.degradation.get("untouched", 0.0)),
             loss,
             setup.optimiser,
             setup.schedule,
             config.optim.ema_decay,
             setup.mesh,
         )
-        shape = (config.data.batch_size, config.data.crop, config.data.crop, 3)
-        whole = sharding.split_batch(setup.mesh)
-        example = jax.ShapeDtypeStruct(shape, np.float32, sharding=whole)
+        size = config.data.batch_size
+        shape = (size, config.data.crop, config.data.crop, 3)
+        declare = functools.partial(jax.ShapeDtypeStruct, sharding=sharding.split_batch(setup.mesh))
+        example = data.Batch(declare(shape, np.float32), declare((size,), np.int32))
         update_step = update_step.lower(current, example).compile()
 
     checkpoints = Checkpoints(workdir / "checkpoints")
@@ -154,23 +159,55 @@ def train(
     return current
 
 
-def random_degradation(preset, key: jax.Array, clean: jax.Array) -> jax.Array:
-    """Degrades every image of a batch with its own parameters, drawn from the preset."""
+BY_MODALITY = "by_modality"
+
+
+def _presets(name: str) -> tuple[degrade.Preset, ...]:
+    """One preset for all images, or one for each of data.MODALITIES; "lowlight" where it has none.
+
+    Raises:
+      degrade.PresetError: if there is no such preset.
+    """
+    if name != BY_MODALITY:
+        return (degrade.load(name),)
+    known = degrade.names()
+    return tuple(degrade.load(m if m in known else "lowlight") for m in data.MODALITIES)
+
+
+def random_degradation(presets, key: jax.Array, batch: data.Batch) -> jax.Array:
+    """Degrades every image of a batch with its own parameters, drawn from its preset."""
     draw, noise = jax.random.split(key)
-    parameters = degrade.sample(draw, preset, clean.shape[:-3])
-    return degrade.apply(noise, parameters, clean)
+    if len(presets) == 1:
+        parameters = degrade.sample(draw, presets[0], batch.clean.shape[:-3])
+    else:
+        parameters = degrade.sample_mixture(draw, presets, jnp.asarray(batch.modality))
+    return degrade.apply(noise, parameters, batch.clean)
+
+
+def spare(
+    degradation: step.Degrade, fraction: float, key: jax.Array, batch: data.Batch
+) -> jax.Array:
+    """Leaves a fraction of the images as they are, so that the network learns to leave them too."""
+    low = degradation(key, batch)
+    if not fraction:
+        return low
+    left = jax.random.bernoulli(jax.random.fold_in(key, 2), fraction, batch.modality.shape)
+    return jnp.where(left[..., None, None, None], batch.clean, low)
 
 
 def _validation(images: data.Images, config: ml_collections.ConfigDict, setup: Setup):
     """Returns `validate(params, log, step) -> scalars` over the images' central crops."""
     crop = config.data.crop
     centres = []
-    for image in itertools.islice(images, MAX_VALIDATION):
+    chosen = np.linspace(0, len(images) - 1, min(len(images), MAX_VALIDATION)).astype(int)
+    for image in map(images.__getitem__, chosen):
         top, left = ((side - crop) // 2 for side in image.shape[:2])
         image = image[top : top + crop, left : left + crop]
         centres.append(np.broadcast_to(image, (crop, crop, 3)))
     clean = np.stack(centres)
-    low = jax.device_get(jax.jit(setup.degrade)(jax.random.key(config.evaluation.seed), clean))
+    numbers = [data.MODALITIES.index(images.modalities[index]) for index in chosen]
+    batch = data.Batch(clean, np.array(numbers, np.int32))
+    low = jax.device_get(jax.jit(setup.degrade)(jax.random.key(config.evaluation.seed), batch))
 
     @jax.jit
     def measure(params, low, clean):

@@ -1,7 +1,9 @@
 """Where arrays live: parameters on every device, batches split over the `data` axis."""
 
+import functools
+from typing import Any
+
 import jax
-import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
@@ -22,6 +24,7 @@ def split_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def to_devices(batch: np.ndarray, mesh: Mesh) -> jax.Array:
-    """This process's share of a batch, placed on its devices as part of the global batch."""
-    return jax.make_array_from_process_local_data(split_batch(mesh), batch)
+def to_devices(batch: Any, mesh: Mesh) -> Any:
+    """This process's share of a pytree of arrays, placed on its devices as part of the whole's."""
+    place = functools.partial(jax.make_array_from_process_local_data, split_batch(mesh))
+    return jax.tree.map(place, batch)

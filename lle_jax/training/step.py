@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from lle_jax import data
 from lle_jax.training import sharding
 from lle_jax.training.state import TrainState
 
-Degrade = Callable[[jax.Array, jax.Array], jax.Array]
+Degrade = Callable[[jax.Array, data.Batch], jax.Array]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
-Step = Callable[[TrainState, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
+Step = Callable[[TrainState, data.Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def make(
@@ -24,24 +25,26 @@ def make(
     ema_decay: float,
     mesh: Mesh,
 ) -> Step:
-    """Returns the jitted `step(state, clean) -> (state, scalars)`.
+    """Returns the jitted `step(state, batch) -> (state, scalars)`.
 
     Args:
       apply: `(params, image) -> image`.
-      degrade: `(key, clean) -> low`.
+      degrade: `(key, batch) -> low`.
       loss: `(enhanced, clean) -> scalar`.
       optimiser: of the parameters.
       schedule: step -> learning rate, for the log.
       ema_decay: of the average, in [0, 1); it warms up as (1 + step) / (10 + step) (Adam et al.,
         tf.train.ExponentialMovingAverage), so that early averages forget the initialisation.
-      mesh: the devices. `clean`, `[B, H, W, 3]`, is split over them along B; the state is whole on
+      mesh: the devices. The batch is split over them, image by image; the state is whole on
         each. The result does not depend on their number.
     """
 
-    def step(state: TrainState, clean: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step(state: TrainState, batch: data.Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        low = degrade(key, clean)
-        value, gradients = jax.value_and_grad(lambda p: loss(apply(p, low), clean))(state.params)
+        low = degrade(key, batch)
+        value, gradients = jax.value_and_grad(lambda p: loss(apply(p, low), batch.clean))(
+            state.params
+        )
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))

@@ -1,3 +1,5 @@
+import collections
+import dataclasses
 import json
 
 import numpy as np
@@ -23,12 +25,16 @@ def take(iterator, count):
     return [next(iterator) for _ in range(count)]
 
 
+def clean_of(batches):
+    return np.stack([batch.clean for batch in batches])
+
+
 def test_batches_are_crops_of_the_images_in_the_eight_orientations(pictures):
     found = set()
     for batch in take(data.crops(pictures, crop=CROP, batch_size=2, seed=0), 40):
-        assert batch.shape == (2, CROP, CROP, 3)
-        assert batch.dtype == np.float32
-        for crop in batch:
+        assert batch.clean.shape == (2, CROP, CROP, 3)
+        assert batch.clean.dtype == np.float32
+        for crop in batch.clean:
             image = pictures[round(float(crop[0, 0, 2]) * 8)]
             top, left = divmod(round(float(crop[..., 0].min()) * SIDE**2), SIDE)
             patch = image[top : top + CROP, left : left + CROP]
@@ -41,14 +47,14 @@ def test_batches_are_crops_of_the_images_in_the_eight_orientations(pictures):
 
 def test_every_image_comes_once_before_any_comes_again(pictures):
     iterator = data.crops(pictures, crop=CROP, batch_size=1, seed=0)
-    orders = [[round(float(b[0, 0, 0, 2]) * 8) for b in take(iterator, 7)] for _ in range(3)]
+    orders = [[round(float(b.clean[0, 0, 0, 2]) * 8) for b in take(iterator, 7)] for _ in range(3)]
     assert all(sorted(order) == list(range(7)) for order in orders)
     assert orders[0] != orders[1]
 
 
 def test_the_seed_decides_the_batches(pictures):
     first, again, other = (
-        np.stack(take(data.crops(pictures, crop=CROP, batch_size=2, seed=seed), 4))
+        clean_of(take(data.crops(pictures, crop=CROP, batch_size=2, seed=seed), 4))
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
@@ -59,16 +65,40 @@ def test_a_saved_position_goes_on_with_the_next_batch(pictures):
     iterator = data.crops(pictures, crop=CROP, batch_size=2, seed=0)
     take(iterator, 5)
     position = json.loads(json.dumps(iterator.get_state()))
-    expected = take(iterator, 3)
+    expected = clean_of(take(iterator, 3))
     resumed = data.crops(pictures, crop=CROP, batch_size=2, seed=0)
     resumed.set_state(position)
-    np.testing.assert_array_equal(take(resumed, 3), expected)
+    np.testing.assert_array_equal(clean_of(take(resumed, 3)), expected)
 
 
 def test_a_grey_image_gives_equal_channels(photographs):
     grey = photographs[0, ..., :1]
     images = data.Images(("g",), ("g",), ((64, 64),), (lambda: grey,))
-    batch = next(data.crops(images, crop=CROP, batch_size=1, seed=0))
+    batch = next(data.crops(images, crop=CROP, batch_size=1, seed=0)).clean
     assert batch.shape == (1, CROP, CROP, 3)
     np.testing.assert_array_equal(batch[..., 0], batch[..., 1])
     np.testing.assert_array_equal(batch[..., 0], batch[..., 2])
+
+
+def test_balanced_modalities_come_equally_often_with_their_numbers(pictures):
+    names = ("fundus", "fundus", "fundus", "fundus", "fundus", "endoscopy", "")
+    labelled = dataclasses.replace(pictures, modalities=names)
+    iterator = data.crops(labelled, crop=CROP, batch_size=1, seed=0, balance=True)
+    seen = collections.Counter()
+    for batch in take(iterator, 15):
+        image = round(float(batch.clean[0, 0, 0, 2]) * 8)
+        assert data.MODALITIES[int(batch.modality[0])] == names[image]
+        seen[names[image]] += 1
+    assert seen == {"fundus": 5, "endoscopy": 5, "": 5}
+
+
+def test_scaled_crops_show_more_of_the_image_by_area_means(pictures):
+    image = np.random.default_rng(0).random((SIDE, SIDE, 3)).astype(np.float32)
+    one = data.Images(("a",), ("a",), ((SIDE, SIDE),), (lambda: image,))
+    iterator = data.crops(one, crop=CROP, batch_size=1, seed=0, min_scale=0.1)
+    deviations = [float(batch.clean.std()) for batch in take(iterator, 60)]
+    # averages over n x n independent pixels deviate n times less
+    assert max(deviations) > 0.9 * image.std()
+    assert min(deviations) < 1.3 * image.std() / (SIDE / CROP)
+    whole = data.crops(one, crop=SIDE, batch_size=1, seed=0, min_scale=0.1)
+    np.testing.assert_array_equal(np.sort(next(whole).clean.ravel()), np.sort(image.ravel()))

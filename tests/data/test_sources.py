@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from lle_jax import data, images
 
@@ -113,3 +114,49 @@ def test_the_samples_serve_the_experiments_crop():
     splits = data.load("samples", crop=96)
     assert [len(getattr(splits, role)) for role in data.ROLES] == [15, 4, 5]
     assert len(splits.fingerprint) == 64
+
+
+def write_manifest(folder, photographs, rows, header="path,modality,role,licence"):
+    for number in range(6):
+        picture = np.clip(photographs[number % len(photographs)] * (1 - number / 20), 0, 1)
+        Image.fromarray((picture * 255).round().astype(np.uint8)).save(folder / f"{number}.png")
+    (folder / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
+    return str(folder / "manifest.csv")
+
+
+ROWS = (
+    "0.png,fundus,train,x",
+    "1.png,endoscopy,train,x",
+    "2.png,fundus,val,x",
+    "3.png,radiograph,test,x",
+    "4.png,vessel mask,train,x",
+)
+
+
+def test_a_manifest_gives_roles_and_modalities_and_joins_the_samples(tmp_path, photographs):
+    manifest = write_manifest(tmp_path, photographs, ROWS)
+    splits = data.load(manifest, crop=16)
+    assert splits.train.names == ("0", "1")
+    assert splits.train.modalities == ("fundus", "endoscopy")
+    assert (splits.validation.names, splits.test.modalities) == (("2",), ("radiograph",))
+    both = data.load(f"samples,{manifest}", crop=16)
+    samples = data.load("samples", crop=16)
+    assert both.train.names == (*samples.train.names, "0", "1")
+    assert both.train.modalities == (*samples.train.modalities, "fundus", "endoscopy")
+    np.testing.assert_array_equal(both.test[len(samples.test)], splits.test[0])
+    assert len({both.fingerprint, samples.fingerprint, splits.fingerprint}) == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "message"),
+    [
+        (ROWS, "path,kind,role,licence", "'modality' is missing"),
+        (("0.png,fundus,training,x",), "path,modality,role,licence", "2: role is 'training'"),
+        (("../0.png,fundus,train,x",), "path,modality,role,licence", "2: .* outside the folder"),
+        (("0.png,mask,train,x",), "path,modality,role,licence", "no row has a modality"),
+    ],
+)
+def test_a_manifest_that_cannot_be_used_says_why(tmp_path, photographs, rows, header, message):
+    manifest = write_manifest(tmp_path, photographs, rows, header)
+    with pytest.raises(data.DataError, match=message):
+        data.load(manifest, crop=16)

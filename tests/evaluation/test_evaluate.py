@@ -8,8 +8,8 @@ from lle_jax import classical, data, images
 from lle_jax.evaluation import evaluate as evaluation
 
 
-def darken(key, clean):
-    return 0.3 * clean
+def darken(key, batch):
+    return 0.3 * batch.clean
 
 
 def brighten(low):

@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from lle_jax import models
+from lle_jax import data, models
 from lle_jax.training import optimiser, sharding, state, step
 
 OPTIM = {"lr": 0.01, "warmup_steps": 0, "weight_decay": 0.0, "clip_norm": 1.0}
@@ -17,6 +17,7 @@ OPTIM = {"lr": 0.01, "warmup_steps": 0, "weight_decay": 0.0, "clip_norm": 1.0}
 TEN_STEPS = """
 import functools, json, jax, numpy as np
 from experiments.unet import get_config
+from lle_jax import data
 from lle_jax.training import loop, losses, sharding, step
 
 config = get_config()
@@ -30,7 +31,8 @@ run = step.make(
 clean = np.random.default_rng(0).random((10, 8, 4, 4, 3), np.float32)
 clean = clean.repeat(8, axis=2).repeat(8, axis=3)
 found = []
-for batch in clean:
+for crops in clean:
+    batch = data.Batch(crops, np.zeros(8, np.int32))
     state, scalars = run(state, sharding.to_devices(batch, setup.mesh))
     found.append(float(scalars["loss"]))
 print(json.dumps({"devices": jax.device_count(), "losses": found}))
@@ -45,14 +47,15 @@ def quadratic(ema_decay=0.9):
     start = jax.device_put(start, sharding.replicated(mesh))
     run = step.make(
         lambda params, image: params["w"] * image,
-        lambda key, clean: 0.5 * clean + 1e-3 * jax.random.normal(key, clean.shape),
+        lambda key, batch: 0.5 * batch.clean + 1e-3 * jax.random.normal(key, batch.clean.shape),
         lambda image, clean: jnp.mean((image - clean) ** 2),
         update,
         schedule,
         ema_decay,
         mesh,
     )
-    return run, start, sharding.to_devices(np.full((2, 4, 4, 3), 0.8, np.float32), mesh)
+    batch = data.Batch(np.full((2, 4, 4, 3), 0.8, np.float32), np.zeros(2, np.int32))
+    return run, start, sharding.to_devices(batch, mesh)
 
 
 def test_steps_lower_the_loss_and_count():

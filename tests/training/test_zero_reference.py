@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments import zero_dce as experiment
-from lle_jax import models
+from lle_jax import data, models
 from lle_jax.training import optimiser, sharding, state, step, zero_reference
 
 
@@ -57,11 +57,12 @@ def test_training_brightens_without_looking_at_the_clean_image(photographs):
     restore, params = models.build(config.model, jax.random.key(0))
     current = state.create(params, update, jax.random.key(1))
     current = jax.device_put(current, sharding.replicated(mesh))
-    run = step.make(apply, lambda key, clean: 0.2 * clean, loss, update, schedule, 0.5, mesh)
-    clean = sharding.to_devices(photographs, mesh)
+    run = step.make(apply, lambda key, batch: 0.2 * batch.clean, loss, update, schedule, 0.5, mesh)
+    batch = data.Batch(photographs, np.zeros(len(photographs), np.int32))
+    batch = sharding.to_devices(batch, mesh)
     losses = []
     for _ in range(15):
-        current, scalars = run(current, clean)
+        current, scalars = run(current, batch)
         losses.append(float(scalars["loss"]))
     assert losses[-1] < losses[0] - 0.05
     brightened = jax.jit(restore)(current.params, 0.2 * photographs)

@@ -194,8 +194,9 @@ def _readers(study: Study) -> str:
     cases = len({found.case for found in study.judgements})
     rows = [("reader", "answered", "of")]
     rows += [(name, str(done), str(of)) for name, (done, of) in sorted(study.answered.items())]
-    methods = len(study.methods)
-    return f"{methods} methods, {cases} cases, {len(study.answered)} readers\n\n{_table(rows)}"
+    counts = ((len(study.methods), "method"), (cases, "case"), (len(study.answered), "reader"))
+    about = ", ".join(f"{number} {what}{'' if number == 1 else 's'}" for number, what in counts)
+    return f"{about}\n\n{_table(rows)}"
 
 
 def _preference_answers(study: Study) -> list[preferences.Answer]:

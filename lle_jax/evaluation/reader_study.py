@@ -63,7 +63,7 @@ def write(
     Raises:
       ValueError: if there are fewer than two methods, a case is missing in a folder, the images of
         a case differ in size, a file is not one readable frame, the page would be too large, or
-        it or its key would replace something else.
+        it or its key has no folder or would replace something else.
     """
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
@@ -72,6 +72,8 @@ def write(
         raise ValueError("a study compares at least two methods; give METHOD=FOLDER twice or more")
     if seed < 0:
         raise ValueError(f"seed is {seed}; expected 0 or more")
+    if not path.parent.is_dir():
+        raise ValueError(f"{shown(path.parent)}: no such folder; make it, or choose another -o")
     where = path.with_suffix(".key.json")
     if path.exists() and not where.exists():
         raise ValueError(f"{shown(path)} would be replaced; choose another -o")

@@ -5,6 +5,7 @@ and evaluates. Cells that are done are not run again, one that was killed goes o
 checkpoint, so the command can be stopped at any moment and repeated. What it writes:
 
 cells/VARIANT-seedN/       the run directory; beside it its configuration (.py) and output (.log)
+cells/compiled/            jax's compilation cache, of use only while cells are run
 results.csv                variant, seed, image, metric, value: the measurements, nothing else
 table.csv, table.md        means and deviations over seeds, tests against the first variant, cost
 timings.csv                seconds per image, apart, since they differ from start to start
@@ -14,7 +15,9 @@ import csv
 import dataclasses
 import difflib
 import fcntl
+import functools
 import math
+import operator
 import os
 import pprint
 import re
@@ -157,6 +160,7 @@ def plan(
             if quick:
                 config = change(config, ablation.quick, "quick")
             config.seed += seed
+            config.evaluation.baselines = False  # slower than the network, and the same in all
             folder = workdir.absolute() / "cells" / f"{variant}-seed{seed}"
             try:
                 rundir.check(folder, config)
@@ -172,13 +176,15 @@ def change(
     """A copy with fields set and groups replaced; raises AblationError naming `where` and field."""
     config = ml_collections.ConfigDict(config.to_dict())
     for name, value in changes.items():
+        *path, last = name.split(".")
         try:
+            group = functools.reduce(operator.getitem, path, config)
+            group[last]  # what is not there yet must come with its group
             if isinstance(value, Mapping):
-                config[name]  # only a group that is there is replaced
-                config[name] = ml_collections.ConfigDict(dict(value))
-            else:
-                config.update_from_flattened_dict({name: value})
-        except (KeyError, AttributeError):
+                del group[last]
+                value = ml_collections.ConfigDict(dict(value))
+            group[last] = value
+        except KeyError:
             fields = [*config, *rundir.flatten(config)]
             nearest = difflib.get_close_matches(name, fields, n=1, cutoff=0)[0]
             raise AblationError(f"{where}: no field {name!r}; did you mean {nearest}?") from None
@@ -277,6 +283,7 @@ def _run(cell: Cell, command: Callable[[Cell], list[str]], bar: tqdm.tqdm) -> st
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            env=_share_compiled(cell.folder.with_name("compiled")) | os.environ,
             pass_fds=[lock.fileno()],
         ).returncode
     if _is_done(cell):
@@ -289,6 +296,14 @@ def _run(cell: Cell, command: Callable[[Cell], list[str]], bar: tqdm.tqdm) -> st
 
 
 SUFFIXES = (".lock", ".log", ".py")
+
+
+def _share_compiled(folder: Path) -> dict[str, str]:
+    """Variables that make jax keep what it compiles: most cells need the same programs."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(folder),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+    }
 
 
 def _script(cell: Cell) -> str:

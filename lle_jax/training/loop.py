@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -33,7 +34,9 @@ class Setup:
     Attributes:
       mesh: the devices.
       apply: the network, `(params, image) -> image`.
-      degrade: `(key, batch) -> low`, with parameters drawn for every image.
+      degrade: `(key, batch) -> low`, with parameters drawn for every image; what is validated and
+        evaluated on.
+      degrade_in_training: the same without the stages that `config.degradation.drop` names.
       optimiser, schedule: of the parameters, and its learning rate by step.
       state: as a run starts.
     """
@@ -41,6 +44,7 @@ class Setup:
     mesh: jax.sharding.Mesh
     apply: models.Apply
     degrade: step.Degrade
+    degrade_in_training: step.Degrade
     optimiser: optax.GradientTransformation
     schedule: optax.Schedule
     state: state.TrainState
@@ -58,6 +62,9 @@ def prepare(config: ml_collections.ConfigDict) -> Setup:
         mesh,
         apply,
         functools.partial(random_degradation, presets),
+        functools.partial(
+            random_degradation, _without(presets, config.degradation.get("drop", ()))
+        ),
         update,
         schedule,
         jax.device_put(start, sharding.replicated(mesh)),
@@ -107,7 +114,9 @@ def train(
             loss = losses.make(config.loss)
         update_step = step.make(
             apply,
-            functools.partial(spare, setup.degrade, config.degradation.get("untouched", 0.0)),
+            functools.partial(
+                spare, setup.degrade_in_training, config.degradation.get("untouched", 0.0)
+            ),
             loss,
             setup.optimiser,
             setup.schedule,
@@ -172,6 +181,22 @@ def _presets(name: str) -> tuple[degrade.Preset, ...]:
         return (degrade.load(name),)
     known = degrade.names()
     return tuple(degrade.load(m if m in known else "lowlight") for m in data.MODALITIES)
+
+
+def _without(
+    presets: tuple[degrade.Preset, ...], dropped: Sequence[str]
+) -> tuple[degrade.Preset, ...]:
+    """The presets less some stages; raises degrade.PresetError for one that none of them has."""
+    there = {stage.name for preset in presets for stage in preset.stages}
+    for name in dropped:
+        if name not in there:
+            raise degrade.PresetError(
+                f"degradation.drop: no stage {name!r}; expected some of {', '.join(sorted(there))}"
+            )
+    return tuple(
+        dataclasses.replace(p, stages=tuple(s for s in p.stages if s.name not in dropped))
+        for p in presets
+    )
 
 
 def random_degradation(presets, key: jax.Array, batch: data.Batch) -> jax.Array:

@@ -57,6 +57,31 @@ def test_by_modality_each_image_is_degraded_as_by_its_own_preset(photographs):
     assert not np.allclose(low[0], low[1], atol=0.05)
 
 
+def test_a_dropped_stage_is_absent_from_training_alone(photographs, tmp_path):
+    (tmp_path / "p.toml").write_text(
+        "[exposure]\ngain = 0.2\n[salt_and_pepper]\nsalt = 0.1\npepper = 0.1\n"
+    )
+    config = with_drop(("exposure",))
+    config.degradation.preset = str(tmp_path / "p.toml")
+    setup = loop.prepare(config)
+    batch, key = batch_of(photographs), jax.random.key(5)
+    trained = np.asarray(setup.degrade_in_training(key, batch))
+    changed = (np.abs(trained - photographs) > 1e-4).any(axis=-1)
+    assert 0.05 < changed.mean() < 0.35  # impulses, and nothing is darker
+    assert np.mean(np.asarray(setup.degrade(key, batch)) < photographs - 1e-4) > 0.7
+
+
+def test_a_stage_to_drop_that_the_preset_lacks_is_named():
+    with pytest.raises(degrade.PresetError, match=r"degradation\.drop: no stage 'jpg'; expected"):
+        loop.prepare(with_drop(("jpg",)))
+
+
+def with_drop(names):
+    config = small()
+    config.degradation.drop = names
+    return config
+
+
 def test_a_fraction_of_the_images_is_spared(photographs):
     clean = np.repeat(photographs[:1], 64, axis=0)
     low = loop.spare(lambda key, batch: 0.5 * batch.clean, 0.25, jax.random.key(0), batch_of(clean))

@@ -161,7 +161,7 @@ def step_share(repeats: int) -> tuple[float, float]:
     clean = images()[: config.data.batch_size, :side, :side].astype(np.float32) / 255
     batch = data.Batch(clean, np.zeros(len(clean), np.int32))
     setup = loop.prepare(config)
-    loss = functools.partial(losses.restoration, ssim_weight=config.loss.ssim)
+    loss = losses.make(config.loss)
     decay = config.optim.ema_decay
     run = step.make(
         setup.apply, setup.degrade, loss, setup.optimiser, setup.schedule, decay, setup.mesh

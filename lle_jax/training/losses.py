@@ -108,8 +108,3 @@ def make(weights: Mapping[str, float]) -> Loss:
         return sum(weight * term(image, target) for weight, term in chosen)
 
     return loss
-
-
-def restoration(image: jax.Array, target: jax.Array, *, ssim_weight: float) -> jax.Array:
-    """Charbonnier plus `ssim_weight` times (1 - SSIM)."""
-    return make({"ssim": ssim_weight})(image, target)

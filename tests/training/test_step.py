@@ -24,7 +24,7 @@ config = get_config()
 config.model.widths, config.data.crop, config.optim.warmup_steps = (8, 12), 32, 2
 setup = loop.prepare(config)
 state = setup.state
-loss = functools.partial(losses.restoration, ssim_weight=config.loss.ssim)
+loss = losses.make(config.loss)
 run = step.make(
     setup.apply, setup.degrade, loss, setup.optimiser, setup.schedule, 0.99, setup.mesh
 )

@@ -87,8 +87,14 @@ def test_the_page_names_neither_methods_nor_files(tmp_path, folders):
         assert word not in text
     # no field but these, and the images' numbers are in no order
     assert data_of(written.page).keys() == {"study", "images", "pairs"}
-    numbers = [numbers[0] for numbers in data_of(written.page)["pairs"]]
-    assert numbers != sorted(numbers)
+    # nor does an image's number tell its case or method
+    cases = {}
+    for numbers, about in zip(data_of(written.page)["pairs"], key["pairs"], strict=True):
+        cases |= {numbers[0]: (about["case"], about["left"])}
+        cases |= {numbers[1]: (about["case"], about["right"])}
+    by_number = [cases[number] for number in sorted(cases)]
+    assert by_number != sorted(by_number)
+    assert by_number != sorted(by_number, key=lambda of: of[::-1])
     # each image is its pixels only
     for image in data_of(written.page)["images"]:
         assert set(_chunks(base64.b64decode(image))) == {b"IHDR", b"IDAT", b"IEND"}

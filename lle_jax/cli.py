@@ -7,9 +7,19 @@ could be started, with the reason in one line.
 import argparse
 import sys
 
-from lle_jax.commands import ablate, degrade, enhance, export, fit, quantify, reader_study
+from lle_jax.commands import (
+    ablate,
+    compare,
+    degrade,
+    enhance,
+    evaluate,
+    export,
+    fit,
+    quantify,
+    reader_study,
+)
 
-MODULES = (degrade, quantify, fit, enhance, export, ablate, reader_study)
+MODULES = (degrade, quantify, fit, enhance, evaluate, compare, ablate, reader_study, export)
 
 
 class _Parser(argparse.ArgumentParser):

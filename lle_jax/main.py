@@ -8,6 +8,7 @@ The same command again resumes a run that was interrupted.
 """
 
 import difflib
+import json
 import os
 import re
 import runpy
@@ -112,6 +113,7 @@ def run() -> None:
         setup = loop.prepare(config)
         resume = _newest(workdir / "checkpoints", setup.state)
         rundir.open_for(workdir, config, rundir.environment(splits.fingerprint))
+        rundir.write_text(workdir / "data.json", json.dumps(splits.record, indent=1) + "\n")
     for _, reason in splits.rejected:
         print(f"left out: {reason}", file=sys.stderr)
     sizes = ", ".join(f"{len(getattr(splits, role))} {role}" for role in data.ROLES)

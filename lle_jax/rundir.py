@@ -2,6 +2,7 @@
 
 config.json        the resolved configuration
 environment.json   one entry per start: versions, devices, git commit, data fingerprint, command
+data.json          SHA-256 of every image by role
 checkpoints/       Orbax
 scalars.csv        one row per logged step; events* has the same for TensorBoard
 pictures/          validation grids (low, enhanced, clean)

@@ -83,6 +83,11 @@ class Splits:
         ]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
+    @property
+    def record(self) -> dict[str, list[str]]:
+        """SHA-256 of every image by role: by it `lle evaluate` tells what a network has seen."""
+        return {role: sorted(getattr(self, role).hashes) for role in ROLES}
+
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
@@ -134,12 +139,14 @@ def _load(source: str) -> Splits:
     return _load_manifest(Path(source)) if source.endswith(".csv") else _load_folder(Path(source))
 
 
+def join(first: Images, second: Images) -> Images:
+    """The images of both, in order."""
+    fields = [field.name for field in dataclasses.fields(Images)]
+    return Images(*(getattr(first, name) + getattr(second, name) for name in fields))
+
+
 def _join(first: Splits, second: Splits) -> Splits:
-    parts = []
-    for role in ROLES:
-        pair = getattr(first, role), getattr(second, role)
-        fields = [f.name for f in dataclasses.fields(Images)]
-        parts.append(Images(*(sum((getattr(p, field) for p in pair), ()) for field in fields)))
+    parts = [join(getattr(first, role), getattr(second, role)) for role in ROLES]
     return Splits(*parts, first.rejected + second.rejected)
 
 

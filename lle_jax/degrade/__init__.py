@@ -6,7 +6,7 @@ low = degrade.apply(noise_key, parameters, image)
 """
 
 from lle_jax.degrade.blur import defocus_blur, gaussian_blur, motion_blur
-from lle_jax.degrade.chain import apply, from_json, sample, sample_mixture, to_json
+from lle_jax.degrade.chain import Parameters, apply, from_json, sample, sample_mixture, to_json
 from lle_jax.degrade.exposure import exposure, gamma, white_balance
 from lle_jax.degrade.illumination import (
     cos4_vignetting,
@@ -27,6 +27,7 @@ from lle_jax.degrade.noise import (
 from lle_jax.degrade.presets import Preset, PresetError, load, names
 
 __all__ = [
+    "Parameters",
     "Preset",
     "PresetError",
     "apply",

@@ -7,7 +7,7 @@ from lle_jax.metrics.contrast import (
     eme,
     local_entropy,
 )
-from lle_jax.metrics.fidelity import mae, psnr
+from lle_jax.metrics.fidelity import gt_mean, mae, psnr
 from lle_jax.metrics.harm import (
     StructureChange,
     background_colour_shift,
@@ -41,6 +41,7 @@ __all__ = [
     "eme",
     "fourier_ring_correlation",
     "gmsd",
+    "gt_mean",
     "hallucination_rate",
     "lightness_order_error",
     "local_entropy",

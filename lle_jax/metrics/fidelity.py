@@ -1,8 +1,9 @@
-"""Pixel-wise fidelity: mean absolute error and peak signal-to-noise ratio."""
+"""Pixel-wise fidelity: mean absolute error, peak signal-to-noise ratio, and "GT-mean"."""
 
 import jax
 import jax.numpy as jnp
 
+from lle_jax import colour
 from lle_jax.metrics.conventions import pair
 
 
@@ -52,3 +53,27 @@ def psnr(
     image, reference = pair(image, reference, channels, data_range)
     mse = jnp.mean((image - reference) ** 2, axis=(-3, -2, -1))
     return 10 * jnp.log10(data_range**2 / mse)
+
+
+def gt_mean(image: jax.Array, reference: jax.Array) -> jax.Array:
+    """The image with its mean luma brought to the reference's, clipped to [0, 1]: "GT-mean".
+
+    A measure of what it returns leaves overall brightness out, and looks at the truth to do so:
+    report it beside the plain one, never alone. The procedure of Zhang et al., "Kindling the
+    Darkness" (KinD), ACM Multimedia 2019, arXiv:1905.04161, published code, here in floating point.
+
+    Args:
+      image: `[..., H, W, C]` in [0, 1], C 1 or 3.
+      reference: same shape.
+
+    Returns:
+      The scaled image, same shape. A black image stays black.
+
+    Raises:
+      ValueError: on a wrong rank, dtype or channel count, or shapes that differ.
+    """
+    image, reference = pair(image, reference)
+    have, want = (
+        jnp.mean(colour.luma(x), axis=(-3, -2, -1), keepdims=True) for x in (image, reference)
+    )
+    return jnp.clip(image * (want / jnp.maximum(have, 1e-6)), 0, 1)

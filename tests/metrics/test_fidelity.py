@@ -78,3 +78,19 @@ def test_psnr_equals_pyiqa(recorded):
 def test_psnr_needs_a_positive_range(pair):
     with pytest.raises(ValueError, match="data_range is 0; expected a number > 0"):
         metrics.psnr(*pair, data_range=0)
+
+
+def test_gt_mean_takes_the_references_mean_luma_and_keeps_ratios():
+    rng = np.random.default_rng(0)
+    image, reference = (
+        rng.random((2, 9, 8, 3), np.float32) * 0.3,
+        rng.random((2, 9, 8, 3), np.float32),
+    )
+    matched = np.asarray(metrics.gt_mean(image, reference), np.float64)
+    luma = [0.299, 0.587, 0.114]
+    for have, want, raw in zip(matched, reference, image, strict=True):
+        scale = (want @ luma).mean() / (raw @ luma).mean()
+        np.testing.assert_allclose(have, np.clip(raw * scale, 0, 1), atol=1e-5)
+    np.testing.assert_array_equal(metrics.gt_mean(0 * image, reference), 0)
+    with pytest.raises(ValueError, match="shape"):
+        metrics.gt_mean(image, reference[:, :4])

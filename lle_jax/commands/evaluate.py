@@ -1,0 +1,92 @@
+"""`lle evaluate`: judge networks, baselines and other people's outputs on suites."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="judge networks, baselines and other systems' outputs on suites",
+        description="Judges each METHOD on each suite beside the input and the classical "
+        "baselines: metrics with and without GT-mean, do-no-harm figures, intervals, paired "
+        "tests with Holm's correction, subgroups. OUT/SUITE gets per_image.csv, summary.csv, "
+        "comparisons.csv, subgroups.csv, suite.json and index.html, a page that needs no network. "
+        "A method that was trained on images of the suite is refused. An interrupted command can "
+        "be repeated.",
+    )
+    parser.add_argument(
+        "methods",
+        nargs="*",
+        metavar="METHOD",
+        help='a run directory, a release, "released", a classical baseline, or NAME=FOLDER with '
+        "the output images of another system",
+    )
+    parser.add_argument(
+        "--suite",
+        nargs="+",
+        default=["samples"],
+        metavar="SUITE",
+        help="names of configs/evaluation/ or TOML files (default: samples)",
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="folder to write to")
+    parser.add_argument("--source", metavar="PATH", help="take the suite's images from here")
+    parser.add_argument(
+        "--pairs", nargs=2, metavar=("LOW", "CLEAN"), help="the folders of a suite of pairs"
+    )
+    parser.add_argument("--no-baselines", action="store_true", help="leave the classical ones out")
+    parser.add_argument(
+        "--allow-overlap",
+        action="store_true",
+        help="judge on images that a method was trained on; the report says so",
+    )
+    parser.add_argument(
+        "--inputs",
+        type=Path,
+        metavar="FOLDER",
+        help="write the suites' low-light images here, for another system to enhance, and stop",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from lle_jax import classical
+    from lle_jax.evaluation import judge, methods, report, statistics, suite
+
+    if bool(arguments.inputs) == bool(arguments.output):
+        raise ValueError("give -o OUT to evaluate, or --inputs FOLDER to write the inputs only")
+    if not arguments.methods and not arguments.inputs:
+        raise ValueError('no METHOD; give a run directory, a release, "released" or NAME=FOLDER')
+    suites = [
+        suite.load(
+            name,
+            source=arguments.source,
+            pairs=tuple(arguments.pairs) if arguments.pairs else None,
+        )
+        for name in arguments.suite
+    ]
+    if arguments.inputs:
+        for each in suites:
+            count = judge.write_inputs(each, arguments.inputs / each.name)
+            print(f"{count} images: {arguments.inputs / each.name}")
+        return 0
+    subjects = methods.unique(map(methods.load, arguments.methods))
+    known = {method.name for method in subjects}
+    baselines = [] if arguments.no_baselines else [n for n in classical.METHODS if n not in known]
+    others = [methods.load(name) for name in baselines]
+    for each in suites:
+        folder = arguments.output / each.name
+        result = judge.judge(each, subjects, others, folder, allow_overlap=arguments.allow_overlap)
+        print(f"\n{each.name}: {each.settings.get('description', '')}")
+        for name, said in result.record["stamps"].items():
+            print(f"note: {name}: {'; '.join(said)}")
+        print(f"\n{judge.table(result.rows)}\n")
+        for subject in result.subjects:
+            first = [c for c in statistics.compare(result.rows, subject) if c.metric == "psnr"]
+            print(judge.comparison_table(first))
+        report.write(folder, result, [*subjects, *others])
+        print(f"\nreport: {folder / 'index.html'}")
+        for path, reason in each.rejected:
+            print(f"lle evaluate: left out: {path}: {reason}", file=sys.stderr)
+    return 0

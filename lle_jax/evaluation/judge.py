@@ -1,0 +1,388 @@
+"""Judges methods on a suite: per-image values, intervals, paired tests, subgroups, a page.
+
+The folder written is the record:
+
+    per_image.csv    image, version, modality, condition, method, metric, value
+    summary.csv      by method and metric: mean, std, median, 95 % interval, images
+    comparisons.csv  each judged method against each other: difference, interval, p, effect
+    subgroups.csv    the same differences against the input, by modality and by condition
+    suite.json       the suite, the methods, versions, and what must be said of them
+    index.html       all of it to look at
+"""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import tqdm
+
+from lle_jax import images, metrics, rundir
+from lle_jax.evaluation import methods, statistics
+from lle_jax.evaluation.methods import Method
+from lle_jax.evaluation.suite import Case, Suite
+
+IDENTICAL = 100.0  # dB, which stands for the infinite PSNR of identical images
+
+
+class Metric(NamedTuple):
+    """A column of the tables: `better` is +1 where more is better, -1 where less is."""
+
+    title: str
+    better: int
+    digits: int
+
+
+# The first is the one named before the experiment; the rest are supporting.
+METRICS = {
+    "psnr": Metric("PSNR (dB)", 1, 2),
+    "psnr_gt_mean": Metric("PSNR, GT-mean (dB)", 1, 2),
+    "ssim": Metric("SSIM", 1, 3),
+    "ssim_gt_mean": Metric("SSIM, GT-mean", 1, 3),
+    "ciede2000": Metric("CIEDE2000", -1, 2),
+    "gmsd": Metric("GMSD", -1, 3),
+    "structure_added": Metric("structure added", -1, 3),
+    "structure_lost": Metric("structure lost", -1, 3),
+    "hallucination_rate": Metric("hallucination rate", -1, 3),
+    "colour_shift": Metric("background shift (CIEDE2000)", -1, 2),
+    "consistency": Metric("re-degradation (dB)", 1, 2),
+    "identity": Metric("identity (dB)", 1, 2),
+}
+
+
+class JudgeError(ValueError):
+    """The judgement is refused; the message says why and what to do."""
+
+
+class Judgement(NamedTuple):
+    """What was found.
+
+    Attributes:
+      suite: what on.
+      subjects: names of the methods in question; the others are there to compare with.
+      rows: one per case, method and metric.
+      cases: label -> (modality, condition).
+      record: what suite.json says.
+    """
+
+    suite: Suite
+    subjects: tuple[str, ...]
+    rows: list[statistics.Row]
+    cases: dict[tuple[str, str], tuple[str, str]]
+    record: dict[str, Any]
+
+
+def judge(
+    suite: Suite,
+    subjects: Sequence[Method],
+    others: Sequence[Method],
+    folder: Path,
+    *,
+    allow_overlap: bool = False,
+) -> Judgement:
+    """Runs every method on every case and writes the tables; goes on where it was stopped.
+
+    Args:
+      suite: from `suite.load`.
+      subjects: the methods in question, with unique names.
+      others: what they are compared with; "low", the input, is added where it is missing.
+      folder: to write to.
+      allow_overlap: judge a method on images it was trained on; this is then stamped.
+
+    Raises:
+      JudgeError: if a method was trained on images of the suite.
+      MethodError: if an output image is missing.
+    """
+    everyone = [methods.load("low"), *subjects, *(m for m in others if m.name != "low")]
+    notes = {method.name: methods.overlap(method, suite.hashes) for method in everyone}
+    for method in everyone:
+        trained = [note for note in notes[method.name] if note.startswith("trained")]
+        if trained and not allow_overlap:
+            raise JudgeError(
+                f"{method.name} was {trained[0]}; use other images, or --allow-overlap, "
+                "which the report will say"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {
+        "suite": suite.name,
+        "kind": suite.kind,
+        "settings": suite.settings,
+        "fingerprint": suite.fingerprint,
+        "images": len(suite.images),
+        "left_out": len(suite.rejected),
+        "subjects": [method.name for method in subjects],
+        "methods": {method.name: method.record for method in everyone},
+        "stamps": {name: said for name, said in notes.items() if said},
+        "metrics": "lle_jax.metrics; SSIM Gaussian 11/1.5, RGB; PSNR RGB; identical images 100 dB",
+        **rundir.environment(suite.fingerprint),
+    }
+    rows, groups = _measure(suite, everyone, folder, _settings(record))
+    result = Judgement(suite, tuple(record["subjects"]), rows, groups, record)
+    _write(folder, result)
+    return result
+
+
+def _settings(record: dict) -> str:
+    """What measured values depend on, to tell whether half a table can be gone on with."""
+    keys = ("fingerprint", "methods", "lle_jax", "packages")
+    return json.dumps({key: record[key] for key in keys}, sort_keys=True, default=str)
+
+
+def _measure(suite: Suite, everyone: list[Method], folder: Path, settings: str):
+    partial = folder / "partial.jsonl"
+    done = _read_partial(partial, settings)
+    rows: list[statistics.Row] = []
+    groups: dict[tuple[str, str], tuple[str, str]] = {}
+    identities: dict[tuple[str, str], float] = {}
+    shape = None
+    with (
+        partial.open("a", encoding="utf-8") as sink,
+        tqdm.tqdm(total=suite.count, desc=suite.name, unit="case", disable=None) as bar,
+    ):
+        for case in suite.cases():
+            groups[case.image, case.version] = case.modality, case.condition
+            if shape is not None and case.low.shape != shape:
+                jax.clear_caches()  # programs of one size are of no use to another
+            shape = case.low.shape
+            values = done.get(case.label)
+            if values is None:
+                values = []
+                for method in everyone:
+                    measured = measure(np.asarray(method.of_case(case), np.float32), case)
+                    if method.of_image is not None:
+                        key = method.name, case.image
+                        if key not in identities:
+                            identities[key] = _identity(method, case.clean)
+                        measured["identity"] = identities[key]
+                    values += [[method.name, name, value] for name, value in measured.items()]
+                sink.write(json.dumps({"case": case.label, "values": values}) + "\n")
+                sink.flush()
+            rows += [
+                statistics.Row(case.image, method, metric, value, case.version)
+                for method, metric, value in values
+            ]
+            bar.update()
+    return rows, groups
+
+
+def _read_partial(path: Path, settings: str) -> dict[str, list]:
+    """Cases that an earlier start with the same settings has finished; begins the file anew."""
+    lines = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                break  # cut off by whatever stopped the earlier start
+    if not lines or lines[0].get("settings") != settings:
+        lines = [{"settings": settings}]
+    rundir.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+    return {line["case"]: line["values"] for line in lines[1:]}
+
+
+def measure(output: np.ndarray, case: Case) -> dict[str, float]:
+    """All metrics of one output but identity; the output is clipped to [0, 1] first."""
+    output = np.clip(output, 0, 1)
+    if not np.isfinite(output).all():
+        raise JudgeError(f"an output for {case.label} is not finite")
+    values = dict(_pairwise(output, case.clean))
+    if case.parameters is not None:
+        values["consistency"] = _consistency(output, case.low, case.parameters)
+    return {
+        name: min(float(values[name]), IDENTICAL) if "dB" in METRICS[name].title
+        else float(values[name])
+        for name in METRICS
+        if name in values
+    }  # fmt: skip
+
+
+@jax.jit
+def _pairwise(output: jax.Array, clean: jax.Array) -> dict[str, jax.Array]:
+    matched = metrics.gt_mean(output, clean)
+    structure = metrics.structure_change(output, clean)
+    return {
+        "psnr": metrics.psnr(output, clean),
+        "psnr_gt_mean": metrics.psnr(matched, clean),
+        "ssim": metrics.ssim(output, clean),
+        "ssim_gt_mean": metrics.ssim(matched, clean),
+        "ciede2000": metrics.ciede2000(output, clean),
+        "gmsd": metrics.gmsd(output, clean),
+        "structure_added": structure.added,
+        "structure_lost": structure.lost,
+        "hallucination_rate": metrics.hallucination_rate(output, clean),
+        "colour_shift": metrics.background_colour_shift(output, clean),
+    }
+
+
+_consistency = jax.jit(metrics.redegradation_psnr)
+_psnr = jax.jit(metrics.psnr)
+
+
+def _identity(method: Method, clean: np.ndarray) -> float:
+    """PSNR of what the method makes of an image that needs nothing."""
+    output = np.clip(np.asarray(method.of_image(clean), np.float32), 0, 1)
+    return min(float(_psnr(output, clean)), IDENTICAL)
+
+
+def _write(folder: Path, result: Judgement) -> None:
+    rows = result.rows
+    rundir.write_csv(
+        folder / "per_image.csv",
+        ("image", "version", "modality", "condition", "method", "metric", "value"),
+        (
+            (r.image, r.version, *result.cases[r.image, r.version], r.method, r.metric, r.value)
+            for r in rows
+        ),
+    )
+    rundir.write_csv(folder / "summary.csv", statistics.Summary._fields, statistics.summarise(rows))
+    found = [c for name in result.subjects for c in statistics.compare(rows, name)]
+    rundir.write_csv(folder / "comparisons.csv", statistics.Comparison._fields, found)
+    rundir.write_csv(
+        folder / "subgroups.csv",
+        ("group", *statistics.Comparison._fields),
+        ((group, *c) for group, part in subgroups(result) for c in part),
+    )
+    text = json.dumps(result.record, indent=2, default=str)
+    rundir.write_text(folder / "suite.json", text + "\n")
+
+
+def subgroups(result: Judgement) -> list[tuple[str, list[statistics.Comparison]]]:
+    """Each subject against the input and the others, by modality and by condition."""
+    tables = []
+    for index, what in enumerate(("modality", "condition")):
+        named = [result.cases[row.image, row.version][index] for row in result.rows]
+        parts = statistics.split(result.rows, named)
+        if len(parts) < 2 or (what == "condition" and result.suite.kind == "sweep"):
+            continue
+        for group, rows in sorted(parts.items()):
+            compared = [c for name in result.subjects for c in statistics.compare(rows, name)]
+            tables.append((f"{what} {group or 'other'}", compared))
+    return tables
+
+
+def read(folder: Path) -> tuple[dict, list[statistics.Row]]:
+    """The record and the values of a judgement that was written.
+
+    Raises:
+      JudgeError: if there is none, or a file of it is damaged.
+    """
+    try:
+        record = json.loads((folder / "suite.json").read_text(encoding="utf-8"))
+        with (folder / "per_image.csv").open(newline="", encoding="utf-8") as file:
+            rows = [
+                statistics.Row(
+                    r["image"], r["method"], r["metric"], float(r["value"]), r["version"]
+                )
+                for r in csv.DictReader(file)
+            ]
+        return {key: record[key] for key in ("fingerprint", "subjects", "suite")}, rows
+    except FileNotFoundError:
+        raise JudgeError(f"{folder}: no judgement there; make one with lle evaluate") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise JudgeError(f"{folder}: damaged ({error}); run lle evaluate again") from None
+
+
+def join(folders: Iterable[Path]) -> tuple[list[str], list[statistics.Row]]:
+    """The subjects and values of several judgements on one suite.
+
+    A method of a later folder whose name is taken gets the folder's name besides, unless it is one
+    that both only compare with.
+
+    Raises:
+      JudgeError: if they are not of one suite, images and seeds.
+    """
+    subjects: list[str] = []
+    rows: list[statistics.Row] = []
+    first = None
+    for folder in folders:
+        record, found = read(folder)
+        if first is None:
+            first = record
+        if record["fingerprint"] != first["fingerprint"]:
+            raise JudgeError(
+                f"{folder}: judged on {record['suite']} with other images, seeds or degradations "
+                f"than {first['suite']} before; evaluate all on one suite"
+            )
+        taken = {row.method for row in rows}
+        names = {}
+        for name in dict.fromkeys(row.method for row in found):
+            if name in taken and name not in record["subjects"]:
+                continue
+            new, number = name, 1
+            while new in taken:
+                number += 1
+                new = (
+                    f"{name} ({folder.name})" if number == 2 else f"{name} ({folder.name} {number})"
+                )
+            names[name] = new
+        subjects += [names[name] for name in record["subjects"]]
+        rows += [row._replace(method=names[row.method]) for row in found if row.method in names]
+    return subjects, rows
+
+
+def table(rows: Iterable[statistics.Row], chosen: Sequence[str] = tuple(METRICS)[:9]) -> str:
+    """Means +- standard deviations over images as text, the best of each column starred."""
+    found = {(s.method, s.metric): s for s in statistics.summarise(rows)}
+    names = list(dict.fromkeys(method for method, _ in found))
+    columns = [metric for metric in chosen if any((name, metric) in found for name in names)]
+    lines = [["method", *(METRICS[metric].title for metric in columns)]]
+    best = {
+        metric: max(
+            (found[n, metric].mean * METRICS[metric].better, n)
+            for n in names if (n, metric) in found
+        )[1]
+        for metric in columns
+    }  # fmt: skip
+    for name in names:
+        line = [name]
+        for metric in columns:
+            if (name, metric) not in found:
+                line.append("-")
+                continue
+            cell, digits = found[name, metric], METRICS[metric].digits
+            std = "" if math.isnan(cell.std) else f" +- {cell.std:.{digits}f}"
+            star = "*" if best[metric] == name else " "
+            line.append(f"{cell.mean:.{digits}f}{std}{star}")
+        lines.append(line)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if i == 0 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def comparison_table(comparisons: Sequence[statistics.Comparison]) -> str:
+    """Differences with intervals, corrected p-values and effect sizes as text."""
+    lines = []
+    for c in comparisons:
+        digits = METRICS[c.metric].digits + 1
+        note = f"  {c.note}" if c.note else ""
+        lines.append(
+            f"{c.method} - {c.other}, {METRICS[c.metric].title}: {c.difference:+.{digits}f} "
+            f"[{c.low:+.{digits}f}, {c.high:+.{digits}f}], p = {c.p_holm:.2g} (Holm), "
+            f"effect {c.effect:+.2f}, n = {c.images}{note}"
+        )
+    return "\n".join(lines)
+
+
+def write_inputs(suite: Suite, folder: Path) -> int:
+    """Writes every low-light image for other systems to enhance; returns how many.
+
+    PNG of 8 bits where that is exact, else of 16.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for case in tqdm.tqdm(suite.cases(), total=suite.count, desc="inputs", disable=None):
+        eighth = np.rint(case.low * 255) / 255
+        bits = 8 if np.abs(eighth - case.low).max() < 1e-6 else 16
+        like = images.Picture(case.low, Path(), "png", bits)
+        images.write(folder / f"{case.label}.png", case.low, like)
+        count += 1
+    return count

@@ -1,0 +1,377 @@
+"""The page of `lle evaluate`: one HTML file that works offline, from an e-mail.
+
+What comes from files is escaped, and the page's own policy lets nothing be loaded (see
+`lle_jax.pages`).
+"""
+
+import base64
+import html
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tqdm
+
+from lle_jax import pages
+from lle_jax.evaluation import judge, statistics
+from lle_jax.evaluation.judge import METRICS, Judgement
+from lle_jax.evaluation.methods import Method
+from lle_jax.evaluation.suite import Case
+from lle_jax.images.files import write_bytes
+
+PICTURES = 24
+WORST = 10
+_SIDE = 384  # of a picture, at most
+_LISTS = {
+    "psnr": "least gain in PSNR over the input",
+    "structure_added": "most structure added",
+    "hallucination_rate": "most patches unlike the truth",
+}
+
+
+def write(folder: Path, result: Judgement, methods: Sequence[Method]) -> None:
+    """Writes index.html into the judgement's folder, atomically.
+
+    Args:
+      folder: that `judge.judge` wrote.
+      result: what it returned.
+      methods: all that were judged, to show what they make of the pictured cases.
+    """
+    summary = {(s.method, s.metric): s for s in statistics.summarise(result.rows)}
+    worst = _worst(result)
+    shown = _pictured(result, worst)
+    data = _viewer_data(result, methods, shown, summary)
+    record = result.record
+    page = pages.fill(
+        Path(__file__).with_suffix(".html"),
+        suite=_text(record["suite"]),
+        description=_text(record["settings"].get("description", "")),
+        stamps=_stamps(record),
+        summary=_summary(summary),
+        intervals="\n".join(_interval_plot(metric, summary) for metric in METRICS),
+        comparisons=_comparisons(result),
+        subgroups=_subgroups(result),
+        surfaces=_surfaces(result),
+        worst=_worst_lists(worst, shown),
+        pictured=f"{len(shown)} of {len(result.cases)} cases",
+        record=_record(record),
+        data=json.dumps(data).replace("<", "\\u003c"),
+    )
+    write_bytes(folder / "index.html", page)
+
+
+def _text(value) -> str:
+    return html.escape(str(value), quote=True)
+
+
+def _number(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _table(heads: Sequence[str], lines: Sequence[str], label: str, names: int = 1) -> str:
+    """A scrolling table that a column's title sorts; the first `names` columns hold words."""
+    head = "".join(
+        f'<th scope="col" aria-sort="none"{_NAME if i < names else ""}>'
+        f'<button type="button">{_text(title)}</button></th>'
+        for i, title in enumerate(heads)
+    )
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(label)}">'
+        f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>\n'
+        + "\n".join(lines)
+        + "</tbody></table></div>"
+    )
+
+
+_NAME = ' class="name"'
+
+
+def _stamps(record: dict) -> str:
+    lines = [f"{_text(name)}: {_text('; '.join(said))}." for name, said in record["stamps"].items()]
+    if record["left_out"]:
+        lines.append(f"{record['left_out']} files were left out.")
+    if not lines:
+        return ""
+    return "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
+
+
+def _summary(summary: dict) -> str:
+    names = list(dict.fromkeys(method for method, _ in summary))
+    columns = [metric for metric in METRICS if any((name, metric) in summary for name in names)]
+    lines = []
+    for name in names:
+        cells = [f'<th scope="row"{_NAME}>{_text(name)}</th>']
+        for metric in columns:
+            cell = summary.get((name, metric))
+            if cell is None:
+                cells.append('<td data-value="">-</td>')
+                continue
+            digits = METRICS[metric].digits
+            spread = "" if math.isnan(cell.low) else (
+                f'<span class="spread">{cell.low:.{digits}f} to {cell.high:.{digits}f}</span>'
+            )  # fmt: skip
+            cells.append(
+                f'<td data-value="{cell.mean:.6g}">{_number(cell.mean, digits)}{spread}</td>'
+            )
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    heads = [
+        "method",
+        *(f"{METRICS[m].title} {'↑' if METRICS[m].better > 0 else '↓'}" for m in columns),
+    ]
+    return _table(heads, lines, "Means over images")
+
+
+def _interval_plot(metric: str, summary: dict) -> str:
+    found = [cell for (_, name), cell in summary.items() if name == metric]
+    if len(found) < 2:
+        return ""
+    ends = [v for c in found for v in (c.mean, c.low, c.high) if not math.isnan(v)]
+    low, high = min(ends), max(ends)
+    scale = 240 / (high - low or 1)
+
+    def x(value: float) -> float:
+        return 130 + (value - low) * scale
+
+    title, better, digits = METRICS[metric]
+    parts = []
+    for row, cell in enumerate(found):
+        y = 14 + 18 * row
+        name = cell.method if len(cell.method) <= 18 else cell.method[:17] + "…"
+        parts.append(f'<text x="120" y="{y + 4}" text-anchor="end">{_text(name)}</text>')
+        if not math.isnan(cell.low):
+            parts.append(
+                f'<line x1="{x(cell.low):.1f}" x2="{x(cell.high):.1f}" y1="{y}" y2="{y}"/>'
+            )
+        parts.append(f'<circle cx="{x(cell.mean):.1f}" cy="{y}" r="4"/>')
+    height = 14 + 18 * len(found)
+    summary_text = "; ".join(f"{c.method} {_number(c.mean, digits)}" for c in found)
+    return (
+        f'<figure><svg class="intervals" viewBox="0 0 390 {height}" role="img" '
+        f'aria-label="{_text(f"{title}: {summary_text}")}">{"".join(parts)}</svg>'
+        f'<div class="ends"><span>{_number(low, digits)}</span>'
+        f"<span>{_number(high, digits)}</span></div><figcaption><strong>{_text(title)}</strong>, "
+        f"{'more' if better > 0 else 'less'} is better; mean and 95 % interval over "
+        f"{found[0].images} images</figcaption></figure>"
+    )
+
+
+_COMPARED = ("method", "other", "metric", "difference", "95 % interval", "p (Holm)", "effect",
+             "images", "note")  # fmt: skip
+
+
+def _compared(found: Sequence[statistics.Comparison], group: str | None = None) -> list[str]:
+    lines = []
+    for c in found:
+        metric = METRICS[c.metric]
+        digits = metric.digits + 1
+        better = c.difference * metric.better
+        sure = c.p_holm < 0.05
+        kind = ("better" if better > 0 else "worse") if sure else "unsure"
+        words = [c.method, c.other, metric.title]
+        words = words if group is None else [group, *words]
+        cells = [f"<td{_NAME}>{_text(word)}</td>" for word in words]
+        cells += [
+            f'<td data-value="{c.difference:.6g}" class="{kind}">{c.difference:+.{digits}f}</td>',
+            f'<td data-value="{c.low:.6g}">{_number(c.low, digits)} to '
+            f"{_number(c.high, digits)}</td>",
+            f'<td data-value="{c.p_holm:.6g}">{c.p_holm:.2g}</td>',
+            f'<td data-value="{c.effect:.6g}">{c.effect:+.2f}</td>',
+            f"<td>{c.images}</td>",
+            f"<td{_NAME}>{_text(c.note)}</td>",
+        ]
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return lines
+
+
+def _comparisons(result: Judgement) -> str:
+    found = [c for name in result.subjects for c in statistics.compare(result.rows, name)]
+    return _table(_COMPARED, _compared(found), "Paired comparisons", names=3)
+
+
+def _subgroups(result: Judgement) -> str:
+    lines = []
+    for group, found in judge.subgroups(result):
+        chosen = [c for c in found if c.other == "low" and c.metric in ("psnr", "ssim")]
+        lines += _compared(chosen, group)
+    if not lines:
+        return "<p>There is one group only.</p>"
+    return _table(("group", *_COMPARED), lines, "Subgroups", names=4)
+
+
+def _surfaces(result: Judgement) -> str:
+    """Gain in PSNR over the input at every point of a sweep, a picture for each blur."""
+    if result.suite.kind != "sweep":
+        return "<p>Only a suite with a [sweep] has one.</p>"
+    part = result.suite.settings["sweep"]
+    values: dict[tuple[str, str], list[float]] = {}
+    for row in result.rows:
+        if row.metric == "psnr":
+            condition = result.cases[row.image, row.version][1]
+            values.setdefault((row.method, condition), []).append(row.value)
+    figures = []
+    for name in result.subjects:
+        for blur in part["blurs"]:
+            gains = [
+                [
+                    float(np.mean(values[name, f"{gain:g} {noise:g} {blur:g}"])
+                          - np.mean(values["low", f"{gain:g} {noise:g} {blur:g}"]))
+                    for gain in part["gains"]
+                ]
+                for noise in part["noises"]
+            ]  # fmt: skip
+            figures.append(_surface(name, blur, part["gains"], part["noises"], gains))
+    return f'<div class="plots">{"".join(figures)}</div>'
+
+
+def _surface(name: str, blur: float, columns: list, rows: list, gains: list) -> str:
+    largest = max(abs(value) for line in gains for value in line) or 1
+    parts = [
+        f'<text x="{70 + 52 * i + 26}" y="14" text-anchor="middle">{gain:g}</text>'
+        for i, gain in enumerate(columns)
+    ]
+    for j, line in enumerate(gains):
+        parts.append(f'<text x="62" y="{20 + 30 * j + 20}" text-anchor="end">{rows[j]:g}</text>')
+        for i, value in enumerate(line):
+            x, y = 70 + 52 * i, 20 + 30 * j
+            kind = "helps" if value > 0 else "harms"
+            parts.append(
+                f'<rect class="{kind}" x="{x}" y="{y}" width="51" height="29" '
+                f'fill-opacity="{0.15 + 0.6 * abs(value) / largest:.2f}"/>'
+                f'<text x="{x + 26}" y="{y + 19}" text-anchor="middle">{value:+.1f}</text>'
+            )
+    harmed = [
+        f"gain {columns[i]:g}, noise {rows[j]:g}"
+        for j, line in enumerate(gains)
+        for i, value in enumerate(line)
+        if value <= 0
+    ]
+    stops = f"It stops helping at {'; '.join(harmed)}." if harmed else "It helps everywhere."
+    width, height = 74 + 52 * len(columns), 24 + 30 * len(rows)
+    label = f"{name}, blur {blur:g} pixels: gain in PSNR over the input. {stops}"
+    return (
+        f'<figure><svg class="surface" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{_text(label)}">{"".join(parts)}</svg><figcaption><strong>{_text(name)}, '
+        f"blur {blur:g} pixels</strong>: dB over the input; exposure gain across, noise sigma "
+        f"down. {_text(stops)}</figcaption></figure>"
+    )
+
+
+def _worst(result: Judgement) -> dict[str, list[tuple[str, float]]]:
+    """For the first subject, by metric: labels of the worst cases with their values."""
+    if not result.subjects:
+        return {}
+    values: dict[tuple[str, str, str], float] = {}
+    for row in result.rows:
+        label = f"{row.image}__{row.version}" if row.version else row.image
+        values[row.method, row.metric, label] = row.value
+    labels = list(dict.fromkeys(label for *_, label in values))
+    subject, lists = result.subjects[0], {}
+    for metric in _LISTS:
+        found = []
+        for label in labels:
+            if (subject, metric, label) in values:
+                value = values[subject, metric, label]
+                if metric == "psnr":
+                    value -= values["low", metric, label]
+                found.append((label, value))
+        found.sort(key=lambda item: item[1] * METRICS[metric].better)
+        lists[metric] = found[:WORST]
+    return lists
+
+
+def _pictured(result: Judgement, worst: dict) -> list[str]:
+    """The worst cases by any list, then others evenly spread."""
+    labels = [f"{image}__{version}" if version else image for image, version in result.cases]
+    chosen = [label for found in worst.values() for label, _ in found[:WORST]]
+    spread = np.linspace(0, len(labels) - 1, min(PICTURES, len(labels))).astype(int)
+    keep = list(dict.fromkeys(chosen))[: PICTURES - 6]
+    keep += [labels[i] for i in spread[:: max(1, len(spread) // 12)]]
+    keep = set(list(dict.fromkeys(keep))[:PICTURES])
+    return [label for label in labels if label in keep]
+
+
+def _worst_lists(worst: dict, shown: list[str]) -> str:
+    parts = []
+    for metric, found in worst.items():
+        digits = METRICS[metric].digits
+        lines = []
+        for label, value in found:
+            said = f"{_text(label)}: {value:.{digits}f}"
+            if label in shown:
+                said = f'<button type="button" data-case="{_text(label)}">{said}</button>'
+            lines.append(f"<li>{said}</li>")
+        parts.append(f"<div><h3>{_LISTS[metric]}</h3><ol>{''.join(lines)}</ol></div>")
+    return f'<div class="lists">{"".join(parts)}</div>'
+
+
+def _viewer_data(
+    result: Judgement, methods: Sequence[Method], shown: list[str], summary: dict
+) -> dict:
+    """Pictures as data URIs, and the metrics of each, for the script."""
+    baselines = [m for m in methods if m.name not in result.subjects]
+    best = max(baselines, key=lambda m: summary[m.name, "psnr"].mean, default=None)
+    drawn = [m for m in methods if m.name in result.subjects] + ([best] if best else [])
+    values: dict[str, dict[str, dict[str, float]]] = {}
+    for row in result.rows:
+        label = f"{row.image}__{row.version}" if row.version else row.image
+        if label in shown:
+            values.setdefault(label, {}).setdefault(row.method, {})[row.metric] = row.value
+    cases = []
+    with tqdm.tqdm(total=len(shown), desc="pictures", unit="case", disable=None) as bar:
+        for case in result.suite.cases():
+            if case.label in shown:
+                cases.append(_pictures(case, drawn) | {"metrics": values[case.label]})
+                bar.update()
+    titles = {name: [m.title, m.digits] for name, m in METRICS.items()}
+    return {"cases": cases, "metrics": titles}
+
+
+def _pictures(case: Case, drawn: Sequence[Method]) -> dict:
+    images = {"low": case.low} | {m.name: m.of_case(case) for m in drawn} | {"clean": case.clean}
+    height, width = case.clean.shape[:2]
+    return {
+        "label": case.label,
+        "size": [width, height],
+        "images": {name: _uri(image) for name, image in images.items()},
+    }
+
+
+def _uri(image: np.ndarray) -> str:
+    levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    scale = _SIDE / max(levels.shape[:2])
+    if scale < 1:
+        levels = cv2.resize(levels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        levels = levels if levels.ndim == 3 else levels[..., None]
+    # OpenCV's order of colours is blue, green, red
+    data = cv2.imencode(
+        ".webp", np.ascontiguousarray(levels[..., ::-1]), [cv2.IMWRITE_WEBP_QUALITY, 90]
+    )[1]
+    return "data:image/webp;base64," + base64.b64encode(data.tobytes()).decode()
+
+
+def _record(record: dict) -> str:
+    git = record.get("git") or {}
+    lines = {
+        "suite": f"{record['suite']}, fingerprint {record['fingerprint']}",
+        "images": record["images"],
+        "metrics": record["metrics"],
+        "lle_jax": record["lle_jax"],
+        "commit": git.get("commit", "not in a checkout")
+        + (", changed" if git.get("dirty") else ""),
+        "python": record["python"],
+        "packages": ", ".join(f"{k} {v}" for k, v in record["packages"].items() if v),
+        "devices": ", ".join(record["devices"]),
+        "started": record["started"],
+    }
+    lines |= {f"method {k}": json.dumps(v, default=str) for k, v in record["methods"].items()}
+    rows = "".join(
+        f'<tr><th scope="row"{_NAME}>{_text(k)}</th><td{_NAME}>{_text(v)}</td></tr>\n'
+        for k, v in lines.items()
+    )
+    return (
+        '<div class="scroll" tabindex="0" role="region" aria-label="Record">'
+        f"<table><tbody>{rows}</tbody></table></div>"
+    )

@@ -1,0 +1,300 @@
+"""Suites: what methods are judged on, as data in TOML files (configs/evaluation/).
+
+A suite is a sequence of cases, each a low-light image with its truth. Three kinds, by section:
+
+    [degradation]   clean images under a preset at fixed seeds and severities
+    [sweep]         clean images on a grid of exposure x noise x blur
+    [pairs]         low-light images and their truths in two folders
+
+The first two need [images]: a `source` as of `data.load`, and a `role`.
+"""
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lle_jax import data, degrade, images
+from lle_jax.degrade import presets
+
+BY_MODALITY = "by_modality"
+_SECTIONS = {
+    "images": {"source": str, "role": str},
+    "degradation": {"preset": str, "draws": int, "seed": int, "severities": list},
+    "sweep": {"seed": int, "gains": list, "noises": list, "blurs": list},
+    "pairs": {"low": str, "clean": str},
+}
+_RANGES = {"severities": (0, 1), "gains": (1e-3, 10), "noises": (0, 1), "blurs": (0, 50)}
+
+
+class SuiteError(ValueError):
+    """A suite cannot be used; the message names the file, the field and the remedy."""
+
+
+class Case(NamedTuple):
+    """One low-light image to enhance, and the truth.
+
+    Attributes:
+      image: the clean image's name.
+      version: tells the degraded versions of one image apart.
+      modality: one of data.MODALITIES.
+      condition: how it was degraded, for tables: a severity, or a point of a sweep.
+      low: `[H, W, C]` float32 in [0, 1].
+      clean: the truth, same shape.
+      parameters: of the degradation, as of `degrade.sample`; None where nobody knows them.
+    """
+
+    image: str
+    version: str
+    modality: str
+    condition: str
+    low: np.ndarray
+    clean: np.ndarray
+    parameters: degrade.Parameters | None
+
+    @property
+    def label(self) -> str:
+        """Names the case, and the files that belong to it."""
+        return f"{self.image}__{self.version}" if self.version else self.image
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """What a file describes, with its images found and hashed but not yet decoded.
+
+    Attributes:
+      name: of the file.
+      settings: its content, resolved.
+      images: the clean images.
+      hashes: SHA-256 of every file it takes an image from, to be compared with training images.
+      rejected: (path, reason) of files that were found but left out.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    images: data.Images
+    hashes: frozenset[str]
+    rejected: tuple[tuple[str, str], ...]
+    _low: data.Images | None = None
+
+    @property
+    def kind(self) -> str:
+        return next(kind for kind in ("degradation", "sweep", "pairs") if kind in self.settings)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the images and of all that decides the low-light ones, but not of paths."""
+        part = {} if self.kind == "pairs" else self.settings[self.kind]
+        stages = {}
+        if self.kind == "degradation":
+            names = sorted({_preset_name(part["preset"], m) for m in self.images.modalities})
+            stages = {name: repr(degrade.load(name).stages) for name in names}
+        parts = [self.kind, part, stages, sorted(self.hashes)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def count(self) -> int:
+        """Number of cases."""
+        part = self.settings[self.kind]
+        match self.kind:
+            case "degradation":
+                versions = part["draws"] * len(part["severities"])
+            case "sweep":
+                versions = len(part["gains"]) * len(part["noises"]) * len(part["blurs"])
+            case _:
+                versions = 1
+        return versions * len(self.images)
+
+    def cases(self) -> Iterator[Case]:
+        """Makes the cases one at a time, images of one size after another.
+
+        A case depends on the suite's seed and on its own image's content, not on other images.
+        """
+        make = {"degradation": self._degraded, "sweep": self._swept, "pairs": self._paired}
+        order = sorted(range(len(self.images)), key=lambda index: self.images.sizes[index])
+        for index in order:
+            yield from make[self.kind](index, self.images[index])
+
+    def _degraded(self, index: int, clean: np.ndarray) -> Iterator[Case]:
+        part, modality = self.settings["degradation"], self.images.modalities[index]
+        preset = degrade.load(_preset_name(part["preset"], modality))
+        name, key = self.images.names[index], self._key(part["seed"], index)
+        for draw, severity in itertools.product(range(part["draws"]), part["severities"]):
+            drawn = jax.random.fold_in(key, draw)
+            low, parameters = _degrade(preset, drawn, clean, jnp.float32(severity))
+            version = f"{draw}-{severity:g}"
+            yield Case(name, version, modality, f"{severity:g}", np.asarray(low), clean, parameters)
+
+    def _swept(self, index: int, clean: np.ndarray) -> Iterator[Case]:
+        part = self.settings["sweep"]
+        name, key = self.images.names[index], self._key(part["seed"], index)
+        for gain, noise, blur in itertools.product(part["gains"], part["noises"], part["blurs"]):
+            parameters = {
+                "exposure.gain": jnp.float32(gain),
+                "gaussian_blur.sigma": jnp.float32(blur),
+                "gaussian_noise.sigma": jnp.float32(noise),
+            }
+            low = np.asarray(degrade.apply(key, parameters, clean))
+            condition = f"{gain:g} {noise:g} {blur:g}"
+            version = condition.replace(" ", "_")
+            modality = self.images.modalities[index]
+            yield Case(name, version, modality, condition, low, clean, parameters)
+
+    def _paired(self, index: int, clean: np.ndarray) -> Iterator[Case]:
+        low, name = self._low[index], self.images.names[index]
+        if low.shape != clean.shape:
+            raise SuiteError(
+                f"{name}: the low-light image is {low.shape}, its truth {clean.shape}; make them "
+                "alike"
+            )
+        yield Case(name, "", self.images.modalities[index], "", low, clean, None)
+
+    def _key(self, seed: int, index: int) -> jax.Array:
+        return jax.random.fold_in(jax.random.key(seed), int(self.images.hashes[index][:8], 16))
+
+
+def _preset_name(name: str, modality: str) -> str:
+    if name != BY_MODALITY:
+        return name
+    return modality if modality in degrade.names() else "lowlight"
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _degrade(preset: degrade.Preset, key: jax.Array, clean: jax.Array, severity: jax.Array):
+    draw, noise = jax.random.split(key)
+    parameters = degrade.sample(draw, preset, (), severity)
+    return degrade.apply(noise, parameters, clean), parameters
+
+
+def folder() -> Path:
+    """The folder of the suites that come with the package."""
+    return presets.folder().parent / "evaluation"
+
+
+def load(
+    name_or_path: str, *, source: str | None = None, pairs: tuple[str, str] | None = None
+) -> Suite:
+    """Reads a suite by its name ("samples") or from a TOML file, and finds its images.
+
+    Args:
+      name_or_path: of the suite. Paths inside it are relative to the working directory.
+      source: takes the place of images.source.
+      pairs: takes the place of pairs.low and pairs.clean.
+
+    Raises:
+      SuiteError: if there is none, it is malformed, or it has no images.
+      data.DataError, degrade.PresetError: (ValueErrors) for what it names.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = folder() / f"{name_or_path}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder().glob("*.toml")))
+        raise SuiteError(f"{name_or_path}: no such suite; expected a TOML file or one of {known}")
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path}: not TOML: {error}") from None
+    _check(path, settings)
+    if source is not None and "images" in settings:
+        settings["images"]["source"] = source
+    if pairs is not None and "pairs" in settings:
+        settings["pairs"] = dict(zip(("low", "clean"), pairs, strict=True))
+    if "pairs" in settings:
+        return _load_pairs(path.stem, settings)
+    part = settings["images"]
+    splits = data.load(part["source"], crop=1)
+    if part["role"] == "all":
+        roles = [getattr(splits, role) for role in data.ROLES]
+        found = functools.reduce(data.join, roles)
+    else:
+        found = getattr(splits, part["role"])
+    return Suite(path.stem, settings, found, frozenset(found.hashes), splits.rejected)
+
+
+def _check(path: Path, settings: dict) -> None:
+    for name, section in settings.items():
+        if name == "description":
+            continue
+        if name not in _SECTIONS or not isinstance(section, dict):
+            raise SuiteError(f"{path}: {name!r} is not known{_nearest(name, _SECTIONS)}")
+        known = _SECTIONS[name]
+        for key, value in section.items():
+            if key not in known:
+                raise SuiteError(f"{path}: {name}.{key} is not known{_nearest(key, known)}")
+            if type(value) is not known[key]:
+                raise SuiteError(f"{path}: {name}.{key} must be a {known[key].__name__}")
+            if key in _RANGES:
+                low, high = _RANGES[key]
+                if not value or not all(
+                    type(v) in (int, float) and low <= v <= high for v in value
+                ):
+                    raise SuiteError(
+                        f"{path}: {name}.{key} is {value}; expected numbers in [{low}, {high}]"
+                    )
+        missing = [key for key in known if key not in section]
+        if missing:
+            raise SuiteError(f"{path}: {name}.{missing[0]} is missing")
+    kinds = [kind for kind in ("degradation", "sweep", "pairs") if kind in settings]
+    if len(kinds) != 1:
+        raise SuiteError(f"{path}: it needs exactly one of [degradation], [sweep] and [pairs]")
+    if ("images" in settings) == (kinds == ["pairs"]):
+        raise SuiteError(f"{path}: [images] is for [degradation] and [sweep], which need it")
+    if "degradation" in settings and settings["degradation"]["draws"] < 1:
+        raise SuiteError(f"{path}: degradation.draws must be at least 1")
+    if "images" in settings and settings["images"]["role"] not in (*data.ROLES, "all"):
+        raise SuiteError(f"{path}: images.role must be one of {', '.join(data.ROLES)}, all")
+
+
+def _nearest(name: str, known) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(known)}"
+
+
+def _load_pairs(name: str, settings: dict) -> Suite:
+    low, clean = (Path(settings["pairs"][key]) for key in ("low", "clean"))
+    for root in (low, clean):
+        if not root.is_dir():
+            raise SuiteError(f"{root}: no such folder; give both with --pairs LOW CLEAN")
+    stems = {path.relative_to(low).with_suffix(""): path for path in images.find(low)}
+    matched, rejected = [], []
+    for truth in images.find(clean):
+        stem = truth.relative_to(clean).with_suffix("")
+        if stem in stems:
+            matched.append((stems.pop(stem), truth, stem.as_posix().replace("/", "_")))
+        else:
+            rejected.append((str(truth), f"{truth}: {low} has no image of that name"))
+    rejected += [
+        (str(path), f"{path}: {clean} has no image of that name") for path in stems.values()
+    ]
+    if not matched:
+        raise SuiteError(f"{low} and {clean} have no image of the same name")
+    names = [name for *_, name in matched]
+    dark, light = (_listed([pair[side] for pair in matched], names) for side in range(2))
+    hashes = frozenset(dark.hashes + light.hashes)
+    return Suite(name, settings, light, hashes, tuple(rejected), dark)
+
+
+def _listed(paths: list[Path], names: list[str]) -> data.Images:
+    """Files as they are, for pairs, which must stay in step."""
+
+    def load(path: Path) -> np.ndarray:
+        pixels = images.read(path).pixels
+        return pixels if pixels.ndim == 3 else pixels[len(pixels) // 2]
+
+    return data.Images(
+        tuple(names),
+        tuple(images.sha256(path) for path in paths),
+        ((0, 0),) * len(paths),
+        tuple(functools.partial(load, path) for path in paths),
+    )

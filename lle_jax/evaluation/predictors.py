@@ -1,8 +1,8 @@
-"""Two predictors that find what a clinician looks for: retinal vessels and polyps.
+"""Predictors that find what a clinician looks for; `vessels`, of the retina, comes with lle_jax.
 
-Each is a small U-Net trained by tools/train_tasks.py on clean images only, so that what it misses
-in a low-light image is what the light hid. They measure images and are no medical device;
-docs/tasks.md says how good they are.
+A predictor is a small U-Net trained by tools/train_tasks.py on clean images only, so that what it
+misses in a low-light image is what the light hid. It measures images and is no medical device;
+docs/tasks.md says how good it is.
 
 A file `name.npz` holds the parameters in float16 by path, `name.json` beside it the record: SHA-256
 of the parameters, network, threshold, data, licence, training.
@@ -138,7 +138,7 @@ def save(folder: Path, name: str, params: nnx.State, record: dict[str, Any]) -> 
 
 
 def load(name: str, folder: Path = FOLDER) -> Predictor:
-    """Reads a predictor: "vessels", "polyps", or one of your own from another folder.
+    """Reads a predictor: "vessels", or one of your own from another folder.
 
     Raises:
       PredictorError: if a file is missing, damaged, or its parameters do not fit the network.

@@ -62,24 +62,27 @@ class Recovery(NamedTuple):
 def cases(root: str | Path, set: str, role: str) -> Iterator[Case]:
     """Reads the images of one set and role that `root`/manifest.csv lists, one at a time.
 
-    Its columns: path, set, modality, role, pair_or_mask_path, where rows with the last are images.
+    Its columns: path, set, role, pair_or_mask_path, where rows with the last are images.
     A mask beside a folder `fov` has its field of view there, under the same name.
 
     Raises:
-      ValueError: if there is none, or a mask has not its image's size; `images.ImageError` and
-        OSError for files that cannot be read.
+      ValueError: if there is none, a column is missing, or a mask has not its image's size;
+        `images.ImageError` and OSError for files that cannot be read.
     """
     root = Path(root)
-    with open(root / "manifest.csv", newline="", encoding="utf-8") as file:
+    manifest = root / "manifest.csv"
+    with open(manifest, newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        columns = ("path", "set", "role", "pair_or_mask_path")
+        if missing := [name for name in columns if name not in (rows.fieldnames or ())]:
+            raise ValueError(f"{manifest}: no column {', '.join(missing)}; add it")
         listed = [
             (root / row["path"], root / row["pair_or_mask_path"])
-            for row in csv.DictReader(file)
+            for row in rows
             if (row["set"], row["role"]) == (set, role) and row["pair_or_mask_path"]
         ]
     if not listed:
-        raise ValueError(
-            f"{root / 'manifest.csv'}: no image with a mask has set {set}, role {role}"
-        )
+        raise ValueError(f"{manifest}: no image with a mask has set {set}, role {role}")
     for path, mask_path in listed:
         image = images.read(path).pixels
         mask = _mask(mask_path, image)

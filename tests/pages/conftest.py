@@ -48,7 +48,7 @@ def page_of(browser, faults):
     def open_page(path, **options):
         context = browser.new_context(**options)
         contexts.append(context)
-        context.set_default_timeout(5000)
+        context.set_default_timeout(30_000)  # a busy machine is slow, not wrong
         page = context.new_page()
         page.on("request", request)
         page.on("console", console)

@@ -213,17 +213,17 @@ def run(
       command: the process that runs a cell; if it was killed it must go on when run again.
 
     Raises:
-      checks.ConfigError: for a network that cannot be, before anything runs.
       OSError: if the folder cannot be written.
     """
-    costs = {cell.variant: cost.cost(cell.config.model, SIDE, SIDE) for cell in cells}
     (workdir / "cells").mkdir(parents=True, exist_ok=True)
     failures = _run_all(cells, command)
-    done = [cell for cell in cells if _is_done(cell)]
-    rows = [row for cell in sorted(done, key=_order(cells)) for row in _measured(cell)]
+    # Only now does this process touch jax's devices: an accelerator can be one process's alone.
+    done = sorted(filter(_is_done, cells), key=_order(cells))
+    costs = {cell.variant: cost.cost(cell.config.model, SIDE, SIDE) for cell in done}
+    rows = [row for cell in done for row in _measured(cell)]
     columns = ("variant", "seed", "image", "metric", "value")
     rundir.write_csv(workdir / "results.csv", columns, rows)
-    table = summarise([(*row[:4], float(row[4])) for row in rows], costs)
+    table = summarise([(*row[:4], float(row[4])) for row in rows], cells[0].variant, costs)
     rundir.write_csv(workdir / "table.csv", Entry._fields, map(_cells, table))
     rundir.write_text(workdir / "table.md", text(table) + "\n")
     seconds = _timings(workdir / "timings.csv", done)
@@ -329,20 +329,20 @@ def _measured(cell: Cell) -> list[tuple[str, int, str, str, str]]:
 
 
 def summarise(
-    rows: Iterable[tuple[str, int, str, str, float]], costs: Mapping[str, cost.Cost]
+    rows: Iterable[tuple[str, int, str, str, float]], base: str, costs: Mapping[str, cost.Cost]
 ) -> list[Entry]:
-    """The table: an entry per metric and variant, in the order of `costs`.
+    """The table, in the order of `costs`.
 
     Args:
       rows: variant, seed, image, metric, value. An image's name ends in -0, -1, ... for its
         degraded versions, which like the seeds are averaged before images are compared.
-      costs: by variant, the first being what the others are compared with.
+      base: the variant that the others are compared with.
+      costs: of the variants that have rows.
 
     Returns:
-      entries of the variants that have rows. Tests are made on the seeds that all those have.
+      an entry per metric and variant. Tests are made on the seeds that all those have.
     """
     rows = list(rows)
-    base = next(iter(costs))
     seeds: dict[str, set[int]] = {}
     values: dict[tuple[str, str, int], list[float]] = {}
     for variant, seed, _, metric, value in rows:
@@ -351,7 +351,7 @@ def summarise(
     compared = _compare(rows, base, seeds)
     table = []
     for metric in dict.fromkeys(metric for metric, _, _ in values):
-        for variant in (name for name in costs if name in seeds):
+        for variant in costs:
             means = [
                 math.fsum(v := values[metric, variant, s]) / len(v) for s in sorted(seeds[variant])
             ]
@@ -422,9 +422,8 @@ def text(table: Sequence[Entry], seconds: Mapping[str, float] | None = None) -> 
     rows = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
     notes = dict.fromkeys(entry.note for entry in table if entry.note)
     about = (
-        f"Means +- standard deviations over seeds; differences to {table[0].variant} and their "
-        "tests are over images\n(Wilcoxon, corrected by Holm); cost for "
-        f"{SIDE} x {SIDE} pixels."
+        "Means +- standard deviations over seeds; differences to the first variant and their tests "
+        f"are over images\n(Wilcoxon, corrected by Holm); cost for {SIDE} x {SIDE} pixels."
     )
     return "\n".join([*rows, "", about, *notes])
 

@@ -105,6 +105,8 @@ from pathlib import Path
 import test_ablation as t
 cells = t.ablation.plan(t.grid(), Path(sys.argv[1]))
 t.cost.seconds_per_image = lambda *_: 0.25
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized(), "cells could not have an accelerator"
 print("ready", flush=True)
 t.ablation.run(cells, Path(sys.argv[1]), command=t.fake)
 """
@@ -259,7 +261,7 @@ def by_image(rows, variant):
 
 def test_the_table_equals_numpy_and_scipy(rows):
     costs = dict.fromkeys("abc", Cost(7, 9))
-    a, b, c = ablation.summarise(rows, costs)
+    a, b, c = ablation.summarise(rows, "a", costs)
     for entry in (a, b, c):
         means = [
             np.mean([r[4] for r in rows if r[0] == entry.variant and r[1] == seed])
@@ -281,7 +283,7 @@ def test_the_table_equals_numpy_and_scipy(rows):
 
 def test_the_text_has_a_line_per_variant(rows):
     lines = ablation.text(
-        ablation.summarise(rows, dict.fromkeys("abc", Cost(1234, 5_000_000))),
+        ablation.summarise(rows, "a", dict.fromkeys("abc", Cost(1234, 5_000_000))),
         dict.fromkeys("abc", 0.25),
     ).split("\n")
     assert [line.split()[1] for line in lines[:5]] == ["variant", "---", "a", "b", "c"]
@@ -310,13 +312,6 @@ def test_a_wrong_grid_is_named_before_anything_is_written(changes, message, tmp_
         ablation.plan(grid(**changes), tmp_path)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_network_that_cannot_be_is_named_before_anything_runs(tmp_path):
-    wrong = grid(variants={"a": {"model": MODEL | {"name": "unett"}}})
-    with pytest.raises(ValueError, match=r"model\.name is 'unett'"):
-        ablation.run(ablation.plan(wrong, tmp_path), tmp_path, command=fake)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,6 +14,7 @@ from lle_jax.images.errors import ImageError
 
 # 16384 x 8192; a colour picture of this size takes 1.6 GB as float32.
 MAX_PIXELS = 2**27
+_PART = 2**20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,7 +80,9 @@ def check_inflated(data: bytes, expected: int, wbits: int = zlib.MAX_WBITS) -> i
 
 def to_unit(levels: np.ndarray, largest: int) -> np.ndarray:
     """Integers 0..`largest` `[..., H, W]` or `[..., H, W, C]` -> float32 in [0, 1]."""
-    return levels.astype(np.float32) / np.float32(largest)
+    unit = levels.astype(np.float32)
+    unit /= np.float32(largest)  # in place, which halves the memory that a large image takes
+    return unit
 
 
 def palette_to_unit(colours: np.ndarray) -> tuple[np.ndarray, int]:
@@ -94,10 +97,15 @@ def palette_to_unit(colours: np.ndarray) -> tuple[np.ndarray, int]:
 
 def to_levels(pixels: np.ndarray, bits: int) -> np.ndarray:
     """[0, 1] -> uint8 or uint16 (or float32 for 32 bits); clipped, rounded half to even."""
-    pixels = np.clip(pixels, 0, 1)
     if bits == 32:
-        return pixels
-    return np.rint(pixels * np.float32(2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+        return np.clip(pixels, 0, 1)
+    levels = np.empty(pixels.shape, np.uint8 if bits == 8 else np.uint16)
+    # by parts, since each of the three steps would otherwise make a copy of a large image
+    flat, out = pixels.reshape(-1), levels.reshape(-1)
+    for first in range(0, flat.size, _PART):
+        part = np.clip(flat[first : first + _PART], 0, 1)
+        out[first : first + _PART] = np.rint(part * np.float32(2**bits - 1))
+    return levels
 
 
 def checked_pixels(pixels) -> np.ndarray:

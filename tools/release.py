@@ -87,6 +87,9 @@ def _record(run: Path, config: ml_collections.ConfigDict) -> dict:
     if (run / "environment.json").exists():
         start = json.loads((run / "environment.json").read_text())[-1]
         record |= {name: start[name] for name in _FROM_ENVIRONMENT if name in start}
+    if (run / "data.json").exists():  # by which lle evaluate tells what the network has seen
+        roles = json.loads((run / "data.json").read_text())
+        record["images"] = {role: roles[role] for role in ("train", "validation")}
     summary = run / "evaluation" / "summary.csv"
     if summary.exists():
         with summary.open() as file:

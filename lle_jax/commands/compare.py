@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--metric {arguments.metric}: expected one of {known}")
     subjects, rows = judge.join(arguments.runs)
     print(judge.table(rows))
-    found = [c for subject in subjects for c in statistics.compare(rows, subject)]
+    found = [c for subject in subjects for c in judge.compare(rows, subject)]
     shown = [c for c in found if arguments.metric in (c.metric, "all")]
     print(f"\n{judge.comparison_table(shown)}")
     if arguments.output:

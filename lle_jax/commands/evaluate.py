@@ -52,7 +52,7 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from lle_jax import classical
-    from lle_jax.evaluation import judge, methods, report, statistics, suite
+    from lle_jax.evaluation import judge, methods, report, suite
 
     if bool(arguments.inputs) == bool(arguments.output):
         raise ValueError("give -o OUT to evaluate, or --inputs FOLDER to write the inputs only")
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"note: {name}: {'; '.join(said)}")
         print(f"\n{judge.table(result.rows)}\n")
         for subject in result.subjects:
-            first = [c for c in statistics.compare(result.rows, subject) if c.metric == "psnr"]
+            first = [c for c in judge.compare(result.rows, subject) if c.metric == "psnr"]
             print(judge.comparison_table(first))
         report.write(folder, result, [*subjects, *others])
         print(f"\nreport: {folder / 'index.html'}")

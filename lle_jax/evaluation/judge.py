@@ -239,7 +239,7 @@ def _write(folder: Path, result: Judgement) -> None:
         ),
     )
     rundir.write_csv(folder / "summary.csv", statistics.Summary._fields, statistics.summarise(rows))
-    found = [c for name in result.subjects for c in statistics.compare(rows, name)]
+    found = [c for name in result.subjects for c in compare(rows, name)]
     rundir.write_csv(folder / "comparisons.csv", statistics.Comparison._fields, found)
     rundir.write_csv(
         folder / "subgroups.csv",
@@ -248,6 +248,13 @@ def _write(folder: Path, result: Judgement) -> None:
     )
     text = json.dumps(result.record, indent=2, default=str)
     rundir.write_text(folder / "suite.json", text + "\n")
+
+
+def compare(rows: Iterable[statistics.Row], method: str) -> list[statistics.Comparison]:
+    """`statistics.compare` on the metrics that the method has: outputs in files lack identity."""
+    rows = list(rows)
+    has = {row.metric for row in rows if row.method == method}
+    return statistics.compare([row for row in rows if row.metric in has], method)
 
 
 def subgroups(result: Judgement) -> list[tuple[str, list[statistics.Comparison]]]:
@@ -259,7 +266,7 @@ def subgroups(result: Judgement) -> list[tuple[str, list[statistics.Comparison]]
         if len(parts) < 2 or (what == "condition" and result.suite.kind == "sweep"):
             continue
         for group, rows in sorted(parts.items()):
-            compared = [c for name in result.subjects for c in statistics.compare(rows, name)]
+            compared = [c for name in result.subjects for c in compare(rows, name)]
             tables.append((f"{what} {group or 'other'}", compared))
     return tables
 

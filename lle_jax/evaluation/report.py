@@ -187,7 +187,7 @@ def _compared(found: Sequence[statistics.Comparison], group: str | None = None) 
 
 
 def _comparisons(result: Judgement) -> str:
-    found = [c for name in result.subjects for c in statistics.compare(result.rows, name)]
+    found = [c for name in result.subjects for c in judge.compare(result.rows, name)]
     return _table(_COMPARED, _compared(found), "Paired comparisons", names=3)
 
 

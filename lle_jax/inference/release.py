@@ -199,7 +199,7 @@ def _name(path) -> str:
 def _card(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
     model, record = description["model"], description["record"]
     count = sum(array.size for array in arrays.values())
-    rows = "".join(f"| {key} | {value} |\n" for key, value in record.items())
+    rows = "".join(f"| {key} | {value} |\n" for key, value in record.items() if key != "images")
     return (
         f"# {model['name']}, {count:,} parameters\n\n"
         "Enhances images taken in poor light; made with lle_jax. Research software, not a medical "

@@ -1,0 +1,146 @@
+import json
+
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from lle_jax import cli, images
+from lle_jax.evaluation import judge, methods, statistics
+
+
+def values(rows, method, metric):
+    return {(r.image, r.version): r.value for r in rows if (r.method, r.metric) == (method, metric)}
+
+
+def test_values_are_those_of_scikit_image(judged, small_suite):
+    _, result = judged
+    for case in small_suite.cases():
+        output = np.clip(case.low * 2.5, 0, 1)
+        key = case.image, case.version
+        psnr = peak_signal_noise_ratio(case.clean, output, data_range=1)
+        assert abs(values(result.rows, "brightener", "psnr")[key] - psnr) < 1e-3
+        ssim = structural_similarity(
+            case.clean, output, data_range=1, channel_axis=-1, gaussian_weights=True, sigma=1.5,
+            use_sample_covariance=False,
+        )  # fmt: skip
+        assert abs(values(result.rows, "brightener", "ssim")[key] - ssim) < 1e-4
+
+
+def test_plain_and_gt_mean_columns_come_together(judged):
+    folder, result = judged
+    header, *lines = judge.table(result.rows).splitlines()
+    assert "PSNR (dB)" in header
+    assert "PSNR, GT-mean (dB)" in header
+    assert len(lines) == 4
+    text = (folder / "summary.csv").read_text()
+    assert "psnr_gt_mean" in text
+    assert "ssim_gt_mean" in text
+
+
+def test_the_input_is_its_own_identity_and_a_brightener_is_not(judged):
+    _, result = judged
+    assert set(values(result.rows, "low", "identity").values()) == {judge.IDENTICAL}
+    assert max(values(result.rows, "brightener", "identity").values()) < 20
+
+
+def test_two_copies_do_not_differ_and_the_input_does(judged):
+    _, result = judged
+    found = {
+        c.other: c for c in statistics.compare(result.rows, "brightener") if c.metric == "psnr"
+    }
+    copy, low = found["brightener 2"], found["low"]
+    assert (copy.difference, copy.p_holm) == (0, 1)
+    assert low.difference > 3
+    assert low.p_holm < 0.05
+
+
+def test_compare_joins_folders_and_refuses_another_suite(judged, tmp_path, capsys):
+    folder, _ = judged
+    assert cli.main(["compare", str(folder), str(folder), "-o", str(tmp_path / "all.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "brightener - brightener (small), PSNR (dB): +0.000" in out
+    assert "no image differs" in out
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("suite.json", "per_image.csv"):
+        (other / name).write_text((folder / name).read_text())
+    record = json.loads((other / "suite.json").read_text()) | {"fingerprint": "0"}
+    (other / "suite.json").write_text(json.dumps(record))
+    assert cli.main(["compare", str(folder), str(other)]) == 2
+    assert "other images, seeds or degradations" in capsys.readouterr().err
+    assert cli.main(["compare", str(tmp_path)]) == 2
+    assert "no judgement there" in capsys.readouterr().err
+
+
+def test_a_method_trained_on_the_suite_is_refused_and_with_the_flag_stamped(
+    small_suite, brightener, with_hashes, tmp_path
+):
+    seen = sorted(small_suite.hashes)[:2]
+    trained = with_hashes(brightener, trained_on=seen)
+    with pytest.raises(judge.JudgeError, match="brightener was trained on 2 of the suite's 7"):
+        judge.judge(small_suite, [trained], [], tmp_path)
+    assert not list(tmp_path.iterdir())
+    result = judge.judge(small_suite, [trained], [], tmp_path, allow_overlap=True)
+    assert "trained on 2" in result.record["stamps"]["brightener"][0]
+    assert "trained on 2" in (tmp_path / "suite.json").read_text()
+
+
+def test_validation_on_the_suite_and_unknown_training_are_stamped(
+    small_suite, brightener, with_hashes
+):
+    chosen = with_hashes(brightener, validated_on=sorted(small_suite.hashes)[:1])
+    assert "validated on 1 of" in methods.overlap(chosen, small_suite.hashes)[0]
+    unknown = brightener._replace(trained_on=None)
+    assert "not recorded" in methods.overlap(unknown, small_suite.hashes)[0]
+    assert methods.overlap(brightener, small_suite.hashes) == []
+
+
+def test_what_was_measured_before_a_stop_is_not_measured_again(small_suite, brightener, tmp_path):
+    calls = []
+
+    def counting(case):
+        calls.append(case.label)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return case.low * 2.5
+
+    method = brightener._replace(of_case=counting)
+    with pytest.raises(KeyboardInterrupt):
+        judge.judge(small_suite, [method], [], tmp_path)
+    with (tmp_path / "partial.jsonl").open("a") as file:
+        file.write('{"case": "cut o')
+    resumed = judge.judge(small_suite, [method], [], tmp_path)
+    assert len(calls) == small_suite.count + 1
+    whole = judge.judge(small_suite, [brightener], [], tmp_path / "whole")
+    assert [row[:3] for row in resumed.rows] == [row[:3] for row in whole.rows]
+    np.testing.assert_allclose(
+        [row.value for row in resumed.rows], [row.value for row in whole.rows], rtol=1e-5
+    )
+
+
+def test_somebody_elses_outputs_are_judged_like_a_method(small_suite, judged, tmp_path):
+    _, result = judged
+    assert judge.write_inputs(small_suite, tmp_path / "in") == 14
+    (tmp_path / "out").mkdir()
+    for path in (tmp_path / "in").iterdir():
+        picture = images.read(path)
+        bright = np.clip(picture.pixels * 2.5, 0, 1)
+        images.write(tmp_path / "out" / path.name, bright, picture)
+    theirs = methods.load(f"theirs={tmp_path / 'out'}")
+    found = judge.judge(small_suite, [theirs], [], tmp_path / "judged")
+    mine = values(result.rows, "brightener", "psnr")
+    for key, value in values(found.rows, "theirs", "psnr").items():
+        assert abs(value - mine[key]) < 0.1  # the files hold 8 bits, or 16
+    assert not values(found.rows, "theirs", "identity")
+    (tmp_path / "out" / "photo1__0-1.png").unlink()
+    with pytest.raises(methods.MethodError, match="no output for photo1__0-1"):
+        judge.judge(small_suite, [methods.load(f"theirs={tmp_path / 'out'}")], [], tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("nowhere", "no such method"), ("x=nowhere", "existing folder"), (".", "NAME=.")],
+)
+def test_a_method_that_is_none_says_so(text, message):
+    with pytest.raises(methods.MethodError, match=message):
+        methods.load(text)

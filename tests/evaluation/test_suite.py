@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+
+from lle_jax import data, degrade, images
+from lle_jax.evaluation import suite
+
+
+def load(tmp_path, text):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return suite.load(str(path))
+
+
+def test_every_suite_that_ships_is_sound_but_for_data_that_is_elsewhere():
+    names = sorted(path.stem for path in suite.folder().glob("*.toml"))
+    assert names == ["modalities", "pairs", "samples", "severity", "sweep"]
+    assert suite.load("samples").count == 10
+    assert suite.load("severity").count == 15
+    assert suite.load("sweep").count == 5 * 6 * 4 * 3
+    for name, error in (("modalities", data.DataError), ("pairs", suite.SuiteError)):
+        with pytest.raises(error, match="nowhere"):
+            suite.load(name, source="nowhere.csv", pairs=("nowhere", "nowhere"))
+
+
+def test_cases_are_those_of_the_seed_and_do_not_depend_on_other_images(small_suite, clean_folder):
+    first = {case.label: case for case in small_suite.cases()}
+    assert len(first) == small_suite.count == 14
+    again = suite.load(str(small_suite_path(small_suite, clean_folder)), source=str(clean_folder))
+    for case in again.cases():
+        np.testing.assert_array_equal(case.low, first[case.label].low)
+        assert case.low.mean() < case.clean.mean()
+    # severity 0.5 and 1 have the same draw: less is between more and nothing
+    gains = [first[f"photo0__0-{s}"].parameters["exposure.gain"] for s in ("0.5", "1")]
+    np.testing.assert_allclose(gains[0] ** 2, gains[1], rtol=1e-4)
+
+
+def small_suite_path(small_suite, clean_folder):
+    path = clean_folder.parent / "copy.toml"
+    part = small_suite.settings["degradation"]
+    path.write_text(
+        f'[images]\nsource = "x"\nrole = "all"\n[degradation]\npreset = "{part["preset"]}"\n'
+        f"draws = 1\nseed = {part['seed']}\nseverities = [0.5, 1.0]\n"
+    )
+    return path
+
+
+def test_a_sweep_degrades_by_what_it_says(tmp_path, clean_folder):
+    found = load(
+        tmp_path,
+        f'[images]\nsource = "{clean_folder}"\nrole = "test"\n'
+        "[sweep]\nseed = 0\ngains = [0.25, 1.0]\nnoises = [0.0]\nblurs = [0.0]\n",
+    )
+    for case in found.cases():
+        parameters = {"exposure.gain": np.float32(case.condition.split()[0])}
+        expected = degrade.exposure(case.clean, gain=parameters["exposure.gain"])
+        np.testing.assert_allclose(case.low, expected, atol=2e-3)
+
+
+def test_pairs_are_matched_by_name_and_the_others_named(tmp_path, photographs):
+    for side, names in (("low", "abd"), ("clean", "abc")):
+        (tmp_path / side).mkdir()
+        for number, name in enumerate(names):
+            image = photographs[0] * (0.2 if side == "low" else 1) * (1 - number / 10)
+            images.write(tmp_path / side / f"{name}.png", image)
+    folders = (str(tmp_path / "low"), str(tmp_path / "clean"))
+    found = suite.load("pairs", pairs=folders)
+    cases = list(found.cases())
+    assert [case.label for case in cases] == ["a", "b"]
+    assert all(case.parameters is None for case in cases)
+    np.testing.assert_allclose(cases[0].low, 0.2 * cases[0].clean, atol=1 / 255)
+    assert {path.rsplit("/", 1)[1] for path, _ in found.rejected} == {"c.png", "d.png"}
+    assert len(found.hashes) == 4
+
+
+GOOD = '[images]\nsource = "samples"\nrole = "test"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[images", "not TOML"),
+        (GOOD, "exactly one of"),
+        (GOOD + "[swep]\n", "did you mean 'sweep'"),
+        (GOOD + '[degradation]\npreset = "lowlight"\ndraw = 1\n', "did you mean 'draws'"),
+        (GOOD + '[degradation]\npreset = "lowlight"\n', "degradation.draws is missing"),
+        (GOOD + "[sweep]\nseed = 0\ngains = [0]\nnoises = [0]\nblurs = [0]\n", "sweep.gains is"),
+        (GOOD + "[sweep]\nseed = true\n", "sweep.seed must be a int"),
+        ("[sweep]\nseed = 0\ngains = [1]\nnoises = [0]\nblurs = [0]\n", r"\[images\] is for"),
+        (
+            GOOD.replace("test", "tests")
+            + '[degradation]\npreset = "fundus"\ndraws = 1\nseed = 0\nseverities = [1]\n',
+            "images.role must be",
+        ),
+    ],
+)
+def test_a_malformed_suite_says_what_is_wrong(tmp_path, text, message):
+    with pytest.raises(suite.SuiteError, match=message):
+        load(tmp_path, text)
+
+
+def test_the_fingerprint_knows_images_and_degradation_but_no_path(
+    tmp_path, small_suite, clean_folder
+):
+    same = suite.load(str(small_suite_path(small_suite, clean_folder)), source=str(clean_folder))
+    assert same.fingerprint == small_suite.fingerprint
+    text = (
+        small_suite_path(small_suite, clean_folder).read_text().replace('"x"', f'"{clean_folder}"')
+    )
+    other = load(tmp_path, text.replace("seed = 3", "seed = 4"))
+    assert other.fingerprint != small_suite.fingerprint

@@ -5,6 +5,7 @@ that. None is a loss: the rates are counts, without a useful gradient.
 """
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -120,14 +121,33 @@ def structure_change(
         raise ValueError(f"tolerance is {tolerance}; expected a whole number >= 0")
     image, reference = pair(image, reference, "luma")
     x, y = _responses(image), _responses(reference)
-    strength = jnp.moveaxis(jnp.abs(y[..., :ORIENTATIONS]), -2, 0)  # [scale, ..., H, W, direction]
-    quantile = jnp.quantile(strength, 1 - CLEAR_SHARE, axis=(-3, -2, -1))
-    clear = jnp.moveaxis(jnp.maximum(quantile, LEAST_CLEAR), 0, -1)[..., None, None, :, None]
+    strength = jnp.moveaxis(jnp.abs(y[..., :ORIENTATIONS]), -2, -4)  # [..., scale, H, W, direction]
+    quantile = _quantile(strength.reshape(*strength.shape[:-3], -1), 1 - CLEAR_SHARE)
+    clear = jnp.maximum(quantile, LEAST_CLEAR)[..., None, None, :, None]
     seen, known = x > clear, y > clear
     added = seen & (_greatest(y, tolerance) < FAINT * clear)
     lost = known & (_greatest(x, tolerance) < FAINT * clear)
     added, seen, lost, known = (jnp.any(m, axis=(-2, -1)) for m in (added, seen, lost, known))
     return StructureChange(_share(added, seen), _share(lost, known), added, lost)
+
+
+def _quantile(x: jax.Array, share: float) -> jax.Array:
+    """The least of the values `[..., n]`, none negative, that `share` of them do not exceed.
+
+    By bisection over bit patterns, which of such floats have the order of the values: on CPU a
+    sort takes many times as long.
+    """
+    bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
+    rank = math.ceil(share * x.shape[-1])
+
+    def halve(index, bound):
+        lower = bound - (1 << (30 - index))
+        enough = jnp.sum(bits <= lower[..., None], axis=-1) >= rank
+        return jnp.where(enough, lower, bound)
+
+    start = jnp.full(x.shape[:-1], np.iinfo(np.int32).max, jnp.int32)
+    found = jax.lax.fori_loop(0, 31, halve, start)
+    return jax.lax.bitcast_convert_type(found, jnp.float32).astype(x.dtype)
 
 
 def _share(part: jax.Array, whole: jax.Array) -> jax.Array:
@@ -167,11 +187,23 @@ def _gaussian(image: jax.Array, sigma: float, order: tuple[int, int] = (0, 0)) -
 
 def _greatest(x: jax.Array, radius: int) -> jax.Array:
     """Maximum within `radius` along each axis of `[..., H, W, scale, direction]`."""
-    for axis in (x.ndim - 4, x.ndim - 3):
-        window = [1] * x.ndim
-        window[axis] = 2 * radius + 1
-        x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, [1] * x.ndim, "SAME")
-    return x
+    # Doubled shifts of whole rows: on CPU ten times as fast as lax.reduce_window.
+    shape = x.shape
+    x = x.reshape(*shape[:-3], -1)
+    for axis, step in ((x.ndim - 2, 1), (x.ndim - 1, shape[-2] * shape[-1])):
+        padding = [(0, 0)] * x.ndim
+        padding[axis] = (radius * step,) * 2
+        x = jnp.pad(x, padding, constant_values=-jnp.inf)
+        reached, window = 1, 2 * radius + 1
+        while reached < window:
+            further = min(reached, window - reached)
+            last = x.shape[axis] - further * step
+            x = jnp.maximum(
+                jax.lax.slice_in_dim(x, 0, last, axis=axis),
+                jax.lax.slice_in_dim(x, further * step, None, axis=axis),
+            )
+            reached += further
+    return x.reshape(shape)
 
 
 def fourier_ring_correlation(

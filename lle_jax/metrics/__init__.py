@@ -16,6 +16,7 @@ from lle_jax.metrics.harm import (
     redegradation_psnr,
     structure_change,
 )
+from lle_jax.metrics.learned import load_lpips, lpips
 from lle_jax.metrics.lightness import lightness_order_error
 from lle_jax.metrics.perceptual import gmsd, vif
 from lle_jax.metrics.structure import (
@@ -44,7 +45,9 @@ __all__ = [
     "gt_mean",
     "hallucination_rate",
     "lightness_order_error",
+    "load_lpips",
     "local_entropy",
+    "lpips",
     "mae",
     "ms_ssim",
     "psnr",

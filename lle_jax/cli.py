@@ -15,11 +15,23 @@ from lle_jax.commands import (
     evaluate,
     export,
     fit,
+    import_weights,
     quantify,
     reader_study,
 )
 
-MODULES = (degrade, quantify, fit, enhance, evaluate, compare, ablate, reader_study, export)
+MODULES = (
+    degrade,
+    quantify,
+    fit,
+    enhance,
+    evaluate,
+    compare,
+    ablate,
+    reader_study,
+    export,
+    import_weights,
+)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,0 +1,45 @@
+"""`lle import-weights`: a public PyTorch checkpoint as a released model."""
+
+import argparse
+from pathlib import Path
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "import-weights",
+        help="make a released model of a PyTorch checkpoint",
+        description="Reads a .pth or .safetensors file without PyTorch, and without running "
+        "anything from it, and writes a release that lle enhance takes (docs/networks.md).",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="the checkpoint")
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="NETWORK",
+        help="what it was trained as: nafnet, retinexformer or zero_dce",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="of the release"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import hashlib
+
+    from lle_jax import models
+    from lle_jax.inference import release
+    from lle_jax.models import import_weights, torch_files
+
+    data = torch_files.load(arguments.file)
+    tensors = torch_files.parse(data, arguments.file)
+    try:
+        config, params = import_weights.convert(tensors, arguments.model)
+    except ValueError as error:
+        raise torch_files.WeightsError(f"{arguments.file}: {error}") from None
+    record = {"imported from": arguments.file.name, "sha256": hashlib.sha256(data).hexdigest()}
+    release.save(arguments.output, config, params, record)
+    sizes = ", ".join(f"{k} {v}" for k, v in config.items() if k not in ("name", "dtype"))
+    count = models.parameter_count(params)
+    print(f"{arguments.output}: {arguments.model}, {sizes}, {count:,} parameters")
+    return 0

@@ -18,6 +18,7 @@ from lle_jax.metrics.harm import (
 )
 from lle_jax.metrics.learned import load_lpips, lpips
 from lle_jax.metrics.lightness import lightness_order_error
+from lle_jax.metrics.naturalness import brisque, load_brisque, load_niqe, niqe, niqe_model
 from lle_jax.metrics.perceptual import gmsd, vif
 from lle_jax.metrics.structure import (
     GAUSSIAN_11,
@@ -34,6 +35,7 @@ __all__ = [
     "UNIFORM_7",
     "StructureChange",
     "background_colour_shift",
+    "brisque",
     "ciede2000",
     "ciede2000_map",
     "contrast_improvement_index",
@@ -45,11 +47,15 @@ __all__ = [
     "gt_mean",
     "hallucination_rate",
     "lightness_order_error",
+    "load_brisque",
     "load_lpips",
+    "load_niqe",
     "local_entropy",
     "lpips",
     "mae",
     "ms_ssim",
+    "niqe",
+    "niqe_model",
     "psnr",
     "redegradation_psnr",
     "srgb_to_lab",

@@ -351,8 +351,9 @@ def load_niqe(path: str | Path) -> NiqeModel:
     names = ("mean", "covariance")
     if path.suffix == ".mat":
         names = ("mu_prisparam", "cov_prisparam")
+        data = _read(path)
         try:
-            arrays = scipy.io.loadmat(io.BytesIO(_read(path)), variable_names=names)
+            arrays = scipy.io.loadmat(io.BytesIO(data), variable_names=names)
         except (ValueError, TypeError, NotImplementedError, KeyError, OSError) as error:
             raise NaturalnessError(f"{path}: not a MATLAB file ({error}); copy it again") from None
     else:
@@ -453,8 +454,9 @@ def _text(path: Path) -> str:
 
 
 def _archive(path: Path) -> dict[str, np.ndarray]:
+    data = _read(path)
     try:
-        with np.load(io.BytesIO(_read(path)), allow_pickle=False) as archive:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return dict(archive)
     except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise NaturalnessError(f"{path}: not an archive of arrays ({error})") from None

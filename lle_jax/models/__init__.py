@@ -9,6 +9,7 @@ import ml_collections
 from flax import nnx
 
 from lle_jax import checks
+from lle_jax.models.cidnet import CIDNet
 from lle_jax.models.dual_path import DualPath
 from lle_jax.models.nafnet import NAFNet
 from lle_jax.models.retinexformer import Retinexformer
@@ -21,6 +22,7 @@ NETWORKS = {
     "nafnet": NAFNet,
     "retinexformer": Retinexformer,
     "zero_dce": ZeroDCE,
+    "cidnet": CIDNet,
 }
 
 Apply = Callable[[nnx.State, jax.Array], jax.Array]

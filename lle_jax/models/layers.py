@@ -105,6 +105,12 @@ def _shifted_backward(saved, gradient: jax.Array):
 depthwise_shifted.defvjp(lambda x, k: (depthwise_shifted(x, k), (x, k)), _shifted_backward)
 
 
+def unit_length(x: jax.Array) -> jax.Array:
+    """Divides every channel `[B, N, ...]` by its L2 norm over the pixels (float32 sums)."""
+    squares = jnp.sum(jnp.square(x.astype(jnp.float32)), axis=1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(squares, 1e-24)).astype(x.dtype)
+
+
 class GlobalContext(nnx.Module):
     """Scales and shifts every channel by a function of the image-wide means.
 

@@ -61,18 +61,12 @@ class Attention(nnx.Module):
             return x.reshape(batch, height * width, self.heads, channels // self.heads)
 
         value = self.to_v(x)
-        query, key = (_unit_length(split(to(x))) for to in (self.to_q, self.to_k))
+        query, key = (layers.unit_length(split(to(x))) for to in (self.to_q, self.to_k))
         similarity = jnp.einsum("bnhi,bnhj->bhij", key, query, preferred_element_type=jnp.float32)
         weights = jax.nn.softmax(similarity * self.rescale[...][:, None, None], axis=-1)
         mixed = jnp.einsum("bhij,bnhj->bnhi", weights.astype(x.dtype), split(value * light))
         position = self.position2(_gelu(self.position1(value)))
         return self.proj(mixed.reshape(x.shape)) + position
-
-
-def _unit_length(x: jax.Array) -> jax.Array:
-    """Divides every channel `[B, N, ...]` by its L2 norm over the pixels (float32 sums)."""
-    squares = jnp.sum(jnp.square(x.astype(jnp.float32)), axis=1, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.maximum(squares, 1e-24)).astype(x.dtype)
 
 
 def _gelu(x: jax.Array) -> jax.Array:

@@ -1,4 +1,3 @@
-import functools
 import hashlib
 import importlib.util
 import json
@@ -117,12 +116,11 @@ def test_the_models_that_come_with_lle_jax_are_whole_and_see_damage(reference):
     assert score(noisy) > score(image) + 5
 
 
-def test_gradients_are_finite_batches_lead_and_jit_changes_nothing():
+def test_gradients_are_finite_and_a_batch_equals_a_loop():
     generator = np.random.default_rng(0)
     images = jnp.asarray(generator.random((2, 96, 96, 1)) * [[[[0.2]]], [[[1.0]]]], jnp.float32)
     images = images.at[:, :, :40].set(0)
 
-    @functools.partial(jax.jit)
     def loss(images):
         return metrics.niqe(images).sum() + metrics.brisque(images).sum()
 
@@ -130,9 +128,9 @@ def test_gradients_are_finite_batches_lead_and_jit_changes_nothing():
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
     assert np.abs(gradient).max() > 0
-    both = naturalness.niqe_features(images)[0]
+    both = niqe_features(images)[0]
     assert both.shape == (2, 1, 36)
-    alone = jax.jit(jax.vmap(lambda image: naturalness.niqe_features(image)[0]))(images)
+    alone = jnp.stack([niqe_features(image)[0] for image in images])
     np.testing.assert_allclose(both, alone, rtol=2e-3, atol=1e-4)
 
 
@@ -147,8 +145,8 @@ def test_gradients_are_finite_batches_lead_and_jit_changes_nothing():
 def test_bad_images_are_refused(image, message):
     with pytest.raises(ValueError, match=message):
         metrics.niqe(image, naturalness.NiqeModel(jnp.zeros(36), jnp.eye(36)))
-    with pytest.raises(ValueError, match=message.replace("95x200 pixels; NIQE", "BRISQUE")):
-        metrics.brisque(image[:15] if "95" in message else image)
+    with pytest.raises(ValueError, match="15x200" if "95x200" in message else message):
+        metrics.brisque(image[:15])
 
 
 @pytest.fixture

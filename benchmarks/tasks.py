@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from lle_jax import classical, degrade
-from lle_jax.evaluation import predictors, statistics, task
+from lle_jax.evaluation import methods, predictors, statistics, task
 
 TASKS = {"drive": ("vessels", "fundus"), "kvasir_seg": ("polyps", "endoscopy")}
 
@@ -22,7 +22,8 @@ def main(root: Path, sets: list[str]) -> None:
         predictor, preset = TASKS[name]
         predictor = predictors.load(predictor)
         cases = task.cases(root, name, "test")
-        rows = task.evaluate_task(cases, predictor, degrade.load(preset), classical.METHODS)
+        judged = classical.METHODS | {"released": methods.load("released").of_image}
+        rows = task.evaluate_task(cases, predictor, degrade.load(preset), judged)
         means = {(s.method, s.metric): s for s in statistics.summarise(rows)}
         back = {r.method: r for r in task.recovered(rows) if r.metric == "dice"}
         images = means["clean", "dice"].images

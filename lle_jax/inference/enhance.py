@@ -17,6 +17,8 @@ from lle_jax import artifacts, checks, images
 from lle_jax.artifacts import measures, severity
 from lle_jax.inference import release, tiles
 
+LEFT_ALONE = 20.0  # dB: PSNR of what the network makes of an image it has nothing to do with
+
 
 def enhance(
     image: np.ndarray | str | os.PathLike,
@@ -117,7 +119,7 @@ def enhance_pixels(
       the enhanced pixels, and whether they are unchanged since they were well exposed.
     """
     frames = pixels if pixels.ndim == 4 else pixels[None]
-    if gate and well_exposed(frames[len(frames) // 2]):
+    if gate and well_exposed(net, frames[len(frames) // 2]):
         return pixels, True
     if strength == 0:
         return pixels, False
@@ -127,25 +129,31 @@ def enhance_pixels(
     return out.reshape(pixels.shape), False
 
 
-def well_exposed(image: np.ndarray) -> bool:
-    """Whether `[H, W, C]` is neither dark nor noisy: at most weakly so, as `lle quantify` says it.
+def well_exposed(net: tiles.Network, image: np.ndarray) -> bool:
+    """Whether `[H, W, C]` needs nothing: it is not noisy, and bright, or the network leaves it.
 
-    Noise counts beside the brightness of the image. An image too small to measure its noise, under
-    16 pixels a side, is judged by its brightness alone. A small bright thing on black (a retina, a
-    bone) is dark on average, and then not passed.
+    Bright, and noise beside brightness, are told as `lle quantify` tells them, up to "weak"; the
+    noise of an image under 16 pixels a side is not asked for. A bright thing on black, a retina or
+    a bone, is dark on average; it passes where the network, which saw such images in training,
+    changes its middle by less than `LEFT_ALONE`.
     """
     part = measures.detail(image)
     found = {"luminance": float(_luminance(measures.overview(image)))}
-    named = ["low_light"]
     if min(part.shape[:2]) >= 16:
         found["noise_sigma"] = float(_noise(part))
-        named.append("noise")
-    for artifact in named:
-        points = np.transpose(severity.curves()[artifact]["points"])
-        value = float(np.interp(severity.argument(artifact, found), *points))
-        if severity.label(value) not in ("none", "weak"):
+        if not _weak("noise", found):
             return False
-    return True
+    if _weak("low_light", found):
+        return True
+    out = np.empty_like(part)
+    tiles.restore(net, part, out)
+    return bool(np.mean((out - part) ** 2) < 10 ** (-LEFT_ALONE / 10))
+
+
+def _weak(artifact: str, found: dict[str, float]) -> bool:
+    points = np.transpose(severity.curves()[artifact]["points"])
+    value = float(np.interp(severity.argument(artifact, found), *points))
+    return severity.label(value) in ("none", "weak")
 
 
 _luminance = jax.jit(lambda image: artifacts.exposure(image).luminance)

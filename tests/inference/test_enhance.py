@@ -133,12 +133,25 @@ def test_the_gate_passes_what_is_bright_and_clean_and_nothing_else(folder):
     rng = np.random.default_rng(0)
     noisy = np.clip(image + rng.normal(0, 0.08, image.shape), 0, 1).astype(np.float32)
     dark = (0.25 * image).astype(np.float32)
-    assert enhance.well_exposed(image)
-    assert not enhance.well_exposed(noisy)
-    assert not enhance.well_exposed(dark)
-    assert enhance.well_exposed(image[:4, :4])
+    net = enhance.load(folder)
+    assert enhance.well_exposed(net, image)
+    assert not enhance.well_exposed(net, noisy)
+    assert not enhance.well_exposed(net, dark)
+    assert enhance.well_exposed(net, image[:4, :4])
     np.testing.assert_array_equal(lle_jax.enhance(image, model=folder, gate=True), image)
     assert (lle_jax.enhance(dark, model=folder, gate=True) != dark).any()
+
+
+def test_the_gate_passes_a_bright_thing_on_black_where_the_network_leaves_it(folder):
+    image = np.zeros((128, 128, 3), np.float32)
+    image[40:90, 40:90] = skimage.data.astronaut()[100:150, 100:150] / np.float32(255)
+    net = enhance.load(folder)
+    faint, strong = (
+        net._replace(restore=lambda tile, *_, factor=factor: factor * tile)
+        for factor in (0.95, 0.2)
+    )
+    assert enhance.well_exposed(faint, image)
+    assert not enhance.well_exposed(strong, image)
 
 
 def test_a_file_is_read_as_images_are(folder, tmp_path, scene):

@@ -417,7 +417,9 @@ def _machine(path: Path) -> tuple[np.ndarray, ...]:
         raise NaturalnessError(f"{path}: not a model of libsvm, it lacks {error}") from None
     except ValueError as error:
         raise NaturalnessError(f"{path}: not a model of libsvm ({error})") from None
-    if not mark or kinds not in (("epsilon_svr", "rbf"), ("nu_svr", "rbf")):
+    if not mark:
+        raise NaturalnessError(f"{path}: not a model of libsvm, it has no vectors (SV)")
+    if kinds not in (("epsilon_svr", "rbf"), ("nu_svr", "rbf")):
         raise NaturalnessError(f"{path}: a {' '.join(kinds)} machine; expected epsilon_svr rbf")
     if count != len(rows):
         raise NaturalnessError(f"{path}: {len(rows)} of {count} vectors are there; copy it again")

@@ -51,6 +51,16 @@ sigma.uniform = [0.002, 0.01]
 [jpeg]
 quality.uniform = [30, 70]
 """,
+    "clinic": """
+[exposure]
+gain.loguniform = [0.1, 0.4]
+[gaussian_blur]
+sigma.uniform = [0.3, 1.0]
+[gaussian_noise]
+sigma.loguniform = [0.008, 0.025]
+[jpeg]
+quality.uniform = [60, 95]
+""",
     "impulses": """
 [exposure]
 gain.loguniform = [0.08, 0.3]

@@ -13,7 +13,7 @@ run: $(VENV)/.run
 	$(BIN)/python -m lle_jax.main --config experiments/unet.py $(ARGS)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --durations 25
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -3,10 +3,21 @@
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most of the tests' time is compilation of programs that run once; LLVM's optimisation is half of
+# that. What is computed stays the same.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import jax
 import numpy as np
 import pytest
 import skimage.data
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Compiled programs of one module are of no use to the next, and take gigabytes in the end."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

@@ -33,21 +33,30 @@ class Network(NamedTuple):
 
     Attributes:
       multiple, reach: see `models.Tiled`.
-      see: `(brightness and noise of the cells [1, CELLS, CELLS, 6], grey) -> Context`.
+      see: `(brightness and noise of the cells [1, CELLS, CELLS, 6], grey) -> Context`; None for a
+        network that can only see an image as a whole.
       restore: `(tile [1, h, w, 3], context, corner, size) -> [1, h, w, 3]`, compiled once for each
         shape of a tile.
     """
 
     multiple: int
     reach: int
-    see: Callable
+    see: Callable | None
     restore: Callable
 
 
 def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
-    """Prepares a network; raises checks.ConfigError if it does not work in tiles."""
-    steps, bind = models.tiled(config), models.bind(config)
+    """Prepares a network; raises checks.ConfigError if there is no such network."""
+    bind = models.bind(config)
     params = jax.device_put(params)
+    if config.name != "dual_path":
+        # whole images of many sizes: a bounded number of programs, as below
+        @functools.lru_cache(maxsize=_EXECUTABLES)
+        def whole(shape: tuple[int, ...]):
+            return jax.jit(models.build(config, jax.random.key(0))[0])
+
+        return Network(1, 0, None, lambda image: whole(image.shape)(params, image))
+    steps = models.tiled(config)
     see = jax.jit(lambda params, cells, grey: context(bind(params), cells, grey))
 
     # a bounded number of programs is kept, unlike by jax.jit; jax frees what goes with a function
@@ -131,6 +140,10 @@ def restore(
       largest: side of the largest tile in pixels; None goes by the memory there is.
     """
     height, width, channels = image.shape
+    if net.see is None:
+        restored = np.asarray(net.restore(image[None]))[0]
+        out[...] = np.clip(image + np.float32(strength) * (np.clip(restored, 0, 1) - image), 0, 1)
+        return
     largest = tile_side() if largest is None else largest
     see_in = image if channels == 3 else np.broadcast_to(image, (height, width, 3))
     seen = net.see(cell_means(see_in), is_grey(image))

@@ -30,7 +30,7 @@ class Reference:
         self.blocks = config.blocks
         self.p = {}
         for name, value in release.named(params):
-            value = torch.from_numpy(np.asarray(value, np.float32))
+            value = torch.from_numpy(np.array(value, np.float32))
             if name.endswith("kernel") and value.ndim == 4:
                 value = value.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
             self.p[name] = value

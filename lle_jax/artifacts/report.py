@@ -5,7 +5,6 @@ own policy lets no script run but its own, by its hash, and nothing be loaded.
 """
 
 import base64
-import html
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from lle_jax import images, pages
 from lle_jax.artifacts import maps, measures, severity, study, tables
 from lle_jax.artifacts.quantify import Result
 from lle_jax.images.files import write_bytes
+from lle_jax.pages import NAME, text
 
 ROWS = 1000
 PICTURES = 24
@@ -43,9 +43,10 @@ def write(path: Path, result: Result, dicom_pictures: bool = False) -> None:
     pictures = _pictures(worst, dicom_pictures)
     page = pages.fill(
         Path(__file__).with_suffix(".html"),
+        report=True,
         images=_count(len(result.rows), "image"),
         failed=f"{_count(len(result.failures), 'file')} could not be read",
-        recommendation=_text(tables.recommendation(result.rows)) if rows else "nothing",
+        recommendation=text(tables.recommendation(result.rows)) if rows else "nothing",
         severities=_severities(result.rows),
         histograms="\n".join(_histogram(name, result.rows) for name in _COLUMNS),
         shown=_shown(len(rows), len(result.rows)),
@@ -53,17 +54,13 @@ def write(path: Path, result: Result, dicom_pictures: bool = False) -> None:
         pictured=_pictured(len(pictures), result.rows, dicom_pictures),
         pictures="\n".join(pictures),
         unreadable=_unreadable(result.failures),
-        version=_text(lle_jax.__version__),
+        version=text(lle_jax.__version__),
     )
     write_bytes(path, page)
 
 
 def _worst(row: dict) -> float:
     return max((v for v in row["severity"].values() if not math.isnan(v)), default=-1.0)
-
-
-def _text(value: str) -> str:
-    return html.escape(value, quote=True)
 
 
 def _count(number: int, what: str) -> str:
@@ -137,29 +134,17 @@ def _histogram(name: str, rows: Sequence[dict]) -> str:
 
 def _table(rows: Sequence[dict]) -> str:
     artifacts = [name.replace("_", " ") for name in severity.curves()]
-    named = {"image", "recommendation"}
-    heads = "".join(
-        f'<th scope="col" aria-sort="none"{_NAME if head in named else ""}>'
-        f'<button type="button">{head}</button></th>'
-        for head in ("image", "frame", "height", "width", *artifacts, "recommendation", *_COLUMNS)
-    )
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Table of images">'
-        f'<table class="sortable"><thead><tr>{heads}</tr></thead>'
-        f"<tbody>\n{''.join(map(_row, rows))}</tbody></table></div>"
-    )
-
-
-_NAME = ' class="name"'
+    heads = ("image", "frame", "height", "width", *artifacts, "recommendation", *_COLUMNS)
+    return pages.table(heads, {"image", "recommendation"}, map(_row, rows), "Table of images")
 
 
 def _row(row: dict) -> str:
-    cells = [f'<th scope="row"{_NAME}>{_text(row["path"])}</th>']
+    cells = [f'<th scope="row"{NAME}>{text(row["path"])}</th>']
     cells += [f"<td>{row[name]}</td>" for name in ("frame", "height", "width")]
     cells += [_severity(value) for value in row["severity"].values()]
-    cells.append(f"<td{_NAME}>{_text(row['recommendation'])}</td>")
+    cells.append(f"<td{NAME}>{text(row['recommendation'])}</td>")
     cells += [_value(row[name]) for name in _COLUMNS]
-    return f"<tr>{''.join(cells)}</tr>\n"
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 def _value(value: float) -> str:
@@ -203,7 +188,7 @@ def _picture(row: dict, image: np.ndarray) -> str:
         shown = _png(small / max(white, 1e-9))
         parts.append(_figure(shown, f"{title}: {white:.3g}", f"{title} of {name}"))
     return (
-        f'<article><h3 class="name">{_text(name)}</h3><p>{_text(row["recommendation"])}</p>'
+        f'<article><h3 class="name">{text(name)}</h3><p>{text(row["recommendation"])}</p>'
         f'<div class="maps">{"".join(parts)}</div></article>'
     )
 
@@ -211,8 +196,8 @@ def _picture(row: dict, image: np.ndarray) -> str:
 def _figure(png: bytes, caption: str, alternative: str) -> str:
     data = base64.b64encode(png).decode()
     return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{_text(alternative)}">'
-        f"<figcaption>{_text(caption)}</figcaption></figure>"
+        f'<figure><img src="data:image/png;base64,{data}" alt="{text(alternative)}">'
+        f"<figcaption>{text(caption)}</figcaption></figure>"
     )
 
 
@@ -223,23 +208,23 @@ def _png(image: np.ndarray) -> bytes:
 
 
 def _pictured(count: int, rows: Sequence[dict], dicom: bool) -> str:
-    text = f"Of {_count(count, 'image')}, the most severe; at most {PICTURES}."
+    said = f"Of {_count(count, 'image')}, the most severe; at most {PICTURES}."
     if not dicom and any(row["format"] == "dicom" for row in rows):
-        text += (
+        said += (
             " DICOM images are not shown, as a name may be burnt in; --dicom-pictures shows them."
         )
-    return text
+    return said
 
 
 def _unreadable(failures: Sequence[tuple[str, str]]) -> str:
     if not failures:
         return "<p>None.</p>"
     lines = "".join(
-        f'<tr><th scope="row"{_NAME}>{_text(path)}</th><td{_NAME}>{_text(reason)}</td></tr>\n'
+        f'<tr><th scope="row"{NAME}>{text(path)}</th><td{NAME}>{text(reason)}</td></tr>\n'
         for path, reason in failures[:ROWS]
     )
     more = f"<p>The first {ROWS:,}; all are in unreadable.csv.</p>" if len(failures) > ROWS else ""
-    heads = "".join(f'<th scope="col"{_NAME}>{head}</th>' for head in ("file", "reason"))
+    heads = "".join(f'<th scope="col"{NAME}>{head}</th>' for head in ("file", "reason"))
     return (
         f'{more}<div class="scroll" tabindex="0" role="region" aria-label="Files not read">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>\n{lines}</tbody></table></div>"

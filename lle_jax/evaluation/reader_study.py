@@ -98,6 +98,7 @@ def write(
     _check_key(where, study)
     page = pages.fill(
         Path(__file__).with_suffix(".html"),
+        report=False,
         data=json.dumps({"study": study} | data),
         pairs=f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'}",
         reference="" if reference is None else _REFERENCE,

@@ -5,7 +5,6 @@ What comes from files is escaped, and the page's own policy lets nothing be load
 """
 
 import base64
-import html
 import json
 import math
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from lle_jax.evaluation.judge import METRICS, Judgement
 from lle_jax.evaluation.methods import Method
 from lle_jax.evaluation.suite import Case
 from lle_jax.images.files import write_bytes
+from lle_jax.pages import NAME, text
 
 PICTURES = 24
 WORST = 10
@@ -47,8 +47,9 @@ def write(folder: Path, result: Judgement, methods: Sequence[Method]) -> None:
     record = result.record
     page = pages.fill(
         Path(__file__).with_suffix(".html"),
-        suite=_text(record["suite"]),
-        description=_text(record["settings"].get("description", "")),
+        report=True,
+        suite=text(record["suite"]),
+        description=text(record["settings"].get("description", "")),
         stamps=_stamps(record),
         summary=_summary(summary),
         intervals="\n".join(_interval_plot(metric, summary) for metric in METRICS),
@@ -63,34 +64,12 @@ def write(folder: Path, result: Judgement, methods: Sequence[Method]) -> None:
     write_bytes(folder / "index.html", page)
 
 
-def _text(value) -> str:
-    return html.escape(str(value), quote=True)
-
-
 def _number(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _table(heads: Sequence[str], lines: Sequence[str], label: str, names: int = 1) -> str:
-    """A scrolling table that a column's title sorts; the first `names` columns hold words."""
-    head = "".join(
-        f'<th scope="col" aria-sort="none"{_NAME if i < names else ""}>'
-        f'<button type="button">{_text(title)}</button></th>'
-        for i, title in enumerate(heads)
-    )
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(label)}">'
-        f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>\n'
-        + "\n".join(lines)
-        + "</tbody></table></div>"
-    )
-
-
-_NAME = ' class="name"'
-
-
 def _stamps(record: dict) -> str:
-    lines = [f"{_text(name)}: {_text('; '.join(said))}." for name, said in record["stamps"].items()]
+    lines = [f"{text(name)}: {text('; '.join(said))}." for name, said in record["stamps"].items()]
     if record["left_out"]:
         lines.append(f"{record['left_out']} files were left out.")
     if not lines:
@@ -103,7 +82,7 @@ def _summary(summary: dict) -> str:
     columns = [metric for metric in METRICS if any((name, metric) in summary for name in names)]
     lines = []
     for name in names:
-        cells = [f'<th scope="row"{_NAME}>{_text(name)}</th>']
+        cells = [f'<th scope="row"{NAME}>{text(name)}</th>']
         for metric in columns:
             cell = summary.get((name, metric))
             if cell is None:
@@ -121,7 +100,7 @@ def _summary(summary: dict) -> str:
         "method",
         *(f"{METRICS[m].title} {'↑' if METRICS[m].better > 0 else '↓'}" for m in columns),
     ]
-    return _table(heads, lines, "Means over images")
+    return pages.table(heads, heads[:1], lines, "Means over images")
 
 
 def _interval_plot(metric: str, summary: dict) -> str:
@@ -140,7 +119,7 @@ def _interval_plot(metric: str, summary: dict) -> str:
     for row, cell in enumerate(found):
         y = 14 + 18 * row
         name = cell.method if len(cell.method) <= 18 else cell.method[:17] + "…"
-        parts.append(f'<text x="120" y="{y + 4}" text-anchor="end">{_text(name)}</text>')
+        parts.append(f'<text x="120" y="{y + 4}" text-anchor="end">{text(name)}</text>')
         if not math.isnan(cell.low):
             parts.append(
                 f'<line x1="{x(cell.low):.1f}" x2="{x(cell.high):.1f}" y1="{y}" y2="{y}"/>'
@@ -150,9 +129,9 @@ def _interval_plot(metric: str, summary: dict) -> str:
     summary_text = "; ".join(f"{c.method} {_number(c.mean, digits)}" for c in found)
     return (
         f'<figure><svg class="intervals" viewBox="0 0 390 {height}" role="img" '
-        f'aria-label="{_text(f"{title}: {summary_text}")}">{"".join(parts)}</svg>'
+        f'aria-label="{text(f"{title}: {summary_text}")}">{"".join(parts)}</svg>'
         f'<div class="ends"><span>{_number(low, digits)}</span>'
-        f"<span>{_number(high, digits)}</span></div><figcaption><strong>{_text(title)}</strong>, "
+        f"<span>{_number(high, digits)}</span></div><figcaption><strong>{text(title)}</strong>, "
         f"{'more' if better > 0 else 'less'} is better; mean and 95 % interval over "
         f"{found[0].images} images</figcaption></figure>"
     )
@@ -160,6 +139,7 @@ def _interval_plot(metric: str, summary: dict) -> str:
 
 _COMPARED = ("method", "other", "metric", "difference", "95 % interval", "p (Holm)", "effect",
              "images", "note")  # fmt: skip
+_WORDS = ("method", "other", "metric", "note")
 
 
 def _compared(found: Sequence[statistics.Comparison], group: str | None = None) -> list[str]:
@@ -172,7 +152,7 @@ def _compared(found: Sequence[statistics.Comparison], group: str | None = None) 
         kind = ("better" if better > 0 else "worse") if sure else "unsure"
         words = [c.method, c.other, metric.title]
         words = words if group is None else [group, *words]
-        cells = [f"<td{_NAME}>{_text(word)}</td>" for word in words]
+        cells = [f"<td{NAME}>{text(word)}</td>" for word in words]
         cells += [
             f'<td data-value="{c.difference:.6g}" class="{kind}">{c.difference:+.{digits}f}</td>',
             f'<td data-value="{c.low:.6g}">{_number(c.low, digits)} to '
@@ -180,7 +160,7 @@ def _compared(found: Sequence[statistics.Comparison], group: str | None = None) 
             f'<td data-value="{c.p_holm:.6g}">{c.p_holm:.2g}</td>',
             f'<td data-value="{c.effect:.6g}">{c.effect:+.2f}</td>',
             f"<td>{c.images}</td>",
-            f"<td{_NAME}>{_text(c.note)}</td>",
+            f"<td{NAME}>{text(c.note)}</td>",
         ]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return lines
@@ -188,7 +168,7 @@ def _compared(found: Sequence[statistics.Comparison], group: str | None = None) 
 
 def _comparisons(result: Judgement) -> str:
     found = [c for name in result.subjects for c in judge.compare(result.rows, name)]
-    return _table(_COMPARED, _compared(found), "Paired comparisons", names=3)
+    return pages.table(_COMPARED, _WORDS, _compared(found), "Paired comparisons")
 
 
 def _subgroups(result: Judgement) -> str:
@@ -198,7 +178,7 @@ def _subgroups(result: Judgement) -> str:
         lines += _compared(chosen, group)
     if not lines:
         return "<p>There is one group only.</p>"
-    return _table(("group", *_COMPARED), lines, "Subgroups", names=4)
+    return pages.table(("group", *_COMPARED), ("group", *_WORDS), lines, "Subgroups")
 
 
 def _surfaces(result: Judgement) -> str:
@@ -253,9 +233,9 @@ def _surface(name: str, blur: float, columns: list, rows: list, gains: list) -> 
     label = f"{name}, blur {blur:g} pixels: gain in PSNR over the input. {stops}"
     return (
         f'<figure><svg class="surface" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{_text(label)}">{"".join(parts)}</svg><figcaption><strong>{_text(name)}, '
+        f'aria-label="{text(label)}">{"".join(parts)}</svg><figcaption><strong>{text(name)}, '
         f"blur {blur:g} pixels</strong>: dB over the input; exposure gain across, noise sigma "
-        f"down. {_text(stops)}</figcaption></figure>"
+        f"down. {text(stops)}</figcaption></figure>"
     )
 
 
@@ -299,9 +279,9 @@ def _worst_lists(worst: dict, shown: list[str]) -> str:
         digits = METRICS[metric].digits
         lines = []
         for label, value in found:
-            said = f"{_text(label)}: {value:.{digits}f}"
+            said = f"{text(label)}: {value:.{digits}f}"
             if label in shown:
-                said = f'<button type="button" data-case="{_text(label)}">{said}</button>'
+                said = f'<button type="button" data-case="{text(label)}">{said}</button>'
             lines.append(f"<li>{said}</li>")
         parts.append(f"<div><h3>{_LISTS[metric]}</h3><ol>{''.join(lines)}</ol></div>")
     return f'<div class="lists">{"".join(parts)}</div>'
@@ -368,7 +348,7 @@ def _record(record: dict) -> str:
     }
     lines |= {f"method {k}": json.dumps(v, default=str) for k, v in record["methods"].items()}
     rows = "".join(
-        f'<tr><th scope="row"{_NAME}>{_text(k)}</th><td{_NAME}>{_text(v)}</td></tr>\n'
+        f'<tr><th scope="row"{NAME}>{text(k)}</th><td{NAME}>{text(v)}</td></tr>\n'
         for k, v in lines.items()
     )
     return (

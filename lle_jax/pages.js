@@ -1,8 +1,7 @@
 
 "use strict";
-// Sorts the table of images by the column whose button is pressed; what is unknown stays last.
-const table = document.querySelector("table.sortable");
-if (table) {
+// Sorts a table by the column whose button is pressed; what is unknown stays last.
+for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   const body = table.tBodies[0];
   const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent;

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         known = ", ".join((*judge.METRICS, "all"))
         raise ValueError(f"--metric {arguments.metric}: expected one of {known}")
     subjects, rows = judge.join(arguments.runs)
-    print(judge.table(rows))
+    print(judge.table(statistics.summarise(rows)))
     found = [c for subject in subjects for c in judge.compare(rows, subject)]
     shown = [c for c in found if arguments.metric in (c.metric, "all")]
     print(f"\n{judge.comparison_table(shown)}")

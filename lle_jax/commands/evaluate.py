@@ -81,10 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"\n{each.name}: {each.settings.get('description', '')}")
         for name, said in result.record["stamps"].items():
             print(f"note: {name}: {'; '.join(said)}")
-        print(f"\n{judge.table(result.rows)}\n")
-        for subject in result.subjects:
-            first = [c for c in judge.compare(result.rows, subject) if c.metric == "psnr"]
-            print(judge.comparison_table(first))
+        print(f"\n{judge.table(result.summary)}\n")
+        print(judge.comparison_table([c for c in result.comparisons if c.metric == "psnr"]))
         report.write(folder, result, [*subjects, *others])
         print(f"\nreport: {folder / 'index.html'}")
         for path, reason in each.rejected:

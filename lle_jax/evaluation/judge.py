@@ -65,7 +65,10 @@ class Judgement(NamedTuple):
       suite: what on.
       subjects: names of the methods in question; the others are there to compare with.
       rows: one per case, method and metric.
-      cases: label -> (modality, condition).
+      cases: (image, version) -> (modality, condition).
+      summary: of the rows.
+      comparisons: each subject against each other method.
+      subgroups: (group, the same within it), by modality and by condition.
       record: what suite.json says.
     """
 
@@ -73,6 +76,9 @@ class Judgement(NamedTuple):
     subjects: tuple[str, ...]
     rows: list[statistics.Row]
     cases: dict[tuple[str, str], tuple[str, str]]
+    summary: list[statistics.Summary]
+    comparisons: list[statistics.Comparison]
+    subgroups: list[tuple[str, list[statistics.Comparison]]]
     record: dict[str, Any]
 
 
@@ -120,8 +126,18 @@ def judge(
         "metrics": "lle_jax.metrics; SSIM Gaussian 11/1.5, RGB; PSNR RGB; identical images 100 dB",
         **rundir.environment(suite.fingerprint),
     }
-    rows, groups = _measure(suite, everyone, folder, _settings(record))
-    result = Judgement(suite, tuple(record["subjects"]), rows, groups, record)
+    rows, cases = _measure(suite, everyone, folder, _settings(record))
+    names = tuple(record["subjects"])
+    result = Judgement(
+        suite,
+        names,
+        rows,
+        cases,
+        statistics.summarise(rows),
+        [c for name in names for c in compare(rows, name)],
+        _subgroups(suite, names, rows, cases),
+        record,
+    )
     _write(folder, result)
     return result
 
@@ -229,22 +245,20 @@ def _identity(method: Method, clean: np.ndarray) -> float:
 
 
 def _write(folder: Path, result: Judgement) -> None:
-    rows = result.rows
     rundir.write_csv(
         folder / "per_image.csv",
         ("image", "version", "modality", "condition", "method", "metric", "value"),
         (
             (r.image, r.version, *result.cases[r.image, r.version], r.method, r.metric, r.value)
-            for r in rows
+            for r in result.rows
         ),
     )
-    rundir.write_csv(folder / "summary.csv", statistics.Summary._fields, statistics.summarise(rows))
-    found = [c for name in result.subjects for c in compare(rows, name)]
-    rundir.write_csv(folder / "comparisons.csv", statistics.Comparison._fields, found)
+    rundir.write_csv(folder / "summary.csv", statistics.Summary._fields, result.summary)
+    rundir.write_csv(folder / "comparisons.csv", statistics.Comparison._fields, result.comparisons)
     rundir.write_csv(
         folder / "subgroups.csv",
         ("group", *statistics.Comparison._fields),
-        ((group, *c) for group, part in subgroups(result) for c in part),
+        ((group, *c) for group, part in result.subgroups for c in part),
     )
     text = json.dumps(result.record, indent=2, default=str)
     rundir.write_text(folder / "suite.json", text + "\n")
@@ -257,16 +271,16 @@ def compare(rows: Iterable[statistics.Row], method: str) -> list[statistics.Comp
     return statistics.compare([row for row in rows if row.metric in has], method)
 
 
-def subgroups(result: Judgement) -> list[tuple[str, list[statistics.Comparison]]]:
-    """Each subject against the input and the others, by modality and by condition."""
+def _subgroups(
+    suite: Suite, subjects: Sequence[str], rows: Sequence[statistics.Row], cases: dict
+) -> list[tuple[str, list[statistics.Comparison]]]:
     tables = []
     for index, what in enumerate(("modality", "condition")):
-        named = [result.cases[row.image, row.version][index] for row in result.rows]
-        parts = statistics.split(result.rows, named)
-        if len(parts) < 2 or (what == "condition" and result.suite.kind == "sweep"):
+        parts = statistics.split(rows, [cases[row.image, row.version][index] for row in rows])
+        if len(parts) < 2 or (what == "condition" and suite.kind == "sweep"):
             continue
-        for group, rows in sorted(parts.items()):
-            compared = [c for name in result.subjects for c in compare(rows, name)]
+        for group, part in sorted(parts.items()):
+            compared = [c for name in subjects for c in compare(part, name)]
             tables.append((f"{what} {group or 'other'}", compared))
     return tables
 
@@ -331,9 +345,9 @@ def join(folders: Iterable[Path]) -> tuple[list[str], list[statistics.Row]]:
     return subjects, rows
 
 
-def table(rows: Iterable[statistics.Row], chosen: Sequence[str] = tuple(METRICS)[:9]) -> str:
+def table(summary: Iterable[statistics.Summary], chosen: Sequence[str] = tuple(METRICS)[:9]) -> str:
     """Means +- standard deviations over images as text, the best of each column starred."""
-    found = {(s.method, s.metric): s for s in statistics.summarise(rows)}
+    found = {(s.method, s.metric): s for s in summary}
     names = list(dict.fromkeys(method for method, _ in found))
     columns = [metric for metric in chosen if any((name, metric) in found for name in names)]
     lines = [["method", *(METRICS[metric].title for metric in columns)]]

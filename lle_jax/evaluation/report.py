@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 
 from lle_jax import pages
-from lle_jax.evaluation import judge, statistics
+from lle_jax.evaluation import statistics
 from lle_jax.evaluation.judge import METRICS, Judgement
 from lle_jax.evaluation.methods import Method
 from lle_jax.evaluation.suite import Case
@@ -40,7 +40,7 @@ def write(folder: Path, result: Judgement, methods: Sequence[Method]) -> None:
       result: what it returned.
       methods: all that were judged, to show what they make of the pictured cases.
     """
-    summary = {(s.method, s.metric): s for s in statistics.summarise(result.rows)}
+    summary = {(s.method, s.metric): s for s in result.summary}
     worst = _worst(result)
     shown = _pictured(result, worst)
     data = _viewer_data(result, methods, shown, summary)
@@ -53,7 +53,9 @@ def write(folder: Path, result: Judgement, methods: Sequence[Method]) -> None:
         stamps=_stamps(record),
         summary=_summary(summary),
         intervals="\n".join(_interval_plot(metric, summary) for metric in METRICS),
-        comparisons=_comparisons(result),
+        comparisons=pages.table(
+            _COMPARED, _WORDS, _compared(result.comparisons), "Paired comparisons"
+        ),
         subgroups=_subgroups(result),
         surfaces=_surfaces(result),
         worst=_worst_lists(worst, shown),
@@ -166,14 +168,9 @@ def _compared(found: Sequence[statistics.Comparison], group: str | None = None) 
     return lines
 
 
-def _comparisons(result: Judgement) -> str:
-    found = [c for name in result.subjects for c in judge.compare(result.rows, name)]
-    return pages.table(_COMPARED, _WORDS, _compared(found), "Paired comparisons")
-
-
 def _subgroups(result: Judgement) -> str:
     lines = []
-    for group, found in judge.subgroups(result):
+    for group, found in result.subgroups:
         chosen = [c for c in found if c.other == "low" and c.metric in ("psnr", "ssim")]
         lines += _compared(chosen, group)
     if not lines:

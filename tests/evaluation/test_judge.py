@@ -28,7 +28,7 @@ def test_values_are_those_of_scikit_image(judged, small_suite):
 
 def test_plain_and_gt_mean_columns_come_together(judged):
     folder, result = judged
-    header, *lines = judge.table(result.rows).splitlines()
+    header, *lines = judge.table(result.summary).splitlines()
     assert "PSNR (dB)" in header
     assert "PSNR, GT-mean (dB)" in header
     assert len(lines) == 4

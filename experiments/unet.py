@@ -37,6 +37,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optim.ema_decay = 0.995
 
     config.train = ml_collections.ConfigDict()
+    config.train.start_from = ""  # or a run directory or a release, whose weights to start from
     config.train.steps = 2200
     config.train.log_every = 20
     config.train.validate_every = 500

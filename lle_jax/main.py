@@ -23,8 +23,9 @@ from ml_collections import config_flags
 from lle_jax import checks, classical, data, degrade, images, rundir
 from lle_jax.clock import Clock
 from lle_jax.evaluation import evaluate
+from lle_jax.inference.release import ReleaseError
 from lle_jax.models import cost
-from lle_jax.training import loop
+from lle_jax.training import loop, weights
 from lle_jax.training.checkpoints import CheckpointError, Checkpoints
 from lle_jax.training.state import TrainState
 
@@ -48,6 +49,7 @@ USER_ERRORS = (
     images.ImageError,
     rundir.RunError,
     CheckpointError,
+    ReleaseError,
     loop.TrainingError,
 )
 
@@ -111,9 +113,18 @@ def run() -> None:
         rundir.check(workdir, config)
         splits = data.load(config.data.source, crop=config.data.crop)
         setup = loop.prepare(config)
+        record, environment = splits.record, rundir.environment(splits.fingerprint)
+        if setup.start is not None:
+            record = weights.joined(record, setup.start.seen)
+            environment["start_from"] = setup.start.record
+            if seen := len(set(record["train"]) & set(record["test"])):
+                raise UsageError(
+                    f"train.start_from {config.train.start_from}: it was trained on {seen} of the "
+                    "test images; split the images as it did, or start from other weights"
+                )
         resume = _newest(workdir / "checkpoints", setup.state)
-        rundir.open_for(workdir, config, rundir.environment(splits.fingerprint))
-        rundir.write_text(workdir / "data.json", json.dumps(splits.record, indent=1) + "\n")
+        rundir.open_for(workdir, config, environment)
+        rundir.write_text(workdir / "data.json", json.dumps(record, indent=1) + "\n")
     for _, reason in splits.rejected:
         print(f"left out: {reason}", file=sys.stderr)
     sizes = ", ".join(f"{len(getattr(splits, role))} {role}" for role in data.ROLES)
@@ -171,6 +182,9 @@ def check(config) -> None:
                 raise UsageError(f"{group}.{name} is {value}; expected a whole number >= 1")
     if config.data.crop < 11:
         raise UsageError(f"data.crop is {config.data.crop}; SSIM needs at least 11 pixels")
+    for side in config.data.get("views", ()):
+        if side < config.data.crop:
+            raise UsageError(f"data.views: {side} is less than data.crop ({config.data.crop})")
     if not 0 <= config.optim.ema_decay < 1:
         raise UsageError(f"optim.ema_decay is {config.optim.ema_decay}; expected [0, 1)")
     if config.data.batch_size % jax.device_count():

@@ -12,14 +12,14 @@ import re
 import sys
 from pathlib import Path
 
-import jax
 import ml_collections
-import numpy as np
-import orbax.checkpoint as ocp
 from absl import logging
+from flax import nnx
 
-from lle_jax import models, rundir
+from lle_jax import rundir
 from lle_jax.inference import release
+from lle_jax.training import weights
+from lle_jax.training.checkpoints import CheckpointError
 
 _FROM_ENVIRONMENT = ("lle_jax", "git", "python", "devices", "data_fingerprint")
 
@@ -48,33 +48,20 @@ def main() -> None:
     print(f"{arguments.folder}: step {record['step']}, {size / 1e6:.1f} MB")
 
 
-def read(run: Path) -> tuple[ml_collections.ConfigDict, dict, dict]:
+def read(run: Path) -> tuple[ml_collections.ConfigDict, nnx.State, dict]:
     """The network's configuration, the EMA parameters, and how a run went.
 
     Raises:
-      ReleaseError: if it is no run directory or has no checkpoint.
+      CheckpointError: if it is no run directory or has no checkpoint.
     """
-    try:
-        config = ml_collections.ConfigDict(json.loads((run / "config.json").read_text()))
-    except (OSError, ValueError):
-        raise release.ReleaseError(f"{run}: no run directory; give one with config.json") from None
-    folder = (run / "checkpoints").absolute()
-    if not folder.is_dir():
-        raise release.ReleaseError(f"{run}: no checkpoint yet; train first")
-    handlers = {"state": ocp.StandardCheckpointHandler()}
-    with ocp.CheckpointManager(folder, item_handlers=handlers) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise release.ReleaseError(f"{run}: no checkpoint yet; train first")
-        restored = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))
-    found = {name: np.asarray(leaf) for name, leaf in release.named(restored.state["ema"])}
-    expected = models.shapes(config.model)
-    missing = [name for name, _ in release.named(expected) if name not in found]
-    if missing:
-        raise release.ReleaseError(f"{folder}/{step}: {missing[0]} is missing")
-    leaves = [found[name] for name, _ in release.named(expected)]
-    params = jax.tree.unflatten(jax.tree.structure(expected), leaves)
-    return config.model, params, {"step": step} | _record(run, config)
+    found = weights.load(run)
+    if found.record["kind"] != "run":
+        raise CheckpointError(f"{run}: a release already; give a run directory")
+    config = ml_collections.ConfigDict(json.loads((run / "config.json").read_text()))
+    record = {"step": found.record["step"]} | _record(run, config)
+    if found.seen:  # by which lle evaluate tells what the network has seen
+        record["images"] = {k: v for k, v in found.seen.items() if k != "test"}
+    return found.config, found.params, record
 
 
 def _record(run: Path, config: ml_collections.ConfigDict) -> dict:
@@ -87,9 +74,6 @@ def _record(run: Path, config: ml_collections.ConfigDict) -> dict:
     if (run / "environment.json").exists():
         start = json.loads((run / "environment.json").read_text())[-1]
         record |= {name: start[name] for name in _FROM_ENVIRONMENT if name in start}
-    if (run / "data.json").exists():  # by which lle evaluate tells what the network has seen
-        roles = json.loads((run / "data.json").read_text())
-        record["images"] = {role: roles[role] for role in ("train", "validation")}
     summary = run / "evaluation" / "summary.csv"
     if summary.exists():
         with summary.open() as file:

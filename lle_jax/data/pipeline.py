@@ -12,7 +12,7 @@ import grain
 import jax
 import numpy as np
 
-from lle_jax.data.sources import MODALITIES, Images
+from lle_jax.data.sources import MODALITIES, DataError, Images
 
 
 class Batch(NamedTuple):
@@ -73,7 +73,7 @@ class _RandomCrop(grain.transforms.RandomMap):
 def crops(
     images: Images,
     *,
-    crop: int,
+    sides: Sequence[int],
     batch_size: int,
     seed: int,
     min_scale: float = 1.0,
@@ -85,8 +85,9 @@ def crops(
     processes gets its own images and its share of the batch.
 
     Args:
-      images: the training images, each at least `crop` high and wide.
-      crop: side in pixels.
+      images: the training images.
+      sides: of the crops, in pixels. Those of a batch are of one side, the sides take turns; an
+        image smaller than a side has no crops of it.
       batch_size: crops per batch over all processes, a multiple of their number.
       seed: of the order, the positions and the orientations.
       min_scale: below 1, a crop shows up to 1 / `min_scale` as much of the image along each side,
@@ -96,16 +97,33 @@ def crops(
     Returns:
       An iterator of `Batch`, `batch_size / processes` crops each; a grey image has three equal
       channels. `get_state` and `set_state` hold its position.
+
+    Raises:
+      DataError: if no image is as large as a side.
     """
     processes = jax.process_count()
-    dataset = (
-        grain.MapDataset.source(_Labelled(images, balance))
-        .slice(slice(jax.process_index(), None, processes))
-        .seed(seed)
-        .shuffle()
-        .repeat()
-        .random_map(_RandomCrop(crop, min_scale))
-        .batch(batch_size // processes, drop_remainder=True)
-    )
+    parts = []
+    for number, side in enumerate(sides):
+        large = _at_least(images, side)
+        if not len(large):
+            raise DataError(
+                f"no training image is {side} pixels high and wide; remove {side} from "
+                "--config.data.views, or add larger images"
+            )
+        parts.append(
+            grain.MapDataset.source(_Labelled(large, balance))
+            .slice(slice(jax.process_index(), None, processes))
+            .seed(seed + number)
+            .shuffle()
+            .repeat()
+            .random_map(_RandomCrop(side, min_scale))
+            .batch(batch_size // processes, drop_remainder=True)
+        )
+    dataset = parts[0] if len(parts) == 1 else grain.MapDataset.mix(parts)
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
     return iter(dataset.to_iter_dataset(options))
+
+
+def _at_least(images: Images, side: int) -> Images:
+    """The images at least `side` high and wide."""
+    return images.of([index for index, size in enumerate(images.sizes) if min(size) >= side])

@@ -58,6 +58,11 @@ class Images(Sequence):
     def __getitem__(self, index: int) -> np.ndarray:
         return self.loaders[index]()
 
+    def of(self, indices: Sequence[int]) -> "Images":
+        """These images only, in this order."""
+        columns = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return Images(*(tuple(column[index] for index in indices) for column in columns))
+
 
 @dataclasses.dataclass(frozen=True)
 class Splits:

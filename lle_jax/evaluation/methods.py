@@ -10,21 +10,17 @@ A method is named by a string:
     NAME=FOLDER             images that somebody else's system made of the suite's inputs
 """
 
-import contextlib
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import ml_collections
 import numpy as np
 
 from lle_jax import classical, images, models
 from lle_jax.evaluation.suite import Case
 from lle_jax.inference import release
-from lle_jax.training import loop
-from lle_jax.training.checkpoints import Checkpoints
+from lle_jax.training import weights
 
 
 class MethodError(ValueError):
@@ -39,16 +35,18 @@ class Method(NamedTuple):
       of_case: what it makes of a case, `[H, W, C]`.
       of_image: what it makes of any image; None for outputs in a folder.
       record: what it is, for the record: kind, step, SHA-256.
-      trained_on: SHA-256 of the images it was trained on; None where nobody knows.
+      trained_on: SHA-256 of the images it is known to have been trained on.
       validated_on: of those it was validated on while training.
+      all_known: whether these are all; False for weights from elsewhere.
     """
 
     name: str
     of_case: Callable[[Case], np.ndarray]
     of_image: Callable[[np.ndarray], np.ndarray] | None
     record: dict[str, Any]
-    trained_on: frozenset[str] | None = frozenset()
+    trained_on: frozenset[str] = frozenset()
     validated_on: frozenset[str] = frozenset()
+    all_known: bool = True
 
 
 def load(text: str) -> Method:
@@ -65,11 +63,11 @@ def load(text: str) -> Method:
     name, equals, folder = text.partition("=")
     if equals:
         return _outputs(name, Path(folder))
-    path = release.SHIPPED if text == "released" else Path(text)
-    if (path / "checkpoints").is_dir():
-        return _run(path)
-    if text == "released" or (path / "release.json").exists():
-        return _release(text, path)
+    if text == "released":
+        return _network(text, release.SHIPPED)
+    path = Path(text)
+    if (path / "checkpoints").is_dir() or (path / "release.json").exists():
+        return _network(path.resolve().name, path)
     if path.is_dir():
         raise MethodError(
             f"{text}: neither a run directory (checkpoints/) nor a release (release.json); for a "
@@ -93,41 +91,21 @@ def _function(name: str, enhance: Callable, record: dict, **known) -> Method:
     return Method(name, lambda case: enhance(case.low), enhance, record, **known)
 
 
-def _run(path: Path) -> Method:
-    try:
-        config = ml_collections.ConfigDict(json.loads((path / "config.json").read_text()))
-    except (OSError, ValueError):
-        raise MethodError(f"{path / 'config.json'}: missing or damaged") from None
-    setup = loop.prepare(config)
-    with Checkpoints((path / "checkpoints").absolute()) as checkpoints:
-        if checkpoints.latest() is None:
-            raise MethodError(f"{path}: no checkpoint yet; train first")
-        state, _ = checkpoints.restore(setup.state)
-    known = {}
-    with contextlib.suppress(OSError, ValueError):  # an older run: that nobody knows is stamped
-        known = json.loads((path / "data.json").read_text())
-    record = {"kind": "run", "step": int(state.step), "model": config.model.to_dict()}
-    return _network(path.resolve().name, setup.apply, state.ema, record, known)
-
-
-def _release(text: str, path: Path) -> Method:
-    config, params = release.load(path)
-    record = {"kind": "release", "sha256": release.digest(path), "model": config.to_dict()}
-    apply = models.build(config, jax.random.key(0))[0]
-    known = json.loads((path / "config.json").read_text())["record"].get("images", {})
-    name = text if text == "released" else path.resolve().name
-    return _network(name, apply, params, record, known)
-
-
-def _network(name: str, apply: models.Apply, params, record: dict, known: dict) -> Method:
-    compiled = jax.jit(apply)
+def _network(name: str, folder: Path) -> Method:
+    found = weights.load(folder)
+    compiled = jax.jit(models.build(found.config, jax.random.key(0))[0])
 
     def enhance(low: np.ndarray) -> np.ndarray:
-        return np.asarray(compiled(params, low))
+        return np.asarray(compiled(found.params, low))
 
-    trained_on = frozenset(known["train"]) if "train" in known else None
-    validated_on = frozenset(known.get("validation", ()))
-    return _function(name, enhance, record, trained_on=trained_on, validated_on=validated_on)
+    return _function(
+        name,
+        enhance,
+        found.record | {"model": found.config.to_dict()},
+        trained_on=frozenset(found.seen.get("train", ())),
+        validated_on=frozenset(found.seen.get("validation", ())),
+        all_known="train" in found.seen and not found.seen.get("incomplete"),
+    )
 
 
 def _outputs(name: str, folder: Path) -> Method:
@@ -155,15 +133,15 @@ def _outputs(name: str, folder: Path) -> Method:
         return pixels
 
     digest = {"kind": "outputs", "files": len(files)}
-    return Method(name, read, None, digest, trained_on=None)
+    return Method(name, read, None, digest, all_known=False)
 
 
 def overlap(method: Method, hashes: frozenset[str]) -> list[str]:
-    """What must be said of a method's acquaintance with a suite's images, "trained ..." first."""
+    """What must be said of a method's acquaintance with a suite's images."""
     notes = []
-    if method.trained_on is None:
+    if not method.all_known:
         notes.append("training images not recorded: whether it saw these images is not known")
-    elif seen := len(method.trained_on & hashes):
+    if seen := len(method.trained_on & hashes):
         notes.append(f"trained on {seen} of the suite's {len(hashes)} images")
     if seen := len(method.validated_on & hashes):
         notes.append(

@@ -110,11 +110,16 @@ class Tiled(NamedTuple):
     reach: int
 
 
+def is_tiled(config: ml_collections.ConfigDict) -> bool:
+    """Whether `tiled` can divide the network that `config` names."""
+    return NETWORKS.get(config.name) is DualPath
+
+
 def tiled(config: ml_collections.ConfigDict) -> Tiled:
     """The network of `build` in two steps; raises checks.ConfigError if it cannot be divided."""
     make, graph, _ = _declare(config)
     network = nnx.eval_shape(make, jax.random.key(0))
-    if not isinstance(network, DualPath):
+    if not is_tiled(config):
         raise checks.ConfigError(f"model.name is {config.name!r}; only dual_path works in tiles")
     return Tiled(
         lambda params, image: nnx.merge(graph, params).context(image),

@@ -16,7 +16,16 @@ import tqdm
 
 from lle_jax import data, degrade, metrics, models
 from lle_jax.clock import Clock
-from lle_jax.training import losses, optimiser, sharding, state, step, zero_reference
+from lle_jax.training import (
+    losses,
+    optimiser,
+    sharding,
+    state,
+    step,
+    views,
+    weights,
+    zero_reference,
+)
 from lle_jax.training.checkpoints import Checkpoints
 from lle_jax.training.log import Log
 
@@ -36,9 +45,11 @@ class Setup:
       apply: the network, `(params, image) -> image`.
       degrade: `(key, batch) -> low`, with parameters drawn for every image; what is validated and
         evaluated on.
-      degrade_in_training: the same without the stages that `config.degradation.drop` names.
+      degrade_in_training: the same without the stages that `config.degradation.drop` names; the
+        fraction `config.degradation.untouched` of the images is left as it is.
       optimiser, schedule: of the parameters, and its learning rate by step.
       state: as a run starts.
+      start: the weights that it starts from, None if they are drawn.
     """
 
     mesh: jax.sharding.Mesh
@@ -48,26 +59,39 @@ class Setup:
     optimiser: optax.GradientTransformation
     schedule: optax.Schedule
     state: state.TrainState
+    start: weights.Weights | None
 
 
 def prepare(config: ml_collections.ConfigDict) -> Setup:
-    """Builds what `config` names; raises checks.ConfigError or degrade.PresetError."""
+    """Builds what `config` names.
+
+    Raises:
+      checks.ConfigError, degrade.PresetError: if a value is wrong.
+      CheckpointError, ReleaseError: if the weights to start from are unsound.
+    """
     mesh = sharding.make_mesh()
     presets = _presets(config.degradation.preset)
+    fewer = _without(presets, config.degradation.get("drop", ()))
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     update, schedule = optimiser.make(config.optim, config.train.steps)
     apply, params = models.build(config.model, init_key)
-    start = state.create(params, update, run_key)
+    start = None
+    if folder := config.train.get("start_from", ""):
+        start = weights.load(Path(folder))
+        params = weights.fitted(start.params, config.model, f"train.start_from {folder}")
     return Setup(
         mesh,
         apply,
         functools.partial(random_degradation, presets),
         functools.partial(
-            random_degradation, _without(presets, config.degradation.get("drop", ()))
+            spare,
+            functools.partial(random_degradation, fewer),
+            config.degradation.get("untouched", 0.0),
         ),
         update,
         schedule,
-        jax.device_put(start, sharding.replicated(mesh)),
+        jax.device_put(state.create(params, update, run_key), sharding.replicated(mesh)),
+        start,
     )
 
 
@@ -89,10 +113,11 @@ def train(
       workdir: the run directory.
       clock: adds up the time of each phase.
     """
+    sides = tuple(config.data.get("views", ())) or (config.data.crop,)
     with clock("set-up"):
         iterator = data.crops(
             splits.train,
-            crop=config.data.crop,
+            sides=sides,
             batch_size=config.data.batch_size,
             seed=config.seed,
             min_scale=config.data.get("min_scale", 1.0),
@@ -114,20 +139,23 @@ def train(
             loss = losses.make(config.loss)
         update_step = step.make(
             apply,
-            functools.partial(
-                spare, setup.degrade_in_training, config.degradation.get("untouched", 0.0)
-            ),
+            setup.degrade_in_training,
             loss,
             setup.optimiser,
             setup.schedule,
             config.optim.ema_decay,
             setup.mesh,
+            views.make(config.model, apply, config.data.crop)
+            if sides != (config.data.crop,)
+            else None,
         )
         size = config.data.batch_size
-        shape = (size, config.data.crop, config.data.crop, 3)
         declare = functools.partial(jax.ShapeDtypeStruct, sharding=sharding.split_batch(setup.mesh))
-        example = data.Batch(declare(shape, np.float32), declare((size,), np.int32))
-        update_step = update_step.lower(current, example).compile()
+        programs = {}
+        for side in sides:
+            shape = (size, side, side, 3)
+            example = data.Batch(declare(shape, np.float32), declare((size,), np.int32))
+            programs[side] = update_step.lower(current, example).compile()
 
     checkpoints = Checkpoints(workdir / "checkpoints")
     bar = tqdm.tqdm(total=config.train.steps, initial=start, desc="train", unit="step")
@@ -138,6 +166,7 @@ def train(
             with clock("data"):
                 batch = next(iterator)
             with clock("train"):
+                update_step = programs[batch.clean.shape[1]]
                 batch = sharding.to_devices(batch, setup.mesh)
                 # Only batches may move to the device, and only as said above.
                 with jax.transfer_guard_host_to_device("disallow"):

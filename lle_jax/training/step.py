@@ -8,7 +8,7 @@ import optax
 from jax.sharding import Mesh
 
 from lle_jax import data
-from lle_jax.training import sharding
+from lle_jax.training import sharding, views
 from lle_jax.training.state import TrainState
 
 Degrade = Callable[[jax.Array, data.Batch], jax.Array]
@@ -24,6 +24,7 @@ def make(
     schedule: optax.Schedule,
     ema_decay: float,
     mesh: Mesh,
+    cut: views.Cut | None = None,
 ) -> Step:
     """Returns the jitted `step(state, batch) -> (state, scalars)`.
 
@@ -37,14 +38,19 @@ def make(
         tf.train.ExponentialMovingAverage), so that early averages forget the initialisation.
       mesh: the devices. The batch is split over them, image by image; the state is whole on
         each. The result does not depend on their number.
+      cut: restores a crop of each view (see `views`); None restores all of it by `apply`.
     """
 
     def step(state: TrainState, batch: data.Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         low = degrade(key, batch)
-        value, gradients = jax.value_and_grad(lambda p: loss(apply(p, low), batch.clean))(
-            state.params
-        )
+
+        def objective(params) -> jax.Array:
+            if cut is None:
+                return loss(apply(params, low), batch.clean)
+            return loss(*cut(jax.random.fold_in(key, 3), params, low, batch.clean))
+
+        value, gradients = jax.value_and_grad(objective)(state.params)
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))

@@ -31,7 +31,7 @@ def clean_of(batches):
 
 def test_batches_are_crops_of_the_images_in_the_eight_orientations(pictures):
     found = set()
-    for batch in take(data.crops(pictures, crop=CROP, batch_size=2, seed=0), 40):
+    for batch in take(data.crops(pictures, sides=(CROP,), batch_size=2, seed=0), 40):
         assert batch.clean.shape == (2, CROP, CROP, 3)
         assert batch.clean.dtype == np.float32
         for crop in batch.clean:
@@ -46,7 +46,7 @@ def test_batches_are_crops_of_the_images_in_the_eight_orientations(pictures):
 
 
 def test_every_image_comes_once_before_any_comes_again(pictures):
-    iterator = data.crops(pictures, crop=CROP, batch_size=1, seed=0)
+    iterator = data.crops(pictures, sides=(CROP,), batch_size=1, seed=0)
     orders = [[round(float(b.clean[0, 0, 0, 2]) * 8) for b in take(iterator, 7)] for _ in range(3)]
     assert all(sorted(order) == list(range(7)) for order in orders)
     assert orders[0] != orders[1]
@@ -54,7 +54,7 @@ def test_every_image_comes_once_before_any_comes_again(pictures):
 
 def test_the_seed_decides_the_batches(pictures):
     first, again, other = (
-        clean_of(take(data.crops(pictures, crop=CROP, batch_size=2, seed=seed), 4))
+        clean_of(take(data.crops(pictures, sides=(CROP,), batch_size=2, seed=seed), 4))
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
@@ -62,11 +62,11 @@ def test_the_seed_decides_the_batches(pictures):
 
 
 def test_a_saved_position_goes_on_with_the_next_batch(pictures):
-    iterator = data.crops(pictures, crop=CROP, batch_size=2, seed=0)
+    iterator = data.crops(pictures, sides=(CROP,), batch_size=2, seed=0)
     take(iterator, 5)
     position = json.loads(json.dumps(iterator.get_state()))
     expected = clean_of(take(iterator, 3))
-    resumed = data.crops(pictures, crop=CROP, batch_size=2, seed=0)
+    resumed = data.crops(pictures, sides=(CROP,), batch_size=2, seed=0)
     resumed.set_state(position)
     np.testing.assert_array_equal(clean_of(take(resumed, 3)), expected)
 
@@ -74,7 +74,7 @@ def test_a_saved_position_goes_on_with_the_next_batch(pictures):
 def test_a_grey_image_gives_equal_channels(photographs):
     grey = photographs[0, ..., :1]
     images = data.Images(("g",), ("g",), ((64, 64),), (lambda: grey,))
-    batch = next(data.crops(images, crop=CROP, batch_size=1, seed=0)).clean
+    batch = next(data.crops(images, sides=(CROP,), batch_size=1, seed=0)).clean
     assert batch.shape == (1, CROP, CROP, 3)
     np.testing.assert_array_equal(batch[..., 0], batch[..., 1])
     np.testing.assert_array_equal(batch[..., 0], batch[..., 2])
@@ -83,7 +83,7 @@ def test_a_grey_image_gives_equal_channels(photographs):
 def test_balanced_modalities_come_equally_often_with_their_numbers(pictures):
     names = ("fundus", "fundus", "fundus", "fundus", "fundus", "endoscopy", "")
     labelled = dataclasses.replace(pictures, modalities=names)
-    iterator = data.crops(labelled, crop=CROP, batch_size=1, seed=0, balance=True)
+    iterator = data.crops(labelled, sides=(CROP,), batch_size=1, seed=0, balance=True)
     seen = collections.Counter()
     for batch in take(iterator, 15):
         image = round(float(batch.clean[0, 0, 0, 2]) * 8)
@@ -95,10 +95,10 @@ def test_balanced_modalities_come_equally_often_with_their_numbers(pictures):
 def test_scaled_crops_show_more_of_the_image_by_area_means(pictures):
     image = np.random.default_rng(0).random((SIDE, SIDE, 3)).astype(np.float32)
     one = data.Images(("a",), ("a",), ((SIDE, SIDE),), (lambda: image,))
-    iterator = data.crops(one, crop=CROP, batch_size=1, seed=0, min_scale=0.1)
+    iterator = data.crops(one, sides=(CROP,), batch_size=1, seed=0, min_scale=0.1)
     deviations = [float(batch.clean.std()) for batch in take(iterator, 60)]
     # averages over n x n independent pixels deviate n times less
     assert max(deviations) > 0.9 * image.std()
     assert min(deviations) < 1.3 * image.std() / (SIDE / CROP)
-    whole = data.crops(one, crop=SIDE, batch_size=1, seed=0, min_scale=0.1)
+    whole = data.crops(one, sides=(SIDE,), batch_size=1, seed=0, min_scale=0.1)
     np.testing.assert_array_equal(np.sort(next(whole).clean.ravel()), np.sort(image.ravel()))

@@ -90,7 +90,7 @@ def test_validation_on_the_suite_and_unknown_training_are_stamped(
 ):
     chosen = with_hashes(brightener, validated_on=sorted(small_suite.hashes)[:1])
     assert "validated on 1 of" in methods.overlap(chosen, small_suite.hashes)[0]
-    unknown = brightener._replace(trained_on=None)
+    unknown = brightener._replace(all_known=False)
     assert "not recorded" in methods.overlap(unknown, small_suite.hashes)[0]
     assert methods.overlap(brightener, small_suite.hashes) == []
 

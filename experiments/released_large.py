@@ -1,0 +1,24 @@
+"""The released model's second half: views of several sizes, up to whole images.
+
+    python -m lle_jax.main --config experiments/released.py
+    python -m lle_jax.main --config experiments/released_large.py
+
+Starts from the first half's weights, in runs/released. The same command resumes.
+"""
+
+import ml_collections
+
+from experiments import released
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = released.get_config()
+
+    # A network that has seen images of one size only takes those of others for better lit.
+    config.data.views = (128, 139, 150, 236, 352)
+    config.degradation.untouched = 0.08
+
+    config.optim.lr = 5e-4
+    config.train.start_from = "runs/released"
+    config.train.steps = 6000
+    return config

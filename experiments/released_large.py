@@ -20,5 +20,5 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.optim.lr = 5e-4
     config.train.start_from = "runs/released"
-    config.train.steps = 6000
+    config.train.steps = 8000
     return config

@@ -134,7 +134,7 @@ def run() -> None:
         f"images: {sizes}, {len(splits.rejected)} left out\n"
         f"{config.model.name} with {parameters:,} parameters, {macs / 1e9:.2f} G multiply-"
         f"accumulates at 256x256, on {jax.device_count()} x {jax.devices()[0].device_kind}"
-        + (f"; resuming from step {int(resume[0].step)}" if resume else ""),
+        + _beginning(config, resume),
         flush=True,
     )
     if MODE.value == "train":
@@ -159,6 +159,13 @@ def run() -> None:
     print(f"{evaluate.table(summary)}\n\n{evaluate.verdict(summary, name)}")
     print(f"{len(splits.rejected)} files were left out; pictures: {workdir}/evaluation/panels")
     print(clock.summary())
+
+
+def _beginning(config, resume) -> str:
+    if resume:
+        return f"; resuming from step {int(resume[0].step)}"
+    folder = config.train.get("start_from", "")
+    return f"; from the weights of {folder}" if folder else ""
 
 
 def _newest(folder: Path, start: TrainState) -> tuple[TrainState, dict] | None:

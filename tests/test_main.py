@@ -1,6 +1,7 @@
 """The main job in its own process: results, resuming after SIGKILL, one line for every error."""
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -254,3 +255,34 @@ def test_a_run_of_another_configuration_is_refused_and_kept(finished, cache):
     )  # fmt: skip
     assert "optim.lr (there 0.001, here 0.5)" in error_line(result)
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
+
+
+def test_a_run_starts_from_the_average_of_another_and_has_seen_its_images(
+    finished, folder, cache, tmp_path
+):
+    _, workdir, arguments = finished
+    still = ["--config.optim.lr=0", "--config.train.steps=3", "--config.train.validate_every=3"]
+    start = f"--config.train.start_from={workdir}"
+    arguments = [*arguments[:-1], *still, start, f"--workdir={tmp_path / 'run'}"]
+    result = run("--config", "experiments/unet.py", *arguments, cache=cache)
+    assert result.returncode == 0, result.stderr
+    assert f"from the weights of {workdir}" in result.stdout
+    here = ocp.StandardCheckpointer().restore((tmp_path / "run/checkpoints/3/state").absolute())
+    there = final_state(workdir)
+    for path, leaf in _leaves(here["params"], ("ema",)):
+        np.testing.assert_allclose(np.asarray(leaf), there[str(path)], atol=1e-7)
+    (environment,) = json.loads((tmp_path / "run/environment.json").read_text())
+    assert environment["start_from"] == {"kind": "run", "step": 24}
+    seen = json.loads((workdir / "data.json").read_text())
+
+    # as a test image, one that the weights were trained on
+    for role in ("train", "validation", "test"):
+        (tmp_path / "images" / role).mkdir(parents=True)
+    for number, path in enumerate(sorted(folder.glob("?.png"))):
+        learnt = hashlib.sha256(path.read_bytes()).hexdigest() in seen["train"]
+        role = "test" if learnt else ("train", "validation")[number % 2]
+        shutil.copy(path, tmp_path / "images" / role)
+    again = [f"--config.data.source={tmp_path / 'images'}", f"--workdir={tmp_path / 'other'}"]
+    result = run("--config", "experiments/unet.py", *SMALL, start, *again, cache=cache)
+    assert "it was trained on" in error_line(result)
+    assert not (tmp_path / "other").exists()

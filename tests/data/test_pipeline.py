@@ -102,3 +102,27 @@ def test_scaled_crops_show_more_of_the_image_by_area_means(pictures):
     assert min(deviations) < 1.3 * image.std() / (SIDE / CROP)
     whole = data.crops(one, sides=(SIDE,), batch_size=1, seed=0, min_scale=0.1)
     np.testing.assert_array_equal(np.sort(next(whole).clean.ravel()), np.sort(image.ravel()))
+
+
+def test_crops_of_several_sides_take_turns_and_small_images_have_no_large_ones(pictures):
+    sizes = ((SIDE, SIDE),) * 5 + ((CROP + 2, SIDE),) * 2
+    loaders = tuple(
+        lambda load=load, size=size: load()[: size[0]]
+        for load, size in zip(pictures.loaders, sizes, strict=True)
+    )
+    mixed = dataclasses.replace(pictures, sizes=sizes, loaders=loaders)
+    arguments = {"sides": (CROP, CROP + 4), "batch_size": 1, "seed": 0}
+    iterator = data.crops(mixed, **arguments)
+    batches = take(iterator, 28)
+    seen = {CROP: set(), CROP + 4: set()}
+    for number, batch in enumerate(batches):
+        side = batch.clean.shape[1]
+        assert side == (CROP, CROP + 4)[number % 2]
+        seen[side].add(round(float(batch.clean[0, 0, 0, 2]) * 8))
+    assert seen == {CROP: set(range(7)), CROP + 4: set(range(5))}
+    resumed = data.crops(mixed, **arguments)
+    resumed.set_state(json.loads(json.dumps(iterator.get_state())))
+    for _ in range(2):
+        np.testing.assert_array_equal(next(resumed).clean, next(iterator).clean)
+    with pytest.raises(data.DataError, match="no training image is 25 pixels high and wide"):
+        data.crops(mixed, sides=(CROP, SIDE + 1), batch_size=1, seed=0)

@@ -20,7 +20,14 @@ import numpy as np
 import pydicom
 from pydicom import pixels as codecs
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ParametricMapStorage,
+    RLELossless,
+    RTDoseStorage,
+    SegmentationStorage,
+)
 
 from lle_jax.images.errors import ImageError, quiet
 from lle_jax.images.picture import (
@@ -42,6 +49,12 @@ _LOSSY = {
     "1.2.840.10008.1.2.4.203": "ISO_15444_15",
 }
 _MAY_BE_LOSSLESS = ("1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203")
+# Pixel data that are no picture: to process them as one would change what they state.
+_NO_PICTURES = {
+    SegmentationStorage: "a segmentation",
+    RTDoseStorage: "a dose distribution",
+    ParametricMapStorage: "a map of measured values",
+}
 _JPEG_LS = "1.2.840.10008.1.2.4.8"
 _JPEG_2000 = ("1.2.840.10008.1.2.4.9", "1.2.840.10008.1.2.4.2")
 
@@ -96,6 +109,10 @@ def _check(dataset: Dataset, frame: int | None, max_pixels: int) -> int:
     """Returns the number of frames, or raises ImageError if there is no image to decode."""
     if "PixelData" not in dataset:
         raise ImageError("this DICOM object holds no image (PixelData); give an image object")
+    if (kind := dataset.get("SOPClassUID")) in _NO_PICTURES:
+        raise ImageError(
+            f"this DICOM object is {_NO_PICTURES[kind]}, no picture; give an image object"
+        )
     count = int(dataset.get("NumberOfFrames") or 1)
     check_frame(frame, count)
     check_size(dataset.Columns, dataset.Rows, count if frame is None else 1, max_pixels)

@@ -27,7 +27,7 @@ DICOM = (
     "SC_rgb_small_odd_jpeg.dcm",
     "SC_rgb_small_odd_big_endian.dcm",
     "image_dfl.dcm",
-    "rtdose_rle.dcm",
+    "SC_rgb_rle_2frame.dcm",
 )
 
 

@@ -1,48 +1,33 @@
 """Taking out of a picture what names a patient, besides the pixels themselves.
 
-By a list of what is kept, since nobody can list everything that may name somebody. Of a DICOM
-object that is what is needed to show and measure its pixels; patient, study, people, places, dates,
-texts, overlays and private elements go. This is not the Basic Profile of PS3.15 Annex E, which
-keeps more: objects lose elements that their kind requires. Names burnt into the pixels stay.
+Of a DICOM object by the Basic Application Level Confidentiality Profile (PS3.15 Annex E): each of
+the elements of its table E.1-1 is removed, emptied, replaced by a dummy or, a UID, by another one,
+in every item of every sequence; private elements and those that no dictionary knows are removed.
+UIDs are replaced alike wherever they are met in one process, so that series stay together. Names
+burnt into the pixels stay: the profile's option to clean them is not applied.
 """
 
 import copy
 import dataclasses
-import secrets
+import functools
+from collections.abc import Iterator
 
+from dicomanonymizer import simpledicomanonymizer as library
+from pydicom.datadict import dictionary_has_tag
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
 
-from lle_jax.images.errors import quiet
+from lle_jax.images.errors import ImageError, quiet
 from lle_jax.images.picture import Picture
 
-_KEPT = frozenset(
-    """
-    SpecificCharacterSet SOPClassUID ImageType Modality ConversionType BodyPartExamined Laterality
-    ImageLaterality ViewPosition PatientOrientation InstanceNumber SeriesNumber BurnedInAnnotation
-    SamplesPerPixel PhotometricInterpretation Rows Columns NumberOfFrames BitsAllocated BitsStored
-    HighBit PixelRepresentation PlanarConfiguration ICCProfile LossyImageCompression
-    LossyImageCompressionRatio LossyImageCompressionMethod RescaleSlope RescaleIntercept RescaleType
-    PresentationLUTShape PixelSpacing ImagerPixelSpacing NominalScannedPixelSpacing
-    PixelSpacingCalibrationType PixelAspectRatio ImagePositionPatient ImageOrientationPatient
-    SliceThickness SpacingBetweenSlices SliceLocation FrameIncrementPointer FrameTime
-    FrameTimeVector CineRate RecommendedDisplayFrameRate SharedFunctionalGroupsSequence
-    PerFrameFunctionalGroupsSequence PixelMeasuresSequence PlanePositionSequence
-    PlaneOrientationSequence
-    """.split()  # noqa: SIM905
-)
-# Replaced, alike wherever they are met in one process, so that series stay together.
-_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-# Required of every object, but may be empty.
-_EMPTY = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
-    "StudyID", "AccessionNumber", "ReferringPhysicianName",
-)  # fmt: skip
-_SALT = secrets.token_hex(16)
+_EDITION = "2026c"  # of the table
 
 
 def anonymise(picture: Picture) -> Picture:
-    """The same pixels without EXIF and, of DICOM, with none but the listed elements."""
+    """The same pixels without EXIF and, of DICOM, with nothing that the profile takes out.
+
+    Raises:
+      ImageError: if an element cannot be made anonymous.
+    """
     dataset = picture.dataset
     if dataset is not None:
         with quiet():
@@ -52,25 +37,59 @@ def anonymise(picture: Picture) -> Picture:
 
 def _dataset(source: Dataset) -> Dataset:
     dataset = copy.deepcopy(source)
-    _strip(dataset)
-    for keyword in _UIDS:
-        if source.get(keyword):
-            uid = generate_uid(entropy_srcs=[_SALT, str(source.get(keyword))])
-            setattr(dataset, keyword, uid)
-    for keyword in _EMPTY:
-        setattr(dataset, keyword, "")
+    for part in list(_parts(dataset)):
+        for element in list(part):
+            if not dictionary_has_tag(element.tag):  # private ones too
+                del part[element.tag]
+        empty = [element.tag for element in part if element.VM == 0]
+        try:
+            library.anonymize_dataset(part, base_rules_gen=_actions)
+        except NotImplementedError as error:
+            raise ImageError(f"it cannot be anonymised: {error}") from None
+        for tag in empty:  # what said nothing needs no dummy
+            if tag in part:
+                part[tag].value = None
+    for (
+        element
+    ) in dataset.iterall():  # the library's dummies are of year 1, which validators refuse
+        if element.VR in ("DA", "DT") and str(element.value).startswith("0001"):
+            element.value = "19000101"
     dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = "lle_jax: elements kept by a list"
-    # without an instance UID the derived object does not refer to the one it was made of
+    dataset.DeidentificationMethod = f"Basic profile of DICOM PS3.15 {_EDITION}"
+    method = Dataset()
+    method.CodeValue, method.CodingSchemeDesignator = "113100", "DCM"
+    method.CodeMeaning = "Basic Application Confidentiality Profile"
+    dataset.DeidentificationMethodCodeSequence = [method]
+    # the derived object is to refer to the instance's new UID, never to the old one
     dataset.file_meta = copy.deepcopy(source.file_meta)
     dataset.file_meta.pop("MediaStorageSOPInstanceUID", None)
     return dataset
 
 
-def _strip(dataset: Dataset) -> None:
-    for element in list(dataset):
-        if element.keyword not in _KEPT:
-            del dataset[element.tag]
-        elif element.VR == "SQ":
+def _actions() -> dict:
+    """What to do with each element of the table."""
+    actions = library.initialize_actions(f"dicomfields_{_EDITION}")
+    return {tag: functools.partial(_act, action) for tag, action in actions.items()}
+
+
+def _act(action, dataset: Dataset, tag) -> None:
+    """Applies the table; the library would leave sequences with items of empty elements."""
+    element = dataset.get(tag)
+    if element is not None and element.VR == "SQ":
+        if action is library.empty:
+            element.value = []
+        elif action is library.delete_or_empty:
+            del dataset[tag]
+        elif action is not library.delete_or_empty_or_replace_UID:  # the items' own UIDs are
+            action(dataset, tag)
+    else:
+        action(dataset, tag)
+
+
+def _parts(dataset: Dataset) -> Iterator[Dataset]:
+    """The data set and the items of all its sequences, the innermost first."""
+    for element in dataset:
+        if element.VR == "SQ":
             for item in element.value:
-                _strip(item)
+                yield from _parts(item)
+    yield dataset

@@ -1,6 +1,7 @@
 """DICOM against pydicom's own processing, on pydicom's own files."""
 
 import pathlib
+import re
 import shutil
 import subprocess
 import traceback
@@ -15,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless
 
 from lle_jax import images
+from lle_jax.images.anonymise import anonymise
 
 FOLDER = pathlib.Path(pydicom.data.__file__).parent / "test_files"
 FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file())
@@ -52,7 +54,8 @@ def test_every_bundled_file_is_read_or_refused_and_derived_within_half_a_level(t
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian: dicom3tools)")
-def test_a_derived_object_has_no_error_that_its_source_has_not(tmp_path):
+@pytest.mark.parametrize("change", [lambda picture: picture, anonymise], ids=["as is", "anonymous"])
+def test_a_derived_object_has_no_error_that_its_source_has_not(tmp_path, change):
     checked = 0
     for path in FILES:
         try:
@@ -66,7 +69,7 @@ def test_a_derived_object_has_no_error_that_its_source_has_not(tmp_path):
             readable = tmp_path / "source.dcm"
             source.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
             source.save_as(readable)
-        images.write(tmp_path / "derived.dcm", picture.pixels, like=picture)
+        images.write(tmp_path / "derived.dcm", picture.pixels, like=change(picture))
         new = validation_errors(tmp_path / "derived.dcm") - validation_errors(readable)
         assert not new, path.name
         checked += 1
@@ -76,7 +79,8 @@ def test_a_derived_object_has_no_error_that_its_source_has_not(tmp_path):
 def validation_errors(path):
     command = ["dciodvfy", str(path)]
     result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60)
-    return {line for line in result.stderr.splitlines() if line.startswith("Error")}
+    lines = re.sub(r"<[\d.]{10,}>", "<UID>", result.stderr).splitlines()  # replaced, on purpose
+    return {line for line in lines if line.startswith("Error")}
 
 
 def test_what_is_no_picture_is_refused():

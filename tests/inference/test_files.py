@@ -98,6 +98,10 @@ def test_anonymise_leaves_nothing_of_the_patient(lle, inputs, tmp_path):
     scan.PatientName, scan.PatientID = "SECRET^NAME", "SECRETID"
     scan.StudyDescription = scan.InstitutionName = scan.PatientComments = "SECRET"
     scan.add_new((0x0009, 0x0010), "LO", "SECRET OWNER")
+    item = pydicom.Dataset()
+    item.OperatorsName, item.ProtocolName, item.StudyDate = "SECRET^OTHER", "SECRET", "20240229"
+    item.add_new((0x0009, 0x0010), "LO", "SECRET OWNER")
+    scan.AnatomicRegionSequence = [item]  # which the profile keeps
     uids = {str(e.value) for e in scan.iterall() if e.VR == "UI" and e.keyword != "SOPClassUID"}
     scan.save_as(inputs / "scan")
     assert lle(inputs, "-o", tmp_path / "out", "--anonymise") == 0
@@ -107,8 +111,11 @@ def test_anonymise_leaves_nothing_of_the_patient(lle, inputs, tmp_path):
     result = pydicom.dcmread(tmp_path / "out" / "scan.dcm")
     assert result.PatientIdentityRemoved == "YES"
     assert result.PixelSpacing == scan.PixelSpacing
-    dates = [e for e in result.iterall() if e.VR in ("DA", "DT", "TM") and e.value]
-    assert {e.keyword for e in dates} <= {"InstanceCreationDate", "InstanceCreationTime"}
+    assert result.AnatomicRegionSequence[0].OperatorsName == "ANONYMIZED"
+    assert result.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
+    result.InstanceCreationDate = result.InstanceCreationTime = ""  # of the derived object itself
+    dates = {str(e.value) for e in result.iterall() if e.VR in ("DA", "DT", "TM") and e.value}
+    assert dates <= {"19000101", "000000.00"}
     assert images.read(tmp_path / "out" / "scan.dcm").pixels.shape == (128, 128, 1)
     assert b"Doe^Jane" not in contents(tmp_path / "out")["deep/a.jpg"]
     assert images.read(tmp_path / "out" / "deep" / "a.jpg").icc == b"profile"

@@ -35,6 +35,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optim.weight_decay = 1e-4
     config.optim.clip_norm = 1.0
     config.optim.ema_decay = 0.995
+    config.optim.accumulate = 1  # batches per update
 
     config.train = ml_collections.ConfigDict()
     config.train.start_from = ""  # or a run directory or a release, whose weights to start from

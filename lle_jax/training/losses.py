@@ -4,6 +4,7 @@ All but `charbonnier` are 0 where the images are equal, and all have finite grad
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -85,22 +86,27 @@ TERMS: dict[str, Loss] = {
 }
 
 
-def make(weights: Mapping[str, float]) -> Loss:
-    """The sum of TERMS by their weights, as `config.loss` gives them.
+def make(weights: Mapping[str, Any]) -> Loss:
+    """The sum of terms by their weights, as `config.loss` gives them.
+
+    The terms are TERMS and `lpips`, whose network is read from the file that `lpips_weights` names
+    (see `metrics.load_lpips`). Who has none may take `ms_ssim` instead, which asks for structure at
+    several scales, with `edge`, which asks for it at the finest.
 
     Args:
       weights: by name; a term that is absent or 0 is off, except `charbonnier`, 1 where absent.
 
     Raises:
-      ConfigError: for an unknown term, a weight below 0, or no term at all.
+      ConfigError: for an unknown term, a weight below 0, no term at all, or an unsound file.
     """
     weights = {"charbonnier": 1.0, **weights}
+    terms = TERMS | {"lpips": _lpips(weights.pop("lpips_weights", ""), weights.get("lpips"))}
     for name, weight in weights.items():
-        if name not in TERMS:
-            raise ConfigError(f"loss.{name}: no such loss; expected one of {', '.join(TERMS)}")
+        if name not in terms:
+            raise ConfigError(f"loss.{name}: no such loss; expected one of {', '.join(terms)}")
         if not weight >= 0:
             raise ConfigError(f"loss.{name} is {weight}; expected a number >= 0")
-    chosen = [(weights[name], term) for name, term in TERMS.items() if weights.get(name)]
+    chosen = [(weights[name], term) for name, term in terms.items() if weights.get(name)]
     if not chosen:
         raise ConfigError("loss: all weights are 0; there is nothing to minimise")
 
@@ -108,3 +114,18 @@ def make(weights: Mapping[str, float]) -> Loss:
         return sum(weight * term(image, target) for weight, term in chosen)
 
     return loss
+
+
+def _lpips(path: str, weight: float | None) -> Loss | None:
+    """Mean LPIPS by the weights in a file; None where neither is asked for."""
+    if not path and not weight:
+        return None
+    if not path:
+        raise ConfigError(
+            "loss.lpips needs loss.lpips_weights, a file (docs/metrics.md); or take loss.ms_ssim"
+        )
+    try:
+        network = metrics.load_lpips(path)
+    except ValueError as error:
+        raise ConfigError(f"loss.lpips_weights: {error}") from None
+    return lambda image, target: jnp.mean(metrics.lpips(image, target, network))

@@ -1,4 +1,4 @@
-"""AdamW with warm-up, cosine decay and gradient clipping."""
+"""AdamW with warm-up, cosine decay, gradient clipping and accumulation."""
 
 import ml_collections
 import optax
@@ -10,6 +10,9 @@ def make(
     config: ml_collections.ConfigDict, steps: int
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """Builds the optimiser that `config.optim` describes, for a run of `steps` steps.
+
+    With `accumulate` k the parameters move at every k-th step, by the mean gradient of k batches:
+    what a batch k times as large would do that memory does not hold. `warmup_steps` counts steps.
 
     Returns:
       The transformation, and its learning-rate schedule (step -> rate) for the log.
@@ -24,11 +27,20 @@ def make(
         raise checks.ConfigError(
             f"optim.warmup_steps is {config.warmup_steps}; expected less than train.steps ({steps})"
         )
+    every = config.get("accumulate", 1)
+    if not 1 <= every <= steps:
+        raise checks.ConfigError(
+            f"optim.accumulate is {every}; expected 1 to train.steps ({steps})"
+        )
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, config.lr, config.warmup_steps, steps, end_value=0.01 * config.lr
     )
     optimiser = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay),
+        optax.adamw(
+            lambda update: schedule(every * update), b2=0.99, weight_decay=config.weight_decay
+        ),
     )
+    if every > 1:
+        optimiser = optax.MultiSteps(optimiser, every).gradient_transformation()
     return optimiser, schedule

@@ -5,6 +5,8 @@ import pytest
 import scipy.ndimage
 from skimage.metrics import structural_similarity
 
+from lle_jax import metrics
+from lle_jax.metrics.learned import lpips_shapes
 from lle_jax.training import losses
 
 
@@ -134,8 +136,26 @@ def test_terms_are_added_by_their_weights(pair):
         ({"sim": 0.2}, r"loss\.sim: no such loss; expected one of charbonnier, ssim"),
         ({"ssim": -1}, r"loss\.ssim is -1; expected a number >= 0"),
         ({"charbonnier": 0, "ssim": 0.0}, "nothing to minimise"),
+        ({"lpips": 0.1}, r"loss\.lpips needs loss\.lpips_weights, a file .*or take loss\.ms_ssim"),
+        ({"lpips": 0.1, "lpips_weights": "no.npz"}, r"loss\.lpips_weights: no\.npz"),
     ],
 )
 def test_wrong_weights_are_named(weights, message):
     with pytest.raises(ValueError, match=message):
         losses.make(weights)
+
+
+def test_lpips_is_added_by_the_weights_in_a_file(pair, tmp_path):
+    generator = np.random.default_rng(0)
+    arrays = {
+        name: generator.normal(0, 0.05, shape).astype(np.float32)
+        for name, shape in lpips_shapes("alex").items()
+    }
+    arrays = {name: np.abs(a) if name.startswith("lin") else a for name, a in arrays.items()}
+    np.savez(tmp_path / "alex.npz", **arrays)
+    weights = {"charbonnier": 0, "lpips": 2.0, "lpips_weights": str(tmp_path / "alex.npz")}
+    loss = losses.make(ml_collections.ConfigDict(weights))
+    expected = 2 * np.mean(metrics.lpips(*pair, metrics.load_lpips(tmp_path / "alex.npz")))
+    assert expected > 1e-4
+    np.testing.assert_allclose(loss(*pair), expected, rtol=1e-5)
+    assert np.isfinite(jax.grad(loss)(pair[0], pair[1])).all()

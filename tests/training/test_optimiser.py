@@ -1,6 +1,9 @@
+import itertools
+
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 import pytest
 
 from lle_jax.training import optimiser
@@ -28,11 +31,34 @@ def test_the_first_update_of_adam_is_the_rate_whatever_the_gradients_scale():
         np.testing.assert_allclose(updates["w"], [-0.01, 0.01, -0.01], rtol=1e-3)
 
 
+def test_accumulated_gradients_move_parameters_as_one_large_batch_does():
+    gradients = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
+    each = moved(config(warmup_steps=0, weight_decay=0.1, accumulate=4), 12, gradients)
+    assert [np.any(a != b) for a, b in itertools.pairwise(each)] == [False, False, True] + 2 * (
+        [False] * 3 + [True]
+    )
+    large = moved(config(warmup_steps=0, weight_decay=0.1), 3, gradients.reshape(3, 4, 3).mean(1))
+    np.testing.assert_allclose(each[3::4], large, rtol=1e-5)
+
+
+def moved(config, steps, gradients):
+    """The parameters after each step."""
+    transformation, _ = optimiser.make(config, steps)
+    params, found = {"w": jnp.ones(3)}, []
+    state = transformation.init(params)
+    for gradient in gradients:
+        updates, state = transformation.update({"w": gradient}, state, params)
+        params = optax.apply_updates(params, updates)
+        found.append(np.asarray(params["w"]))
+    return np.array(found)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"lr": -1.0}, "optim.lr is -1.0; expected a number >= 0"),
         ({"lr": float("nan")}, "optim.lr is nan"),
+        ({"accumulate": 0}, r"optim.accumulate is 0; expected 1 to train.steps \(100\)"),
         ({"warmup_steps": 100}, r"optim.warmup_steps is 100; expected less than train.steps"),
     ],
 )

@@ -16,6 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.source = "samples"  # or a folder of well-lit images
     config.data.crop = 96
     config.data.batch_size = 8
+    config.data.augmented = 0.0  # fraction of the crops that get another contrast or exposure
 
     config.degradation = ml_collections.ConfigDict()
     config.degradation.preset = "lowlight"  # configs/degradation/lowlight.toml

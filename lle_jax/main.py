@@ -192,6 +192,9 @@ def check(config) -> None:
     for side in config.data.get("views", ()):
         if side < config.data.crop:
             raise UsageError(f"data.views: {side} is less than data.crop ({config.data.crop})")
+    for group, name in (("data", "augmented"), ("degradation", "untouched")):
+        if not 0 <= (value := config[group].get(name, 0.0)) <= 1:
+            raise UsageError(f"{group}.{name} is {value}; expected a fraction in [0, 1]")
     if not 0 <= config.optim.ema_decay < 1:
         raise UsageError(f"optim.ema_decay is {config.optim.ema_decay}; expected [0, 1)")
     if config.data.batch_size % jax.device_count():

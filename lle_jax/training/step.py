@@ -8,7 +8,7 @@ import optax
 from jax.sharding import Mesh
 
 from lle_jax import data
-from lle_jax.training import sharding, views
+from lle_jax.training import augment, sharding, views
 from lle_jax.training.state import TrainState
 
 Degrade = Callable[[jax.Array, data.Batch], jax.Array]
@@ -25,6 +25,7 @@ def make(
     ema_decay: float,
     mesh: Mesh,
     cut: views.Cut | None = None,
+    augmented: float = 0.0,
 ) -> Step:
     """Returns the jitted `step(state, batch) -> (state, scalars)`.
 
@@ -38,11 +39,15 @@ def make(
         tf.train.ExponentialMovingAverage), so that early averages forget the initialisation.
       mesh: the devices. The batch is split over them, image by image; the state is whole on
         each. The result does not depend on their number.
+      augmented: fraction of the clean images that are changed first, see `augment`.
       cut: restores a crop of each view (see `views`); None restores all of it by `apply`.
     """
 
     def step(state: TrainState, batch: data.Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        if augmented:
+            clean = augment.random(jax.random.fold_in(key, 4), batch.clean, augmented)
+            batch = batch._replace(clean=clean)
         low = degrade(key, batch)
 
         def objective(params) -> jax.Array:

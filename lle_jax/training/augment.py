@@ -1,0 +1,62 @@
+"""Other exposures and contrasts of clean images, so that a network does not learn one camera's.
+
+They change what the network should give back, not what it is given: that is degraded afterwards.
+All take `[H, W, C]` in [0, 1], C 1 or 3, and return the same; `vmap` them over a batch.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from lle_jax import colour
+
+SPREAD = 0.4  # of log gamma: exponents of 0.67 to 1.5
+TAIL = 0.05  # of the pixels that may saturate at each end
+SHARE = 0.5  # of the equalised image, at most: all of it is no image that one would want
+
+
+def contrast_stretch(image: jax.Array, tail: jax.Array) -> jax.Array:
+    """Maps luma's quantiles `tail` and 1 - `tail` to 0 and 1, the channels alike."""
+    low, high = jnp.quantile(colour.luma(image), jnp.stack([tail, 1 - tail]))
+    return jnp.clip((image - low) / jnp.maximum(high - low, 1 / 255), 0, 1)
+
+
+def gamma(image: jax.Array, exponent: jax.Array) -> jax.Array:
+    """image ** exponent; 0 stays 0, with a finite gradient."""
+    positive = image > 0
+    return jnp.where(positive, jnp.where(positive, image, 1) ** exponent, 0)
+
+
+def equalise(image: jax.Array) -> jax.Array:
+    """Histogram equalisation of luma in 256 levels, as OpenCV's; colours keep their proportions.
+
+    Of an image of one level, that image.
+    """
+    luma = colour.luma(image)
+    levels = jnp.round(255 * luma).astype(jnp.int32)
+    counts = jnp.zeros(256, jnp.int32).at[levels.ravel()].add(1)
+    below = jnp.cumsum(counts)
+    least = counts[jnp.min(levels)]
+    table = jnp.round(255 * (below - least) / jnp.maximum(levels.size - least, 1)) / 255
+    wanted = table[levels]
+    if image.shape[-1] == 3:
+        wanted = jnp.clip(image * wanted / jnp.maximum(luma, 1 / 255), 0, 1)
+    return jnp.where(least == levels.size, image, wanted)
+
+
+def random(key: jax.Array, images: jax.Array, fraction: float) -> jax.Array:
+    """Changes a fraction of the images `[B, H, W, C]`, each in one of the three ways."""
+
+    def one(key: jax.Array, image: jax.Array) -> jax.Array:
+        apply, which, amount = jax.random.split(key, 3)
+        amount = jax.random.uniform(amount)
+        ways = [
+            contrast_stretch(image, TAIL * amount),
+            gamma(image, jnp.exp(SPREAD * (2 * amount - 1))),
+            image + SHARE * amount * (equalise(image) - image),
+            image,
+        ]
+        chosen = jax.random.randint(which, (), 0, 3)
+        chosen = jnp.where(jax.random.bernoulli(apply, fraction), chosen, 3)
+        return jnp.select([chosen == number for number in range(4)], ways)
+
+    return jax.vmap(one)(jax.random.split(key, len(images)), images)

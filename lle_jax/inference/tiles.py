@@ -37,12 +37,15 @@ class Network(NamedTuple):
         network that can only see an image as a whole.
       restore: `(tile [1, h, w, 3], context, corner, size) -> [1, h, w, 3]`, compiled once for each
         shape of a tile.
+      spread: the same, `-> [1, h, w, 1]`, half an interval around each restored value; None for a
+        network that cannot tell.
     """
 
     multiple: int
     reach: int
     see: Callable | None
     restore: Callable
+    spread: Callable | None = None
 
 
 def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
@@ -59,15 +62,23 @@ def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
     steps = models.tiled(config)
     see = jax.jit(lambda params, cells, grey: context(bind(params), cells, grey))
 
-    # a bounded number of programs is kept, unlike by jax.jit; jax frees what goes with a function
-    @functools.lru_cache(maxsize=_EXECUTABLES)
-    def program(shape: tuple[int, ...]):
-        return jax.jit(lambda *arguments: steps.restore(*arguments))
+    def compiled(step: Callable) -> Callable:
+        # a bounded number of programs is kept, unlike by jax.jit; jax frees what goes with a
+        # function
+        @functools.lru_cache(maxsize=_EXECUTABLES)
+        def program(shape: tuple[int, ...]):
+            return jax.jit(lambda *arguments: step(*arguments))
 
-    def restore(tile, *arguments) -> jax.Array:
-        return program(tile.shape)(params, tile, *arguments)
+        return lambda tile, *arguments: program(tile.shape)(params, tile, *arguments)
 
-    return Network(steps.multiple, steps.reach, functools.partial(see, params), restore)
+    spread = steps.spread and compiled(lambda *arguments: steps.spread(*arguments)[1])
+    return Network(
+        steps.multiple,
+        steps.reach,
+        functools.partial(see, params),
+        compiled(steps.restore),
+        spread,
+    )
 
 
 def context(
@@ -139,40 +150,66 @@ def restore(
       strength: 0 to 1, how much of the change is made.
       largest: side of the largest tile in pixels; None goes by the memory there is.
     """
-    height, width, channels = image.shape
+    channels = image.shape[-1]
     if net.see is None:
         restored = np.asarray(net.restore(image[None]))[0]
         out[...] = np.clip(image + np.float32(strength) * (np.clip(restored, 0, 1) - image), 0, 1)
         return
-    largest = tile_side() if largest is None else largest
-    see_in = image if channels == 3 else np.broadcast_to(image, (height, width, 3))
-    seen = net.see(cell_means(see_in), is_grey(image))
-    rows, columns = (
-        list(cover(side, net.multiple, net.reach, largest)) for side in image.shape[:2]
-    )
+    seen, rows, columns = _plan(net, image, largest)
     waiting = []  # results that reach into what the next tiles must still see of the image
     for row, after in itertools.zip_longest(rows, rows[1:]):
-        source = _padded(image[row.start : row.stop], row.stop - row.start, width, net.multiple)
         result = np.empty((row.last - row.first, *image.shape[1:]), np.float32)
-        for column in columns:
-            tile = source[None, :, column.start : column.stop]
-            restored = net.restore(tile, seen, (row.start, column.start), (height, width))
-            inner = np.asarray(restored)[
-                0,
-                row.first - row.start : row.last - row.start,
-                column.first - column.start : column.last - column.start,
-                :channels,
-            ]
-            before = source[
-                row.first - row.start : row.last - row.start, column.first : column.last, :channels
-            ]
-            change = np.clip(inner, 0, 1) - before
+        for column, inner, before in _row(net, net.restore, image, seen, row, columns):
+            before = before[..., :channels]
+            change = np.clip(inner[..., :channels], 0, 1) - before
             blended = before + np.float32(strength) * change
             np.clip(blended, 0, 1, out=result[:, column.first : column.last])  # of rounding
         waiting.append((row, result))
         while waiting and (after is None or waiting[0][0].last <= after.start):
             done_row, done = waiting.pop(0)
             out[done_row.first : done_row.last] = done
+
+
+def spread(net: Network, image: np.ndarray, largest: int | None = None) -> np.ndarray:
+    """Half an interval around each value of what `restore` makes of an image, in full strength.
+
+    Args:
+      net: from `network`, of a network that can tell.
+      image, largest: as in `restore`.
+
+    Returns:
+      `[H, W, 1]` float32, in units of the image.
+    """
+    seen, rows, columns = _plan(net, image, largest)
+    out = np.empty((*image.shape[:2], 1), np.float32)
+    for row in rows:
+        for column, inner, _ in _row(net, net.spread, image, seen, row, columns):
+            out[row.first : row.last, column.first : column.last] = inner
+    return out
+
+
+def _plan(net: Network, image: np.ndarray, largest: int | None):
+    """What the network sees of the whole image, and the tiles' rows and columns."""
+    height, width, channels = image.shape
+    largest = tile_side() if largest is None else largest
+    see_in = image if channels == 3 else np.broadcast_to(image, (height, width, 3))
+    seen = net.see(cell_means(see_in), is_grey(image))
+    rows, columns = (
+        list(cover(side, net.multiple, net.reach, largest)) for side in (height, width)
+    )
+    return seen, rows, columns
+
+
+def _row(net: Network, step: Callable, image: np.ndarray, seen, row: "Part", columns):
+    """For each tile of a row: its column, what `step` makes of it, and what was there before."""
+    height, width = image.shape[:2]
+    source = _padded(image[row.start : row.stop], row.stop - row.start, width, net.multiple)
+    kept = slice(row.first - row.start, row.last - row.start)
+    for column in columns:
+        tile = source[None, :, column.start : column.stop]
+        found = np.asarray(step(tile, seen, (row.start, column.start), (height, width)))[0]
+        inner = found[kept, column.first - column.start : column.last - column.start]
+        yield column, inner, source[kept, column.first : column.last]
 
 
 class Part(NamedTuple):

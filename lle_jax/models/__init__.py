@@ -100,12 +100,14 @@ class Tiled(NamedTuple):
     Attributes:
       context: `(params, image) -> Context`, for `[B, H, W, 3]`.
       restore: `(params, tile, context, corner, size) -> tile`.
+      spread: the same, `-> (tile, how far off it may be)`; None for a network without.
       multiple: tiles must start at multiples of this many pixels.
       reach: pixels within this distance of a tile's edges differ from the whole image's result.
     """
 
     context: Callable
     restore: Callable
+    spread: Callable | None
     multiple: int
     reach: int
 
@@ -124,6 +126,9 @@ def tiled(config: ml_collections.ConfigDict) -> Tiled:
     return Tiled(
         lambda params, image: nnx.merge(graph, params).context(image),
         lambda params, *arguments: nnx.merge(graph, params).restore(*arguments),
+        (lambda params, *arguments: nnx.merge(graph, params).restore_with_spread(*arguments))
+        if config.get("spread")
+        else None,
         network.multiple,
         network.reach,
     )

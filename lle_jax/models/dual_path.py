@@ -22,6 +22,7 @@ from lle_jax.models.nafnet import NAFBlock
 CELLS = 32  # the thumbnail's side
 GRID = CELLS // 2  # the curves' side
 VECTOR = 64
+FIRST_SPREAD = 0.05  # the error expected before anything is learned
 MAX_LOG_GAIN = 3.0  # a factor of 20, which in sRGB undoes an exposure of 1 / 1300
 
 
@@ -68,6 +69,7 @@ class DualPath(nnx.Module):
       widths: channels of the noise path's levels, from fine (half resolution) to coarse; each
         level halves the resolution.
       blocks: NAFBlocks of each level, before and again after the coarser ones.
+      spread: whether it can also tell how far off its output may be.
       dtype: of the computation; parameters are float32.
       rngs: initialises the parameters.
 
@@ -82,6 +84,7 @@ class DualPath(nnx.Module):
         *,
         widths: tuple[int, ...],
         blocks: tuple[int, ...],
+        spread: bool = False,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
@@ -109,6 +112,8 @@ class DualPath(nnx.Module):
         self.up = nnx.List([nnx.Linear(b, 4 * a, **kwargs) for a, b in coarser])
         zero = nnx.initializers.zeros_init()
         self.head = layers.Conv3x3(widths[0], 4 * 6, kernel_init=zero, **kwargs)
+        if spread:
+            self.spread = layers.Conv3x3(widths[0], 4, kernel_init=zero, **kwargs)
 
     def __call__(self, image: jax.Array) -> jax.Array:
         """`[B, H, W, 3]` in [0, 1], any H and W -> the enhanced image, same shape, float32."""
@@ -140,6 +145,27 @@ class DualPath(nnx.Module):
           The enhanced tile, float32; what is more than `reach` pixels from the tile's edges (those
           that are not the image's) equals the same pixels of the whole image's result.
         """
+        return self._restore(tile, context, corner, size)[0]
+
+    def restore_with_spread(
+        self,
+        tile: jax.Array,
+        context: Context,
+        corner: tuple[int, int] = (0, 0),
+        size: tuple[int, int] | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """`restore`, and how far off each pixel may be, `[B, h, w, 1]` > 0, in units of the image.
+
+        What it means is a matter of training: the scale of a Laplace distribution, or half an
+        interval (see `training.spread`). No gradient goes from it to the rest of the network.
+        """
+        restored, x = self._restore(tile, context, corner, size)
+        log = layers.depth_to_space(self.spread(jax.lax.stop_gradient(x)).astype(jnp.float32), 2)
+        log = log[:, : tile.shape[1], : tile.shape[2]]
+        return restored, FIRST_SPREAD * jnp.exp(jnp.clip(log, -5, 3))
+
+    def _restore(self, tile, context, corner, size) -> tuple[jax.Array, jax.Array]:
+        """The restored tile, and the noise path's features at half its resolution."""
         height, width = tile.shape[1:3]
         size = (height, width) if size is None else size
         tile = layers.pad_to_multiple(tile.astype(jnp.float32), self.multiple)
@@ -151,7 +177,8 @@ class DualPath(nnx.Module):
             layers.depth_to_space(self.head(x).astype(jnp.float32), 2), 2, axis=-1
         )
         restored = (bright * (1 + gain) + offset)[:, :height, :width]
-        return jnp.where(context.grey, jnp.mean(restored, axis=-1, keepdims=True), restored)
+        grey = jnp.mean(restored, axis=-1, keepdims=True)
+        return jnp.where(context.grey, grey, restored), x
 
     def _noise(self, x: jax.Array, vector: jax.Array) -> jax.Array:
         skips = []

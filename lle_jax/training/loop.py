@@ -20,6 +20,7 @@ from lle_jax.training import (
     losses,
     optimiser,
     sharding,
+    spread,
     state,
     step,
     views,
@@ -78,7 +79,9 @@ def prepare(config: ml_collections.ConfigDict) -> Setup:
     start = None
     if folder := config.train.get("start_from", ""):
         start = weights.load(Path(folder))
-        params = weights.fitted(start.params, config.model, f"train.start_from {folder}")
+        new = ("spread.",) if config.loss.get("kind") == spread.KIND else ()
+        where = f"train.start_from {folder}"
+        params = weights.fitted(start.params, config.model, where, params, new)
     return Setup(
         mesh,
         apply,
@@ -132,11 +135,13 @@ def train(
         return current
     with clock("compile"):
         validate = _validation(splits.validation, config, setup)
-        apply = setup.apply
-        if config.loss.get("kind") == "zero_reference":
+        kind = config.loss.get("kind")
+        if kind == "zero_reference":
             apply, loss = zero_reference.make(config)
+        elif kind == spread.KIND:
+            apply, loss = spread.make(config)
         else:
-            loss = losses.make(config.loss)
+            apply, loss = setup.apply, losses.make(config.loss)
         update_step = step.make(
             apply,
             setup.degrade_in_training,
@@ -145,7 +150,7 @@ def train(
             setup.schedule,
             config.optim.ema_decay,
             setup.mesh,
-            views.make(config.model, apply, config.data.crop)
+            views.make(config.model, apply, config.data.crop, kind == spread.KIND)
             if sides != (config.data.crop,)
             else None,
         )

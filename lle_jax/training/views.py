@@ -16,13 +16,16 @@ from lle_jax import models
 Cut = Callable[[jax.Array, nnx.State, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
-def make(config: ml_collections.ConfigDict, apply: Callable, crop: int) -> Cut:
+def make(
+    config: ml_collections.ConfigDict, apply: Callable, crop: int, spread: bool = False
+) -> Cut:
     """Returns `cut(key, params, low, clean) -> (restored crop, clean crop)`.
 
     Args:
       config: of the network, as for `models.build`.
       apply: `(params, image) -> image`, for networks that are not `models.Tiled`.
       crop: side of the crops, at most that of the views.
+      spread: restore by `Tiled.spread`, so that a pair comes in place of the restored crop.
 
     The crop's position is random, the same for all images of a batch `[B, H, W, 3]`; of a network
     that works in tiles, where a tile may start.
@@ -43,6 +46,7 @@ def make(config: ml_collections.ConfigDict, apply: Callable, crop: int) -> Cut:
         if steps is None:
             return apply(params, crop_of(low)), crop_of(clean)
         seen = steps.context(params, low)
-        return steps.restore(params, crop_of(low), seen, corner, (height, width)), crop_of(clean)
+        restore = steps.spread if spread else steps.restore
+        return restore(params, crop_of(low), seen, corner, (height, width)), crop_of(clean)
 
     return cut

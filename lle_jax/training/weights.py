@@ -77,14 +77,29 @@ def _newest(folder: Path, config: ml_collections.ConfigDict) -> tuple[int, nnx.S
     return step, fitted(average, config, f"{folder}/{step}")
 
 
-def fitted(params, config: ml_collections.ConfigDict, where: str) -> nnx.State:
+def fitted(
+    params,
+    config: ml_collections.ConfigDict,
+    where: str,
+    drawn: nnx.State | None = None,
+    new: tuple[str, ...] = (),
+) -> nnx.State:
     """A tree of parameters as the state of the network that `config` names.
+
+    Args:
+      params: the tree, whatever its containers.
+      config: of the network.
+      where: names the tree in errors.
+      drawn: freshly drawn parameters, from which those come whose names begin as one of `new`.
+      new: what the tree need not have.
 
     Raises:
       checks.ConfigError: if they are another network's; names the first that differs.
     """
     expected = models.shapes(config)
     there = dict(release.named(params))
+    if new:
+        there |= {n: leaf for n, leaf in release.named(drawn) if n.startswith(new)} | there
     here = dict(release.named(expected))
     for name in sorted(there.keys() | here.keys()):
         shapes = [getattr(found.get(name), "shape", "absent") for found in (there, here)]

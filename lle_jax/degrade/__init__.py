@@ -24,9 +24,10 @@ from lle_jax.degrade.noise import (
     quantise,
     salt_and_pepper,
 )
-from lle_jax.degrade.presets import Preset, PresetError, load, names
+from lle_jax.degrade.presets import BY_MODALITY, Preset, PresetError, load, name_for, names
 
 __all__ = [
+    "BY_MODALITY",
     "Parameters",
     "Preset",
     "PresetError",
@@ -45,6 +46,7 @@ __all__ = [
     "light_source",
     "load",
     "motion_blur",
+    "name_for",
     "names",
     "poisson_gaussian_noise",
     "poisson_noise",

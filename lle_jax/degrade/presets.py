@@ -19,6 +19,8 @@ import re
 import tomllib
 from pathlib import Path
 
+BY_MODALITY = "by_modality"
+
 
 class PresetError(ValueError):
     """A preset does not exist or is malformed; the message names file, line and remedy."""
@@ -130,6 +132,16 @@ def folder() -> Path:
 def names() -> list[str]:
     """Names of the presets that come with the package."""
     return sorted(path.stem for path in folder().glob("*.toml"))
+
+
+def name_for(name: str, modality: str) -> str:
+    """The preset that `name` means for images of a modality.
+
+    "by_modality" means that of the modality, "lowlight" where it has none; others are for all.
+    """
+    if name != BY_MODALITY:
+        return name
+    return modality if modality in names() else "lowlight"
 
 
 def load(name_or_path: str | os.PathLike) -> Preset:

@@ -27,7 +27,6 @@ import numpy as np
 from lle_jax import data, degrade, images
 from lle_jax.degrade import presets
 
-BY_MODALITY = "by_modality"
 _SECTIONS = {
     "images": {"source": str, "role": str},
     "degradation": {"preset": str, "draws": int, "seed": int, "severities": list},
@@ -97,7 +96,7 @@ class Suite:
         part = {} if self.kind == "pairs" else self.settings[self.kind]
         stages = {}
         if self.kind == "degradation":
-            names = sorted({_preset_name(part["preset"], m) for m in self.images.modalities})
+            names = sorted({degrade.name_for(part["preset"], m) for m in self.images.modalities})
             stages = {name: repr(degrade.load(name).stages) for name in names}
         parts = [self.kind, part, stages, sorted(self.hashes)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -127,7 +126,7 @@ class Suite:
 
     def _degraded(self, index: int, clean: np.ndarray) -> Iterator[Case]:
         part, modality = self.settings["degradation"], self.images.modalities[index]
-        preset = degrade.load(_preset_name(part["preset"], modality))
+        preset = degrade.load(degrade.name_for(part["preset"], modality))
         name, key = self.images.names[index], self._key(part["seed"], index)
         for draw, severity in itertools.product(range(part["draws"]), part["severities"]):
             drawn = jax.random.fold_in(key, draw)
@@ -161,12 +160,6 @@ class Suite:
 
     def _key(self, seed: int, index: int) -> jax.Array:
         return jax.random.fold_in(jax.random.key(seed), int(self.images.hashes[index][:8], 16))
-
-
-def _preset_name(name: str, modality: str) -> str:
-    if name != BY_MODALITY:
-        return name
-    return modality if modality in degrade.names() else "lowlight"
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -202,19 +202,14 @@ def train(
     return current
 
 
-BY_MODALITY = "by_modality"
-
-
 def _presets(name: str) -> tuple[degrade.Preset, ...]:
-    """One preset for all images, or one for each of data.MODALITIES; "lowlight" where it has none.
+    """One preset for all images, or one for each of data.MODALITIES.
 
     Raises:
       degrade.PresetError: if there is no such preset.
     """
-    if name != BY_MODALITY:
-        return (degrade.load(name),)
-    known = degrade.names()
-    return tuple(degrade.load(m if m in known else "lowlight") for m in data.MODALITIES)
+    modalities = data.MODALITIES if name == degrade.BY_MODALITY else ("",)
+    return tuple(degrade.load(degrade.name_for(name, modality)) for modality in modalities)
 
 
 def _without(

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 import tqdm
 
@@ -101,6 +102,11 @@ class _Entry:
     size: tuple[int, int]
     load: Callable[[], np.ndarray]
     modality: str = ""
+
+
+def image_key(seed: int, digest: str) -> jax.Array:
+    """The random key of an image by the SHA-256 of its content, whatever the other images are."""
+    return jax.random.fold_in(jax.random.key(seed), int(digest[:8], 16))
 
 
 def load(source: str, *, crop: int) -> Splits:

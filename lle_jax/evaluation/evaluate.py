@@ -58,7 +58,7 @@ def evaluate(
             test.names, test.hashes, test.modalities, test, strict=True
         ):
             one = data.Batch(clean, np.int32(data.MODALITIES.index(modality)))
-            image_key = jax.random.fold_in(jax.random.key(seed), int(digest[:8], 16))
+            image_key = data.image_key(seed, digest)
             for draw in range(draws):
                 low = np.asarray(degrade(jax.random.fold_in(image_key, draw), one))
                 outputs = {method: run(low) for method, run in methods.items()}

@@ -127,7 +127,8 @@ class Suite:
     def _degraded(self, index: int, clean: np.ndarray) -> Iterator[Case]:
         part, modality = self.settings["degradation"], self.images.modalities[index]
         preset = degrade.load(degrade.name_for(part["preset"], modality))
-        name, key = self.images.names[index], self._key(part["seed"], index)
+        name = self.images.names[index]
+        key = data.image_key(part["seed"], self.images.hashes[index])
         for draw, severity in itertools.product(range(part["draws"]), part["severities"]):
             drawn = jax.random.fold_in(key, draw)
             low, parameters = _degrade(preset, drawn, clean, jnp.float32(severity))
@@ -136,7 +137,8 @@ class Suite:
 
     def _swept(self, index: int, clean: np.ndarray) -> Iterator[Case]:
         part = self.settings["sweep"]
-        name, key = self.images.names[index], self._key(part["seed"], index)
+        name = self.images.names[index]
+        key = data.image_key(part["seed"], self.images.hashes[index])
         for gain, noise, blur in itertools.product(part["gains"], part["noises"], part["blurs"]):
             parameters = {
                 "exposure.gain": jnp.float32(gain),
@@ -157,9 +159,6 @@ class Suite:
                 "alike"
             )
         yield Case(name, "", self.images.modalities[index], "", low, clean, None)
-
-    def _key(self, seed: int, index: int) -> jax.Array:
-        return jax.random.fold_in(jax.random.key(seed), int(self.images.hashes[index][:8], 16))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -21,7 +21,7 @@ import numpy as np
 import scipy.stats
 import tqdm
 
-from lle_jax import degrade, images
+from lle_jax import data, degrade, images
 from lle_jax.evaluation import statistics
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -234,7 +234,7 @@ def _versions(
     image: np.ndarray, preset: degrade.Preset, draws: int, seed: int
 ) -> Iterator[np.ndarray]:
     digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
-    image_key = jax.random.fold_in(jax.random.key(seed), int(digest[:8], 16))
+    image_key = data.image_key(seed, digest)
     for draw in range(draws):
         drawn, noise = jax.random.split(jax.random.fold_in(image_key, draw))
         yield np.asarray(degrade.apply(noise, degrade.sample(drawn, preset), image))

@@ -6,7 +6,15 @@ low = degrade.apply(noise_key, parameters, image)
 """
 
 from lle_jax.degrade.blur import defocus_blur, gaussian_blur, motion_blur
-from lle_jax.degrade.chain import Parameters, apply, from_json, sample, sample_mixture, to_json
+from lle_jax.degrade.chain import (
+    Parameters,
+    apply,
+    from_json,
+    sample,
+    sample_and_apply,
+    sample_mixture,
+    to_json,
+)
 from lle_jax.degrade.exposure import exposure, gamma, white_balance
 from lle_jax.degrade.illumination import (
     cos4_vignetting,
@@ -54,6 +62,7 @@ __all__ = [
     "quantise",
     "salt_and_pepper",
     "sample",
+    "sample_and_apply",
     "sample_mixture",
     "to_json",
     "white_balance",

@@ -204,6 +204,18 @@ def apply(key: jax.Array, parameters: Mapping[str, jax.Array], image: jax.Array)
     return _apply(key, dict(parameters), image)
 
 
+def sample_and_apply(
+    key: jax.Array, preset: Preset, image: jax.Array, severity: jax.Array | float = 1.0
+) -> tuple[jax.Array, Parameters]:
+    """Degrades every image with parameters of its own; returns the parameters too.
+
+    Args and errors are those of `sample` and `apply`.
+    """
+    drawn, noise = jax.random.split(key)
+    parameters = sample(drawn, preset, image.shape[:-3], severity)
+    return apply(noise, parameters, image), parameters
+
+
 @jax.jit
 def _apply(key: jax.Array, parameters: Parameters, image: jax.Array) -> jax.Array:
     stages = group(parameters)

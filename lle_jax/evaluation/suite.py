@@ -131,7 +131,7 @@ class Suite:
         key = data.image_key(part["seed"], self.images.hashes[index])
         for draw, severity in itertools.product(range(part["draws"]), part["severities"]):
             drawn = jax.random.fold_in(key, draw)
-            low, parameters = _degrade(preset, drawn, clean, jnp.float32(severity))
+            low, parameters = _degrade(drawn, preset, clean, jnp.float32(severity))
             version = f"{draw}-{severity:g}"
             yield Case(name, version, modality, f"{severity:g}", np.asarray(low), clean, parameters)
 
@@ -161,11 +161,7 @@ class Suite:
         yield Case(name, "", self.images.modalities[index], "", low, clean, None)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _degrade(preset: degrade.Preset, key: jax.Array, clean: jax.Array, severity: jax.Array):
-    draw, noise = jax.random.split(key)
-    parameters = degrade.sample(draw, preset, (), severity)
-    return degrade.apply(noise, parameters, clean), parameters
+_degrade = functools.partial(jax.jit, static_argnames="preset")(degrade.sample_and_apply)
 
 
 def folder() -> Path:

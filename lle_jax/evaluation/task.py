@@ -236,8 +236,8 @@ def _versions(
     digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
     image_key = data.image_key(seed, digest)
     for draw in range(draws):
-        drawn, noise = jax.random.split(jax.random.fold_in(image_key, draw))
-        yield np.asarray(degrade.apply(noise, degrade.sample(drawn, preset), image))
+        low, _ = degrade.sample_and_apply(jax.random.fold_in(image_key, draw), preset, image)
+        yield np.asarray(low)
 
 
 def _measured(

@@ -230,11 +230,10 @@ def _without(
 
 def random_degradation(presets, key: jax.Array, batch: data.Batch) -> jax.Array:
     """Degrades every image of a batch with its own parameters, drawn from its preset."""
-    draw, noise = jax.random.split(key)
     if len(presets) == 1:
-        parameters = degrade.sample(draw, presets[0], batch.clean.shape[:-3])
-    else:
-        parameters = degrade.sample_mixture(draw, presets, jnp.asarray(batch.modality))
+        return degrade.sample_and_apply(key, presets[0], batch.clean)[0]
+    draw, noise = jax.random.split(key)
+    parameters = degrade.sample_mixture(draw, presets, jnp.asarray(batch.modality))
     return degrade.apply(noise, parameters, batch.clean)
 
 

@@ -93,7 +93,7 @@ def images(photographs):
 def test_the_walk_leaves_no_degradation_out():
     not_degradations = {
         "BY_MODALITY", "Parameters", "Preset", "PresetError", "apply", "from_json", "load",
-        "name_for", "names", "sample", "sample_mixture", "to_json",
+        "name_for", "names", "sample", "sample_and_apply", "sample_mixture", "to_json",
         "cos4_vignetting", "polynomial_vignetting", "light_source", "fundus_illumination",
     }  # fmt: skip
     assert {case.name for case in CASES} == set(degrade.__all__) - not_degradations

@@ -12,7 +12,7 @@ import grain
 import jax
 import numpy as np
 
-from lle_jax.data.sources import MODALITIES, DataError, Images
+from lle_jax.data.sources import DataError, Images
 
 
 class Batch(NamedTuple):
@@ -30,7 +30,7 @@ class _Labelled(Sequence):
 
     def __init__(self, images: Images, balance: bool):
         self.images = images
-        self.numbers = np.array([MODALITIES.index(name) for name in images.modalities], np.int32)
+        self.numbers = images.numbers
         self.order = np.arange(len(images))
         if balance:
             groups = [np.flatnonzero(self.numbers == number) for number in np.unique(self.numbers)]

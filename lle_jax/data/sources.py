@@ -53,6 +53,11 @@ class Images(Sequence):
         if not self.modalities:
             object.__setattr__(self, "modalities", ("",) * len(self.names))
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """The place in MODALITIES of each image's modality, int32."""
+        return np.array([MODALITIES.index(name) for name in self.modalities], np.int32)
+
     def __len__(self) -> int:
         return len(self.names)
 

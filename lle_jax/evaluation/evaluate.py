@@ -54,10 +54,10 @@ def evaluate(
     rows: list[Row] = []
     count = len(test) * draws
     with tqdm.tqdm(total=count, desc="evaluate", unit="image", leave=False, disable=None) as bar:
-        for name, digest, modality, clean in zip(
-            test.names, test.hashes, test.modalities, test, strict=True
+        for name, digest, number, clean in zip(
+            test.names, test.hashes, test.numbers, test, strict=True
         ):
-            one = data.Batch(clean, np.int32(data.MODALITIES.index(modality)))
+            one = data.Batch(clean, number)
             image_key = data.image_key(seed, digest)
             for draw in range(draws):
                 low = np.asarray(degrade(jax.random.fold_in(image_key, draw), one))

@@ -258,8 +258,7 @@ def _validation(images: data.Images, config: ml_collections.ConfigDict, setup: S
         image = image[top : top + crop, left : left + crop]
         centres.append(np.broadcast_to(image, (crop, crop, 3)))
     clean = np.stack(centres)
-    numbers = [data.MODALITIES.index(images.modalities[index]) for index in chosen]
-    batch = data.Batch(clean, np.array(numbers, np.int32))
+    batch = data.Batch(clean, images.numbers[chosen])
     low = jax.device_get(jax.jit(setup.degrade)(jax.random.key(config.evaluation.seed), batch))
 
     @jax.jit

@@ -8,18 +8,17 @@ import optax
 from jax.sharding import Mesh
 
 from lle_jax import data
-from lle_jax.training import augment, sharding, views
+from lle_jax.training import augment, losses, sharding, views
 from lle_jax.training.state import TrainState
 
 Degrade = Callable[[jax.Array, data.Batch], jax.Array]
-Loss = Callable[[jax.Array, jax.Array], jax.Array]
 Step = Callable[[TrainState, data.Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def make(
     apply: Callable,
     degrade: Degrade,
-    loss: Loss,
+    loss: losses.Loss,
     optimiser: optax.GradientTransformation,
     schedule: optax.Schedule,
     ema_decay: float,

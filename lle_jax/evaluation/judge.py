@@ -24,7 +24,7 @@ import tqdm
 from lle_jax import images, metrics, rundir
 from lle_jax.evaluation import methods, statistics
 from lle_jax.evaluation.methods import Method
-from lle_jax.evaluation.suite import Case, Suite
+from lle_jax.evaluation.suite import Case, Suite, label
 
 IDENTICAL = 100.0  # dB, which stands for the infinite PSNR of identical images
 
@@ -151,38 +151,43 @@ def _settings(record: dict) -> str:
 def _measure(suite: Suite, everyone: list[Method], folder: Path, settings: str):
     partial = folder / "partial.jsonl"
     done = _read_partial(partial, settings)
-    rows: list[statistics.Row] = []
-    groups: dict[tuple[str, str], tuple[str, str]] = {}
+    listed = suite.listed()
+    missing = {label(image, version) for image, version, *_ in listed} - done.keys()
     identities: dict[tuple[str, str], float] = {}
     shape = None
     with (
         partial.open("a", encoding="utf-8") as sink,
-        tqdm.tqdm(total=suite.count, desc=suite.name, unit="case", disable=None) as bar,
+        tqdm.tqdm(
+            total=suite.count,
+            initial=suite.count - len(missing),
+            desc=suite.name,
+            unit="case",
+            disable=None,
+        ) as bar,
     ):
-        for case in suite.cases():
-            groups[case.image, case.version] = case.modality, case.condition
+        for case in suite.cases(missing):
             if shape is not None and case.low.shape != shape:
                 jax.clear_caches()  # programs of one size are of no use to another
             shape = case.low.shape
-            values = done.get(case.label)
-            if values is None:
-                values = []
-                for method in everyone:
-                    measured = measure(np.asarray(method.of_case(case), np.float32), case)
-                    if method.of_image is not None:
-                        key = method.name, case.image
-                        if key not in identities:
-                            identities[key] = _identity(method, case.clean)
-                        measured["identity"] = identities[key]
-                    values += [[method.name, name, value] for name, value in measured.items()]
-                sink.write(json.dumps({"case": case.label, "values": values}) + "\n")
-                sink.flush()
-            rows += [
-                statistics.Row(case.image, method, metric, value, case.version)
-                for method, metric, value in values
-            ]
+            values = []
+            for method in everyone:
+                measured = measure(np.asarray(method.of_case(case), np.float32), case)
+                if method.of_image is not None:
+                    key = method.name, case.image
+                    if key not in identities:
+                        identities[key] = _identity(method, case.clean)
+                    measured["identity"] = identities[key]
+                values += [[method.name, name, value] for name, value in measured.items()]
+            sink.write(json.dumps({"case": case.label, "values": values}) + "\n")
+            sink.flush()
+            done[case.label] = values
             bar.update()
-    return rows, groups
+    rows = [
+        statistics.Row(image, method, metric, value, version)
+        for image, version, *_ in listed
+        for method, metric, value in done[label(image, version)]
+    ]
+    return rows, {(image, version): tuple(groups) for image, version, *groups in listed}
 
 
 def _read_partial(path: Path, settings: str) -> dict[str, list]:

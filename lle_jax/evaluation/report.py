@@ -15,10 +15,9 @@ import numpy as np
 import tqdm
 
 from lle_jax import pages
-from lle_jax.evaluation import statistics
+from lle_jax.evaluation import statistics, suite
 from lle_jax.evaluation.judge import METRICS, Judgement
 from lle_jax.evaluation.methods import Method
-from lle_jax.evaluation.suite import Case
 from lle_jax.images.files import write_bytes
 from lle_jax.pages import NAME, text
 
@@ -242,8 +241,7 @@ def _worst(result: Judgement) -> dict[str, list[tuple[str, float]]]:
         return {}
     values: dict[tuple[str, str, str], float] = {}
     for row in result.rows:
-        label = f"{row.image}__{row.version}" if row.version else row.image
-        values[row.method, row.metric, label] = row.value
+        values[row.method, row.metric, suite.label(row.image, row.version)] = row.value
     labels = list(dict.fromkeys(label for *_, label in values))
     subject, lists = result.subjects[0], {}
     for metric in _LISTS:
@@ -261,7 +259,7 @@ def _worst(result: Judgement) -> dict[str, list[tuple[str, float]]]:
 
 def _pictured(result: Judgement, worst: dict) -> list[str]:
     """The worst cases by any list, then others evenly spread."""
-    labels = [f"{image}__{version}" if version else image for image, version in result.cases]
+    labels = [suite.label(image, version) for image, version in result.cases]
     chosen = [label for found in worst.values() for label, _ in found[:WORST]]
     spread = np.linspace(0, len(labels) - 1, min(PICTURES, len(labels))).astype(int)
     keep = list(dict.fromkeys(chosen))[: PICTURES - 6]
@@ -293,20 +291,17 @@ def _viewer_data(
     drawn = [m for m in methods if m.name in result.subjects] + ([best] if best else [])
     values: dict[str, dict[str, dict[str, float]]] = {}
     for row in result.rows:
-        label = f"{row.image}__{row.version}" if row.version else row.image
+        label = suite.label(row.image, row.version)
         if label in shown:
             values.setdefault(label, {}).setdefault(row.method, {})[row.metric] = row.value
-    cases = []
-    with tqdm.tqdm(total=len(shown), desc="pictures", unit="case", disable=None) as bar:
-        for case in result.suite.cases():
-            if case.label in shown:
-                cases.append(_pictures(case, drawn) | {"metrics": values[case.label]})
-                bar.update()
+    found = result.suite.cases(shown)
+    bar = tqdm.tqdm(found, total=len(shown), desc="pictures", unit="case", disable=None)
+    cases = [_pictures(case, drawn) | {"metrics": values[case.label]} for case in bar]
     titles = {name: [m.title, m.digits] for name, m in METRICS.items()}
     return {"cases": cases, "metrics": titles}
 
 
-def _pictures(case: Case, drawn: Sequence[Method]) -> dict:
+def _pictures(case: suite.Case, drawn: Sequence[Method]) -> dict:
     images = {"low": case.low} | {m.name: m.of_case(case) for m in drawn} | {"clean": case.clean}
     height, width = case.clean.shape[:2]
     return {

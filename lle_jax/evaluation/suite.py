@@ -16,7 +16,7 @@ import hashlib
 import itertools
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,8 +63,12 @@ class Case(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Names the case, and the files that belong to it."""
-        return f"{self.image}__{self.version}" if self.version else self.image
+        return label(self.image, self.version)
+
+
+def label(image: str, version: str) -> str:
+    """Names a case, and the files that belong to it."""
+    return f"{image}__{version}" if version else image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,61 +108,79 @@ class Suite:
     @property
     def count(self) -> int:
         """Number of cases."""
-        part = self.settings[self.kind]
-        match self.kind:
-            case "degradation":
-                versions = part["draws"] * len(part["severities"])
-            case "sweep":
-                versions = len(part["gains"]) * len(part["noises"]) * len(part["blurs"])
-            case _:
-                versions = 1
-        return versions * len(self.images)
+        return len(self._versions()) * len(self.images)
 
-    def cases(self) -> Iterator[Case]:
+    def listed(self) -> list[tuple[str, str, str, str]]:
+        """(image, version, modality, condition) of every case in the order of `cases`; unmade."""
+        return [
+            (self.images.names[index], version, self.images.modalities[index], condition)
+            for index in self._order()
+            for version, condition, _ in self._versions()
+        ]
+
+    def cases(self, wanted: Collection[str] | None = None) -> Iterator[Case]:
         """Makes the cases one at a time, images of one size after another.
 
         A case depends on the suite's seed and on its own image's content, not on other images.
+
+        Args:
+          wanted: labels of the cases to make; None makes all.
         """
         make = {"degradation": self._degraded, "sweep": self._swept, "pairs": self._paired}
-        order = sorted(range(len(self.images)), key=lambda index: self.images.sizes[index])
-        for index in order:
-            yield from make[self.kind](index, self.images[index])
+        for index in self._order():
+            name, modality = self.images.names[index], self.images.modalities[index]
+            versions = [
+                version
+                for version in self._versions()
+                if wanted is None or label(name, version[0]) in wanted
+            ]
+            if not versions:
+                continue  # the image need not be decoded
+            clean = self.images[index]
+            for version, condition, setting in versions:
+                low, parameters = make[self.kind](index, clean, *setting)
+                yield Case(name, version, modality, condition, np.asarray(low), clean, parameters)
 
-    def _degraded(self, index: int, clean: np.ndarray) -> Iterator[Case]:
-        part, modality = self.settings["degradation"], self.images.modalities[index]
-        preset = degrade.load(degrade.name_for(part["preset"], modality))
-        name = self.images.names[index]
-        key = data.image_key(part["seed"], self.images.hashes[index])
-        for draw, severity in itertools.product(range(part["draws"]), part["severities"]):
-            drawn = jax.random.fold_in(key, draw)
-            low, parameters = _degrade(drawn, preset, clean, jnp.float32(severity))
-            version = f"{draw}-{severity:g}"
-            yield Case(name, version, modality, f"{severity:g}", np.asarray(low), clean, parameters)
+    def _order(self) -> list[int]:
+        return sorted(range(len(self.images)), key=lambda index: self.images.sizes[index])
 
-    def _swept(self, index: int, clean: np.ndarray) -> Iterator[Case]:
-        part = self.settings["sweep"]
-        name = self.images.names[index]
-        key = data.image_key(part["seed"], self.images.hashes[index])
-        for gain, noise, blur in itertools.product(part["gains"], part["noises"], part["blurs"]):
-            parameters = {
-                "exposure.gain": jnp.float32(gain),
-                "gaussian_blur.sigma": jnp.float32(blur),
-                "gaussian_noise.sigma": jnp.float32(noise),
-            }
-            low = np.asarray(degrade.apply(key, parameters, clean))
-            condition = f"{gain:g} {noise:g} {blur:g}"
-            version = condition.replace(" ", "_")
-            modality = self.images.modalities[index]
-            yield Case(name, version, modality, condition, low, clean, parameters)
+    def _versions(self) -> list[tuple[str, str, tuple]]:
+        """(version, condition, what it is made with) of every image's cases."""
+        part = self.settings[self.kind]
+        match self.kind:
+            case "degradation":
+                draws = itertools.product(range(part["draws"]), part["severities"])
+                return [(f"{draw}-{s:g}", f"{s:g}", (draw, s)) for draw, s in draws]
+            case "sweep":
+                points = itertools.product(part["gains"], part["noises"], part["blurs"])
+                numbers = [(" ".join(f"{value:g}" for value in point), point) for point in points]
+                return [(text.replace(" ", "_"), text, point) for text, point in numbers]
+            case _:
+                return [("", "", ())]
 
-    def _paired(self, index: int, clean: np.ndarray) -> Iterator[Case]:
-        low, name = self._low[index], self.images.names[index]
+    def _degraded(self, index: int, clean: np.ndarray, draw: int, severity: float):
+        part = self.settings["degradation"]
+        preset = degrade.load(degrade.name_for(part["preset"], self.images.modalities[index]))
+        key = jax.random.fold_in(data.image_key(part["seed"], self.images.hashes[index]), draw)
+        return _degrade(key, preset, clean, jnp.float32(severity))
+
+    def _swept(self, index: int, clean: np.ndarray, gain: float, noise: float, blur: float):
+        key = data.image_key(self.settings["sweep"]["seed"], self.images.hashes[index])
+        parameters = {
+            "exposure.gain": jnp.float32(gain),
+            "gaussian_blur.sigma": jnp.float32(blur),
+            "gaussian_noise.sigma": jnp.float32(noise),
+        }
+        return degrade.apply(key, parameters, clean), parameters
+
+    def _paired(self, index: int, clean: np.ndarray):
+        low = self._low[index]
         if low.shape != clean.shape:
             raise SuiteError(
-                f"{name}: the low-light image is {low.shape}, its truth {clean.shape}; make them "
-                "alike"
+                f"{self.images.names[index]}: the low-light image is {low.shape}, its truth "
+                f"{clean.shape}; make them alike"
             )
-        yield Case(name, "", self.images.modalities[index], "", low, clean, None)
+        return low, None
 
 
 _degrade = functools.partial(jax.jit, static_argnames="preset")(degrade.sample_and_apply)

@@ -34,6 +34,19 @@ def test_cases_are_those_of_the_seed_and_do_not_depend_on_other_images(small_sui
     np.testing.assert_allclose(gains[0] ** 2, gains[1], rtol=1e-4)
 
 
+def test_only_the_cases_wanted_are_made(small_suite, monkeypatch):
+    whole = list(small_suite.cases())
+    assert [case[:4] for case in whole] == small_suite.listed()
+    made = []
+    degrade_one = suite._degrade
+    monkeypatch.setattr(suite, "_degrade", lambda *args: made.append(args) or degrade_one(*args))
+    (case,) = small_suite.cases({"photo3__0-1", "no such case"})
+    assert case.label == "photo3__0-1"
+    assert len(made) == 1
+    (same,) = (each for each in whole if each.label == case.label)
+    np.testing.assert_array_equal(case.low, same.low)
+
+
 def small_suite_path(small_suite, clean_folder):
     path = clean_folder.parent / "copy.toml"
     part = small_suite.settings["degradation"]

@@ -88,7 +88,7 @@ def summarise(rows: Iterable[Row], *, seed: int = 0) -> list[Summary]:
     """
     return [
         _summary(method, metric, values, seed)
-        for metric, methods in _per_image(rows).items()
+        for metric, methods in per_image(rows).items()
         for method, values in methods.items()
     ]
 
@@ -115,7 +115,7 @@ def compare(rows: Iterable[Row], method: str, *, seed: int = 0) -> list[Comparis
       ValueError: as of `summarise`, or if `method` is not among the methods.
     """
     comparisons = []
-    for metric, methods in _per_image(rows).items():
+    for metric, methods in per_image(rows).items():
         if method not in methods:
             known = ", ".join(methods)
             raise ValueError(
@@ -179,8 +179,11 @@ def split(rows: Iterable[Row], groups: Sequence[Hashable]) -> dict[Hashable, lis
     return parts
 
 
-def _per_image(rows: Iterable[Row]) -> dict[str, dict[str, np.ndarray]]:
-    """metric -> method -> means over versions, in one order of images for all methods."""
+def per_image(rows: Iterable[Row]) -> dict[str, dict[str, np.ndarray]]:
+    """metric -> method -> means over versions `[n]`, in one order of images for all methods.
+
+    The order is that of the first method's rows. Args and errors are those of `summarise`.
+    """
     found: dict[str, dict[str, dict[tuple[str, str], float]]] = {}
     for row in rows:
         row = Row(*row)

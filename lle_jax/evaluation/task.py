@@ -260,9 +260,10 @@ def recovered(rows: Iterable[statistics.Row], *, seed: int = 0) -> list[Recovery
       seed: of the bootstrap.
 
     Raises:
-      ValueError: if there are no values of clean or low, or an image lacks one of a method.
+      ValueError: if there are no values of clean or low, or as of `statistics.per_image`.
     """
-    table = _means(rows)
+    # by name, as the bootstrap depends on the order of the images
+    table = statistics.per_image(sorted(rows, key=lambda row: row.image))
     result = []
     for metric, methods in table.items():
         if missing := {"clean", "low"} - methods.keys():
@@ -273,29 +274,6 @@ def recovered(rows: Iterable[statistics.Row], *, seed: int = 0) -> list[Recovery
                 estimate = _ratio(values - methods["low"], loss, seed)
                 result.append(Recovery(method, metric, *estimate, len(loss)))
     return result
-
-
-def _means(rows: Iterable[statistics.Row]) -> dict[str, dict[str, np.ndarray]]:
-    """metric -> method -> mean over versions of each image, in one order."""
-    found: dict[str, dict[str, dict[tuple[str, str], float]]] = {}
-    for row in rows:
-        values = found.setdefault(row.metric, {}).setdefault(row.method, {})
-        values[row.image, row.version] = row.value
-    table = {}
-    for metric, methods in found.items():
-        first = next(iter(methods.values()))
-        names, image = np.unique([name for name, _ in first], return_inverse=True)
-        table[metric] = {}
-        for method, values in methods.items():
-            if values.keys() != first.keys():
-                raise ValueError(
-                    f"method {method!r} has {metric} of other images or versions than "
-                    f"{next(iter(methods))!r}; methods are compared on the same only"
-                )
-            ordered = [values[key] for key in first]
-            sums = np.bincount(image, weights=ordered, minlength=len(names))
-            table[metric][method] = sums / np.bincount(image)
-    return table
 
 
 def _ratio(gain: np.ndarray, loss: np.ndarray, seed: int) -> tuple[float, float, float]:

@@ -142,7 +142,7 @@ def test_recovery_is_a_ratio_of_means_over_images():
     assert recovery.images == 12
     with pytest.raises(ValueError, match="no values of clean"):
         task.recovered(rows[24:])
-    with pytest.raises(ValueError, match="'a' has dice of other images or versions"):
+    with pytest.raises(ValueError, match=r"no dice for method 'a'; .* on the same images"):
         task.recovered(rows[:-2])
 
 

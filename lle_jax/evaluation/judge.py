@@ -22,6 +22,7 @@ import numpy as np
 import tqdm
 
 from lle_jax import images, metrics, rundir
+from lle_jax.columns import aligned
 from lle_jax.evaluation import methods, statistics
 from lle_jax.evaluation.methods import Method
 from lle_jax.evaluation.suite import Case, Suite, label
@@ -374,14 +375,7 @@ def table(summary: Iterable[statistics.Summary], chosen: Sequence[str] = tuple(M
             star = "*" if best[metric] == name else " "
             line.append(f"{cell.mean:.{digits}f}{std}{star}")
         lines.append(line)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            text.ljust(width) if i == 0 else text.rjust(width)
-            for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return aligned(lines)
 
 
 def comparison_table(comparisons: Sequence[statistics.Comparison]) -> str:

@@ -5,10 +5,11 @@ is said in one line.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lle_jax.columns import aligned
 from lle_jax.evaluation import preferences
 from lle_jax.evaluation.reader_study import FORMAT, KEY
 from lle_jax.images.errors import shown
@@ -170,18 +171,6 @@ def text(study: Study, *, seed: int = 0) -> str:
     )  # fmt: skip
 
 
-def _table(rows: Iterable[Sequence[str]]) -> str:
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
 def _percent(rate: preferences.Rate) -> list[str]:
     low, high, case_low, case_high = (
         f"{100 * value:.0f}" for value in (rate.low, rate.high, rate.case_low, rate.case_high)
@@ -196,7 +185,7 @@ def _readers(study: Study) -> str:
     rows += [(name, str(done), str(of)) for name, (done, of) in sorted(study.answered.items())]
     counts = ((len(study.methods), "method"), (cases, "case"), (len(study.answered), "reader"))
     about = ", ".join(f"{number} {what}{'' if number == 1 else 's'}" for number, what in counts)
-    return f"{about}\n\n{_table(rows)}"
+    return f"{about}\n\n{aligned(rows)}"
 
 
 def _preference_answers(study: Study) -> list[preferences.Answer]:
@@ -217,7 +206,7 @@ def _preferences(study: Study, seed: int) -> str:
         values = [a.value for a in answers if (a.one, a.other) == (one, other)]
         counts = [str(values.count(value)) for value in (1, 0, 0.5)]
         rows.append((f"{one} to {other}", *counts, *_percent(rate)))
-    return f"{_table(rows)}\nNo difference counts as half a preference."
+    return f"{aligned(rows)}\nNo difference counts as half a preference."
 
 
 def _ranking(study: Study, seed: int) -> str:
@@ -225,7 +214,7 @@ def _ranking(study: Study, seed: int) -> str:
     for rank in preferences.ranking(_preference_answers(study), seed=seed):
         ends = "-" if rank.low != rank.low else f"{rank.low:.2f} to {rank.high:.2f}"
         rows.append((rank.method, f"{rank.ability:.2f}", ends, str(rank.answers)))
-    return f"{_table(rows)}\nAbility is the log odds of being preferred to the mean method."
+    return f"{aligned(rows)}\nAbility is the log odds of being preferred to the mean method."
 
 
 def _harm(study: Study, seed: int) -> str:
@@ -237,7 +226,7 @@ def _harm(study: Study, seed: int) -> str:
             if values:
                 rate = preferences.rate(values, [found.case for found in seen], seed=seed)
                 rows.append((method, what, str(len(seen)), *_percent(rate)))
-    return _table(rows)
+    return aligned(rows)
 
 
 def _agreement(study: Study, seed: int) -> str:
@@ -262,4 +251,4 @@ def _agreement(study: Study, seed: int) -> str:
         alpha = "-" if found.alpha != found.alpha else f"{found.alpha:.2f}"
         ends = "-" if found.low != found.low else f"{found.low:.2f} to {found.high:.2f}"
         rows.append((question, alpha, ends, str(found.units)))
-    return f"{_table(rows)}\nKrippendorff's alpha: 1 is perfect agreement, 0 that of chance."
+    return f"{aligned(rows)}\nKrippendorff's alpha: 1 is perfect agreement, 0 that of chance."

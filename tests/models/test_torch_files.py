@@ -40,7 +40,7 @@ def with_pickle(data, program):
     return altered(data, lambda name, content: program if name == "data.pkl" else content)
 
 
-def refused(data, match):
+def assert_refused(data, match):
     with pytest.raises(torch_files.WeightsError, match=match) as caught:
         torch_files.parse(data, "FILE")
     assert str(caught.value).startswith("FILE: ")
@@ -58,18 +58,18 @@ def test_a_program_in_the_pickle_does_not_run(genuine, legacy, tmp_path):
     pickle.loads(attack)  # it does work
     assert target.exists()
     target.unlink()
-    refused(with_pickle(genuine, attack), r"asks for 'posix\.system'.*nothing of it was run")
-    refused(legacy[:15] + attack, r"asks for 'posix\.system'")  # as its second pickle
+    assert_refused(with_pickle(genuine, attack), r"asks for 'posix\.system'.*nothing of it was run")
+    assert_refused(legacy[:15] + attack, r"asks for 'posix\.system'")  # as its second pickle
     for name in ("torch load", "torch._utils _rebuild_tensor_v2.__globals__", "builtins eval"):
         program = b"\x80\x02c" + name.replace(" ", "\n").encode() + b"\n."
-        refused(with_pickle(genuine, program), "asks for ")
+        assert_refused(with_pickle(genuine, program), "asks for ")
     assert not target.exists()
 
 
 @pytest.mark.parametrize("protocol", [0, 3, 4, 5])
 def test_opcodes_that_weights_do_not_need_are_refused(genuine, protocol):
     content = {"a": b"bytes", "b": {1, 2}}
-    refused(with_pickle(genuine, pickle.dumps(content, protocol)), "asks for ")
+    assert_refused(with_pickle(genuine, pickle.dumps(content, protocol)), "asks for ")
 
 
 @pytest.mark.parametrize(
@@ -98,13 +98,13 @@ def test_opcodes_that_weights_do_not_need_are_refused(genuine, protocol):
     ],
 )
 def test_nonsense_is_refused_in_one_line(genuine, program):
-    refused(with_pickle(genuine, program), "FILE: ")
+    assert_refused(with_pickle(genuine, program), "FILE: ")
 
 
 def test_every_truncation_is_refused(genuine, legacy):
     for data in (genuine, legacy):
         for length in range(0, len(data), 37):
-            refused(data[:length], "FILE: ")
+            assert_refused(data[:length], "FILE: ")
 
 
 def test_every_changed_byte_is_read_or_refused(genuine, legacy):
@@ -127,24 +127,28 @@ def test_a_zip_bomb_is_not_unpacked(genuine):
     def grow(name, content):
         return zeros if name == "data/0" else content
 
-    refused(altered(genuine, grow, zipfile.ZIP_DEFLATED), r"part 'zero_dce_tiny/\w+' is compressed")
+    assert_refused(
+        altered(genuine, grow, zipfile.ZIP_DEFLATED), r"part 'zero_dce_tiny/\w+' is compressed"
+    )
     pickle_too_large = with_pickle(genuine, bytes(2**22 + 1))
-    refused(pickle_too_large, "pickle is too large")
-    refused(altered(genuine, grow), r"'e_conv1\.weight' is cut off")  # not of the size it says
+    assert_refused(pickle_too_large, "pickle is too large")
+    assert_refused(
+        altered(genuine, grow), r"'e_conv1\.weight' is cut off"
+    )  # not of the size it says
 
 
 def test_parts_that_are_missing_or_short(genuine):
     def without(part):
         return altered(genuine, lambda name, content: None if name == part else content)
 
-    refused(without("data.pkl"), "not one that torch.save wrote")
-    refused(without("data/3"), "KeyError")
-    refused(
+    assert_refused(without("data.pkl"), "not one that torch.save wrote")
+    assert_refused(without("data/3"), "KeyError")
+    assert_refused(
         altered(genuine, lambda name, content: content[:-1] if name == "data/3" else content),
         r"'e_conv2\.bias' is cut off",
     )
     big = altered(genuine, lambda name, content: b"big" if name == "byteorder" else content)
-    refused(big, "big-endian")
+    assert_refused(big, "big-endian")
 
 
 def tensor(size=b"K\x36", offset=b"K\x00", shape=b"K\x36\x85", strides=b"K\x01\x85"):
@@ -175,7 +179,7 @@ def tensor(size=b"K\x36", offset=b"K\x00", shape=b"K\x36\x85", strides=b"K\x01\x
 def test_a_tensor_that_does_not_fit_its_storage(genuine, changes, match):
     whole = torch_files.parse(with_pickle(genuine, tensor()), "FILE")["w"]
     assert whole.shape == (54,)
-    refused(with_pickle(genuine, tensor(**changes)), match)
+    assert_refused(with_pickle(genuine, tensor(**changes)), match)
 
 
 def safetensors(header, numbers=bytes(24)):
@@ -223,12 +227,12 @@ def test_safetensors_by_their_definition():
     ],
 )
 def test_safetensors_that_lie(header, match):
-    refused(safetensors(header), match)
+    assert_refused(safetensors(header), match)
 
 
 def test_other_files():
     for data in (b"", b"\x89PNG\r\n", bytes(100), struct.pack("<Q", 2**63) + b"{}"):
-        refused(data, "no .pth or .safetensors file")
+        assert_refused(data, "no .pth or .safetensors file")
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path):

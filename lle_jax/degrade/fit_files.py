@@ -4,9 +4,7 @@ import base64
 import dataclasses
 import datetime
 import hashlib
-import html
 import io
-import string
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +17,12 @@ import scipy.stats
 import tqdm
 
 import lle_jax
-from lle_jax import artifacts, colour, images
+from lle_jax import artifacts, colour, images, pages
 from lle_jax.degrade import fit
 from lle_jax.degrade.presets import APPROXIMATE, Preset
 from lle_jax.fusion import materialise
 from lle_jax.images.files import write_bytes
+from lle_jax.pages import text
 
 FEWEST, ENOUGH = 2, 20
 _LARGEST, _SMALLEST = 256, 64
@@ -127,7 +126,7 @@ def fit_files(
         f"Squared maximum mean discrepancy of the measures: {fitted.discrepancy:.4f}.",
         f"Real and synthetic images told apart: area under the curve {auc:.2f} "
         "(0.5 chance, 1 always).",
-        *(f"Warning: {text}." for text in warnings),
+        *(f"Warning: {warning}." for warning in warnings),
     )
     preset = space.preset(fitted.phi, output.stem, f"Fitted to {len(real_crops)} real images")
     tests = tuple(
@@ -138,7 +137,7 @@ def fit_files(
         preset, provenance, found, fitted.synthetic, tests, auc, tuple(failures), tuple(warnings)
     )
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(page, _page(report).encode())
+    write_bytes(page, _page(report))
     write_bytes(output, to_toml(report, space).encode())
     return report
 
@@ -327,16 +326,17 @@ def _two_sample(real: np.ndarray, synthetic: np.ndarray):
     return scipy.stats.ks_2samp(real, synthetic)
 
 
-def _page(report: Report) -> str:
+def _page(report: Report) -> bytes:
     rows = [
-        f"<tr><td>{html.escape(name)}</td><td>{d:.2f}</td><td>{p:.2g}</td></tr>"
+        f"<tr><td>{text(name)}</td><td>{d:.2f}</td><td>{p:.2g}</td></tr>"
         for name, (d, p) in zip(MEASURES, report.tests, strict=True)
     ]
-    failed = [f"<li>{html.escape(f'{path}: {reason}')}</li>" for path, reason in report.failures]
-    page = Path(__file__).with_name("fit.html").read_text("utf-8")
-    return string.Template(page).substitute(
-        name=html.escape(report.preset.name),
-        provenance="\n".join(f"<li>{html.escape(line)}</li>" for line in report.provenance),
+    failed = [f"<li>{text(f'{path}: {reason}')}</li>" for path, reason in report.failures]
+    return pages.fill(
+        Path(__file__).with_name("fit.html"),
+        report=False,
+        name=text(report.preset.name),
+        provenance="\n".join(f"<li>{text(line)}</li>" for line in report.provenance),
         histograms=base64.b64encode(_histograms(report)).decode(),
         rows="\n".join(rows),
         failed="\n".join(failed) or "<li>none</li>",

@@ -1,6 +1,9 @@
 """Makes a release of a run: the moving-average (EMA) weights of its last checkpoint.
 
-    python tools/release.py runs/unet model/ [--float16] [--card CARD.md]
+    python tools/release.py runs/unet model/ [--float16] [--card CARD.md] [--interval 0.9]
+
+With --interval the spread of a network that has one becomes half an interval that holds this share
+of the errors on the images of a suite, which must be neither training nor test images.
 
 Nothing of this machine goes into the release: of paths in the configuration the last part is kept.
 """
@@ -13,12 +16,14 @@ import sys
 from pathlib import Path
 
 import ml_collections
+import tqdm
 from absl import logging
 from flax import nnx
 
-from lle_jax import rundir
-from lle_jax.inference import release
-from lle_jax.training import weights
+from lle_jax import checks, rundir
+from lle_jax.evaluation import coverage, suite
+from lle_jax.inference import release, tiles
+from lle_jax.training import spread, weights
 from lle_jax.training.checkpoints import CheckpointError
 
 _FROM_ENVIRONMENT = ("lle_jax", "git", "python", "devices", "data_fingerprint")
@@ -30,10 +35,19 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of the release, made if it does not exist")
     parser.add_argument("--float16", action="store_true", help="half the size, 11 bits a number")
     parser.add_argument("--card", type=Path, help="a CARD.md to take instead of a generated one")
+    parser.add_argument("--interval", type=float, metavar="SHARE", help="of the errors, as 0.9")
+    parser.add_argument("--suite", default="validation", help="of the interval (%(default)s)")
+    parser.add_argument("--source", help="takes the place of the suite's images.source")
     arguments = parser.parse_args()
     logging.set_verbosity(logging.ERROR)  # Orbax reports every step
     try:
         config, params, record = read(arguments.run)
+        if arguments.interval is not None:
+            judge = suite.load(arguments.suite, source=arguments.source)
+            params, by = calibrated(config, params, judge, arguments.interval)
+            record["interval"] = {
+                "share": arguments.interval, "factor": by, "suite": judge.fingerprint
+            }  # fmt: skip
         release.save(
             arguments.folder,
             config,
@@ -62,6 +76,17 @@ def read(run: Path) -> tuple[ml_collections.ConfigDict, nnx.State, dict]:
     if found.seen:  # by which lle evaluate tells what the network has seen
         record["images"] = {k: v for k, v in found.seen.items() if k != "test"}
     return found.config, found.params, record
+
+
+def calibrated(
+    config: ml_collections.ConfigDict, params: nnx.State, judge: suite.Suite, share: float
+) -> tuple[nnx.State, float]:
+    """The parameters with spreads that hold `share` of the errors, and by what they were scaled."""
+    checks.number("interval", share, 0.01, 0.999)
+    net = tiles.network(config, params)
+    cases = tqdm.tqdm(judge.cases(), total=judge.count, desc="interval", unit="image")
+    by = spread.factor(((j.error, j.spread) for j in coverage.judged(net, cases)), share)
+    return spread.scaled(params, by), by
 
 
 def _record(run: Path, config: ml_collections.ConfigDict) -> dict:

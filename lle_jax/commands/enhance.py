@@ -40,10 +40,16 @@ def add(commands) -> None:
         "--compare", action="store_true", help="also write pictures, before and after side by side"
     )
     parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="also write OUT.uncertainty.tif, 16 bits: how far off each value may be, half of an "
+        "interval that the model's card tells the coverage of",
+    )
+    parser.add_argument(
         "--anonymise",
         action="store_true",
-        help="leave out EXIF, and all DICOM elements that showing the pixels does not need; file "
-        "names, and names burnt into the pixels, stay",
+        help="leave out EXIF and, of DICOM, what the basic profile of PS3.15 does; file names, and "
+        "names burnt into the pixels, stay",
     )
     parser.add_argument(
         "--model", type=Path, metavar="FOLDER", help="a release (default: the one that comes along)"
@@ -57,14 +63,18 @@ def run(arguments: argparse.Namespace) -> int:
     from lle_jax.inference import files
 
     settings = files.Settings(
-        arguments.strength, arguments.gate, arguments.compare, arguments.anonymise
+        arguments.strength,
+        arguments.gate,
+        arguments.compare,
+        arguments.anonymise,
+        arguments.uncertainty,
     )
     if "-" in (*arguments.inputs, arguments.output):
         return _pipe(arguments, settings)
     if arguments.output is None:
         raise ValueError("nowhere to write; give -o OUT")
     output = Path(arguments.output)
-    pairs = files.plan(arguments.inputs, output, settings.compare)
+    pairs = files.plan(arguments.inputs, output, settings)
     to_file = len(pairs) == 1 and pairs[0][1] == output
     job = files.Job(None if to_file else output, arguments.model, settings)
     if arguments.dry_run:
@@ -89,8 +99,9 @@ def _pipe(arguments: argparse.Namespace, settings) -> int:
     from lle_jax import images
     from lle_jax.inference import enhance, files, release
 
-    if len(arguments.inputs) != 1 or settings.compare or arguments.dry_run:
-        raise ValueError("- is for one image, without --compare and --dry-run")
+    beside = settings.compare or settings.uncertainty
+    if len(arguments.inputs) != 1 or beside or arguments.dry_run:
+        raise ValueError("- is for one image, without --compare, --uncertainty and --dry-run")
     output = arguments.output or "-"
     net, digest = enhance.load(arguments.model), release.digest(arguments.model)
     with tempfile.TemporaryDirectory() as folder:

@@ -27,6 +27,7 @@ from lle_jax.inference import enhance, release, tiles
 
 RECORD = ".lle-enhance.jsonl"
 _COMPARE = ".compare.png"
+_UNCERTAINTY = ".uncertainty.tif"
 _COMPARE_SIDE = 1024
 
 
@@ -38,9 +39,21 @@ class Settings:
     gate: bool = False
     compare: bool = False
     anonymise: bool = False
+    uncertainty: bool = False
 
     def __post_init__(self):
         checks.number("strength", self.strength, 0, 1)
+        if self.uncertainty and self.strength < 1:
+            raise ValueError("uncertainty is that of the whole change; leave out --strength")
+
+    def outputs(self, target: Path) -> list[Path]:
+        """All that is written for a target."""
+        paths = [target]
+        if self.compare:
+            paths.append(_beside(target, _COMPARE))
+        if self.uncertainty:
+            paths.append(_beside(target, _UNCERTAINTY))
+        return paths
 
 
 class Outcome(NamedTuple):
@@ -52,13 +65,15 @@ class Outcome(NamedTuple):
     finished: int
 
 
-def plan(inputs: Iterable[str], output: Path, compare: bool = False) -> list[tuple[Path, Path]]:
+def plan(
+    inputs: Iterable[str], output: Path, settings: Settings | None = None
+) -> list[tuple[Path, Path]]:
     """Pairs every image in `inputs` with the file to write; see `degrade.files.plan`.
 
     Args:
       inputs: files, folders, and patterns as "scans/*.png" (`**` for any folders).
       output: a folder; or, for one image, a file by its suffix.
-      compare: whether pictures are written beside the outputs.
+      settings: say what is written beside the outputs.
 
     Raises:
       ImageError: if an input does not exist or holds no image, if two files would get the same
@@ -73,8 +88,8 @@ def plan(inputs: Iterable[str], output: Path, compare: bool = False) -> list[tup
         if output.exists() and not output.is_dir():
             raise images.ImageError(f"{output}: not a folder; choose another with -o")
         pairs = files.plan(paths, output)
-    written = [target for _, target in pairs]
-    written += [_compare_path(target) for target in written if compare]
+    settings = Settings() if settings is None else settings
+    written = [path for _, target in pairs for path in settings.outputs(target)]
     sources = {source.resolve() for source, _ in pairs}
     for target in written:
         if target.resolve() in sources:
@@ -82,7 +97,9 @@ def plan(inputs: Iterable[str], output: Path, compare: bool = False) -> list[tup
                 f"{target}: this input would be overwritten; choose another output"
             )
     if len({str(target).casefold() for target in written}) < len(written):
-        raise images.ImageError(f"an input ends in {_COMPARE}; leave it out, or --compare")
+        raise images.ImageError(
+            f"an input ends in {_COMPARE} or {_UNCERTAINTY}; leave it out, or that option"
+        )
     return pairs
 
 
@@ -112,7 +129,7 @@ class Job:
 
     def finished(self, source: Path, target: Path) -> bool:
         """Whether the target is there and is what would be written; raises ImageError."""
-        expected = [target, _compare_path(target)] if self._settings.compare else [target]
+        expected = self._settings.outputs(target)
         if self._output is None or not all(path.exists() for path in expected):
             return False
         record = self._record(source, target)
@@ -191,6 +208,7 @@ def enhance_file(
     """
     picture = images.read(source)
     before = _shrunk(picture.pixels) if settings.compare else None
+    unsure = _unsure(net, picture.pixels) if settings.uncertainty else None
     # in place: an image of 12,000 x 9,000 pixels takes 1.3 GB
     pixels, passed = enhance.enhance_pixels(
         net, picture.pixels, settings.strength, settings.gate, inplace=True
@@ -206,7 +224,13 @@ def enhance_file(
             f"strength {settings.strength:g}" + (", unchanged by the gate" if passed else ""),
         )
     if before is not None:
-        _write_compare(_compare_path(target), before, _shrunk(pixels))
+        _write_compare(_beside(target, _COMPARE), before, _shrunk(pixels))
+    if unsure is not None:
+        # 16 bits; of what was passed through nothing is unsure
+        like = dataclasses.replace(
+            picture, bits=16, alpha=None, exif=None, icc=None, dataset=None, format="tiff"
+        )
+        images.write(_beside(target, _UNCERTAINTY), unsure * (not passed), like)
     return passed
 
 
@@ -224,8 +248,19 @@ def _copy(source: Path, target: Path) -> None:
     write_bytes(target, source.read_bytes())
 
 
-def _compare_path(target: Path) -> Path:
-    return target.with_name(f"{target.name}{_COMPARE}")
+def _beside(target: Path, suffix: str) -> Path:
+    return target.with_name(f"{target.name}{suffix}")
+
+
+def _unsure(net: tiles.Network, pixels: np.ndarray) -> np.ndarray:
+    """Half an interval for each pixel, and each frame; raises ImageError if the model has none."""
+    if net.spread is None:
+        raise images.ImageError(
+            "this model cannot tell how far off it is; leave out --uncertainty, or --model"
+        )
+    if pixels.ndim == 4:
+        return np.stack([tiles.spread(net, frame) for frame in pixels])
+    return tiles.spread(net, pixels)
 
 
 def _shrunk(pixels: np.ndarray) -> np.ndarray:

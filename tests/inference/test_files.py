@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import ml_collections
 import numpy as np
 import pydicom
 import pydicom.data
@@ -13,8 +15,8 @@ import skimage.data
 import skimage.io
 from PIL import Image
 
-from lle_jax import cli, images
-from lle_jax.inference import enhance, files
+from lle_jax import cli, images, models
+from lle_jax.inference import enhance, files, release, tiles
 
 
 @pytest.fixture(autouse=True)
@@ -273,3 +275,45 @@ def test_every_dicom_that_can_be_read_can_be_enhanced(folder, tmp_path, anonymis
         before, after = images.read(source), images.read(target)
         assert after.pixels.shape == before.pixels.shape
         assert 0 < np.abs(after.pixels - before.pixels).max() < 0.015
+
+
+@pytest.fixture(scope="module")
+def telling(tmp_path_factory):
+    """A release of a network that can tell how far off it is."""
+    config = ml_collections.ConfigDict(
+        {"name": "dual_path", "dtype": "float32", "widths": (4, 6), "blocks": (1, 1)}
+        | {"spread": True}
+    )
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), models.shapes(config)
+    )
+    folder = tmp_path_factory.mktemp("telling")
+    release.save(folder, config, params, {})
+    return folder
+
+
+def test_uncertainty_is_written_beside_each_output_in_16_bits(telling, inputs, tmp_path):
+    arguments = ["enhance", str(inputs), "-o", str(tmp_path / "out"), "--model", str(telling)]
+    before = contents(inputs)
+    assert cli.main([*arguments, "--uncertainty"]) == 0
+    assert contents(inputs) == before
+    net = enhance.load(telling)
+    for name in ("a.png", "deep/a.jpg", "scan.dcm"):
+        source = inputs / ("scan" if name == "scan.dcm" else name)
+        found = images.read(tmp_path / "out" / f"{name}.uncertainty.tif")
+        expected = tiles.spread(net, images.read(source).pixels)
+        assert found.bits == 16
+        assert np.ptp(expected) > 1e-3
+        np.testing.assert_allclose(found.pixels, np.clip(expected, 0, 1), atol=1e-5)
+    data = (tmp_path / "out" / "scan.dcm.uncertainty.tif").read_bytes()
+    assert str(pydicom.dcmread(inputs / "scan").PatientID).encode() not in data
+
+
+def test_uncertainty_is_refused_where_nobody_can_tell(lle, inputs, tmp_path, capsys):
+    assert lle(inputs / "a.png", "-o", tmp_path / "out", "--uncertainty") == 1
+    assert "this model cannot tell how far off it is" in capsys.readouterr().err
+    out = tmp_path / "other"
+    assert lle(inputs / "a.png", "-o", out, "--uncertainty", "--strength", "0.5") == 2
+    assert "uncertainty is that of the whole change" in capsys.readouterr().err
+    assert not out.exists()

@@ -1,9 +1,9 @@
-"""The released model: two paths, four modalities with their own presets, well-exposed inputs too.
+"""The released model's first part: two paths, four modalities, each with its own preset.
 
     python -m lle_jax.main --config experiments/released.py
 
-Needs the real images in ../shared/data (see README); 24,000 steps of 8 crops are about 5 hours on
-2 CPU cores. The same command resumes.
+Needs the real images in ../shared/data (see README); an hour and a half on 2 CPU cores. The same
+command resumes. experiments/released_large.py goes on from it.
 """
 
 import ml_collections
@@ -29,7 +29,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dtype = "float32"
 
     config.optim.ema_decay = 0.998
-    config.train.steps = 24000
+    config.train.steps = 5500
     config.train.log_every = 50
     config.train.validate_every = 1000
     config.train.checkpoint_every = 500

@@ -21,5 +21,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.optim.weight_decay = 0.0
     config.optim.ema_decay = 0.99
     config.train.start_from = "runs/released_large"
-    config.train.steps = 1500
+    config.train.steps = 1000
     return config

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.ablations import degradations, losses, networks
+from experiments.ablations import degradations, losses, modalities, networks
 from lle_jax import cli, degrade, images
 from lle_jax.evaluation import ablation
 from lle_jax.evaluation.ablation import Ablation, AblationError
@@ -345,7 +345,7 @@ def test_a_file_that_is_no_grid_is_one_line_and_exits_2(text, message, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("module", [losses, degradations, networks])
+@pytest.mark.parametrize("module", [losses, degradations, networks, modalities])
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_grids_that_ship_are_sound(module, quick, tmp_path):
     cells = ablation.plan(module.get_ablation(), tmp_path, quick=quick, seeds=1)
@@ -360,8 +360,9 @@ def test_the_grids_that_ship_are_sound(module, quick, tmp_path):
         } == stages
 
 
-def test_the_networks_that_are_compared_cost_the_same(tmp_path):
-    cells = ablation.plan(networks.get_ablation(), tmp_path, seeds=1)
+@pytest.mark.parametrize("module", [networks, modalities])
+def test_the_networks_that_are_compared_cost_the_same(tmp_path, module):
+    cells = ablation.plan(module.get_ablation(), tmp_path, seeds=1)
     counts = [cost.cost(cell.config.model, 256, 256).macs for cell in cells]
     assert max(counts) < 1.1 * counts[0]
     assert min(counts) > 0.9 * counts[0]

@@ -1,6 +1,7 @@
 """Damaged files of every format: each is read or refused by ImageError, and quickly."""
 
 import io
+import os
 import pathlib
 import struct
 import time
@@ -15,6 +16,7 @@ import tifffile
 from PIL import Image
 
 from lle_jax import images
+from lle_jax.images.anonymise import anonymise
 
 RNG = np.random.default_rng(0)
 SMALL = RNG.integers(0, 256, (13, 17, 3), np.uint8)
@@ -29,6 +31,11 @@ DICOM = (
     "image_dfl.dcm",
     "SC_rgb_rle_2frame.dcm",
 )
+
+
+# LLE_FUZZ=2000 makes 10,000 files, in some minutes; the seeds are 0, 1, ... in each format.
+COUNT = int(os.environ.get("LLE_FUZZ", "150"))
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "bmp": ".bmp", "tiff": ".tif", "dicom": ".dcm"}
 
 
 def pillow(array, format, **options):
@@ -115,7 +122,7 @@ def mutated(data, rng):
 
 
 def attack(path, data):
-    """Reads `data` as a file; the outcome must be a picture in [0, 1] or an ImageError."""
+    """Reads `data` as a file and writes what it held; either works or is an ImageError."""
     path.write_bytes(data)
     try:
         picture = images.read(path, max_pixels=2**22)
@@ -124,16 +131,35 @@ def attack(path, data):
     assert np.isfinite(picture.pixels).all()
     assert picture.pixels.min() >= 0
     assert picture.pixels.max() <= 1
+    try:
+        images.write(path.with_suffix(SUFFIXES[picture.format]), picture.pixels, picture)
+        if picture.dataset is not None:
+            images.write(path.with_suffix(".dcm"), picture.pixels, anonymise(picture))
+    except images.ImageError as error:
+        return str(error)
     return None
+
+
+def memory():
+    """Resident memory in MB, where the system tells it."""
+    try:
+        return (
+            int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+            * resource.getpagesize()
+            / 1e6
+        )
+    except OSError:
+        return 0.0
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "bmp", "tiff", "dicom"])
 def test_damaged_files_are_read_or_refused(tmp_path, capfd, format):
-    count = 150
     outcomes, sources = [], seeds()[format]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for seed in range(count):
+        for seed in range(COUNT):
+            if seed == COUNT // 2:
+                before = memory()
             rng = np.random.default_rng(seed)
             data = mutated(sources[seed % len(sources)], rng)
             if format == "png" and seed % 4:
@@ -142,7 +168,8 @@ def test_damaged_files_are_read_or_refused(tmp_path, capfd, format):
             outcomes.append(attack(tmp_path / "a", data))
             assert time.monotonic() - start < 5, seed
     refused = [outcome for outcome in outcomes if outcome is not None]
-    assert len(refused) > count // 8
+    assert len(refused) > COUNT // 8
+    assert memory() - before < 100
     assert not any("\n" in outcome for outcome in refused)
     printed = capfd.readouterr()
     assert printed.out == ""

@@ -143,11 +143,8 @@ def attack(path, data):
 def memory():
     """Resident memory in MB, where the system tells it."""
     try:
-        return (
-            int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-            * resource.getpagesize()
-            / 1e6
-        )
+        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
     except OSError:
         return 0.0
 

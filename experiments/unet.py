@@ -15,6 +15,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data = ml_collections.ConfigDict()
     config.data.source = "samples"  # or a folder of well-lit images
     config.data.crop = 96
+    config.data.views = ()  # sides of what crops are cut from; see lle_jax/training/views.py
     config.data.batch_size = 8
     config.data.augmented = 0.0  # fraction of the crops that get another contrast or exposure
 

@@ -216,6 +216,7 @@ def test_a_config_that_is_no_experiment(text, message, cache, tmp_path):
         (["--config.degradation.preset=nowhere"], "nowhere"),
         (["--mode=evaluate"], "run/checkpoints: no checkpoint yet; train first"),
         (["--config.optim.lr=-1"], "optim.lr is -1.0; expected a number >= 0"),
+        (["--config.data.views=(64, 96)"], "data.views: 64 is less than data.crop (96)"),
         (["--config.data.augmented=2"], "data.augmented is 2.0; expected a fraction in [0, 1]"),
         (["--config.train.steps=0"], "train.steps is 0; expected a whole number >= 1"),
     ],

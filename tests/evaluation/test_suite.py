@@ -13,11 +13,12 @@ def load(tmp_path, text):
 
 def test_every_suite_that_ships_is_sound_but_for_data_that_is_elsewhere():
     names = sorted(path.stem for path in suite.folder().glob("*.toml"))
-    assert names == ["modalities", "pairs", "samples", "severity", "sweep"]
+    assert names == ["modalities", "pairs", "samples", "severity", "sweep", "validation"]
     assert suite.load("samples").count == 10
     assert suite.load("severity").count == 15
     assert suite.load("sweep").count == 5 * 6 * 4 * 3
-    for name, error in (("modalities", data.DataError), ("pairs", suite.SuiteError)):
+    absent = {"modalities": data.DataError, "validation": data.DataError, "pairs": suite.SuiteError}
+    for name, error in absent.items():
         with pytest.raises(error, match="nowhere"):
             suite.load(name, source="nowhere.csv", pairs=("nowhere", "nowhere"))
 

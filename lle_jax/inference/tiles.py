@@ -50,17 +50,7 @@ class Network(NamedTuple):
 
 def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
     """Prepares a network; raises checks.ConfigError if there is no such network."""
-    bind = models.bind(config)
     params = jax.device_put(params)
-    if config.name != "dual_path":
-        # whole images of many sizes: a bounded number of programs, as below
-        @functools.lru_cache(maxsize=_EXECUTABLES)
-        def whole(shape: tuple[int, ...]):
-            return jax.jit(models.build(config, jax.random.key(0))[0])
-
-        return Network(1, 0, None, lambda image: whole(image.shape)(params, image))
-    steps = models.tiled(config)
-    see = jax.jit(lambda params, cells, grey: context(bind(params), cells, grey))
 
     def compiled(step: Callable) -> Callable:
         # a bounded number of programs is kept, unlike by jax.jit; jax frees what goes with a
@@ -71,6 +61,10 @@ def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
 
         return lambda tile, *arguments: program(tile.shape)(params, tile, *arguments)
 
+    if not models.is_tiled(config):
+        return Network(1, 0, None, compiled(models.build(config, jax.random.key(0))[0]))
+    steps, bind = models.tiled(config), models.bind(config)
+    see = jax.jit(lambda params, cells, grey: context(bind(params), cells, grey))
     spread = steps.spread and compiled(lambda *arguments: steps.spread(*arguments)[1])
     return Network(
         steps.multiple,

@@ -104,7 +104,7 @@ def _network(name: str, folder: Path) -> Method:
         found.record | {"model": found.config.to_dict()},
         trained_on=frozenset(found.seen.get("train", ())),
         validated_on=frozenset(found.seen.get("validation", ())),
-        all_known="train" in found.seen and not found.seen.get("incomplete"),
+        all_known=weights.all_known(found.seen),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from lle_jax.inference import release
 from lle_jax.training.state import TrainState
 
 
@@ -79,30 +80,34 @@ class Checkpoints:
         try:
             metadata = self._manager.item_metadata(step).state.tree
         except (OSError, ValueError, KeyError, AttributeError):
+            raise damaged(self._folder, step) from None
+        if found := difference(metadata, template):
+            name, there, here = found
             raise CheckpointError(
-                f"{self._folder}/{step}: damaged checkpoint; delete that folder to fall back on "
-                "the one before"
-            ) from None
-        there = {_name(path): tuple(leaf.shape) for path, leaf in _leaves(metadata)}
-        here = {_name(path): tuple(leaf.shape) for path, leaf in _leaves(template)}
-        for name in sorted(there.keys() | here.keys()):
-            if there.get(name) != here.get(name):
-                raise CheckpointError(
-                    f"{self._folder}/{step}: a checkpoint of another architecture: {name} is "
-                    f"{there.get(name, 'absent')} there and {here.get(name, 'absent')} in this "
-                    "model; use the configuration it was trained with, or another --workdir"
-                )
+                f"{self._folder}/{step}: a checkpoint of another architecture: {name} is {there} "
+                f"there and {here} in this model; use the configuration it was trained with, or "
+                "another --workdir"
+            )
+
+
+def damaged(folder: Path, step: int) -> CheckpointError:
+    """What to raise of a checkpoint that cannot be read."""
+    return CheckpointError(
+        f"{folder}/{step}: damaged checkpoint; delete that folder to fall back on the one before"
+    )
+
+
+def difference(there, here) -> tuple[str, Any, Any] | None:
+    """The first name at which the arrays of two trees differ in shape, and both shapes."""
+    shapes = [
+        {name: tuple(leaf.shape) for name, leaf in release.named(tree)} for tree in (there, here)
+    ]
+    for name in sorted(shapes[0].keys() | shapes[1].keys()):
+        pair = [found.get(name, "absent") for found in shapes]
+        if pair[0] != pair[1]:
+            return name, *pair
+    return None
 
 
 def _abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-
-
-def _leaves(tree) -> list[tuple[Any, Any]]:
-    return jax.tree_util.tree_flatten_with_path(tree)[0]
-
-
-def _name(path) -> str:
-    """Keys of a pytree path joined by dots, however the container spells them."""
-    keys = [str(getattr(k, "name", getattr(k, "key", getattr(k, "idx", k)))) for k in path]
-    return ".".join(key for key in keys if key != "value")

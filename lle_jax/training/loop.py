@@ -79,7 +79,7 @@ def prepare(config: ml_collections.ConfigDict) -> Setup:
     start = None
     if folder := config.train.get("start_from", ""):
         start = weights.load(Path(folder))
-        new = ("spread.",) if config.loss.get("kind") == spread.KIND else ()
+        new = (spread.LAYER,) if config.loss.get("kind") == spread.KIND else ()
         where = f"train.start_from {folder}"
         params = weights.fitted(start.params, config.model, where, params, new)
     return Setup(

@@ -17,8 +17,10 @@ from flax import nnx
 
 from lle_jax import models
 from lle_jax.checks import ConfigError
+from lle_jax.inference import release
 
 KIND = "spread"
+LAYER = "spread."  # how its parameters' names begin
 
 
 def make(config: ml_collections.ConfigDict):
@@ -27,7 +29,9 @@ def make(config: ml_collections.ConfigDict):
     Raises:
       ConfigError: unless the network has a spread and nothing else would be moved.
     """
-    steps = _steps(config.model)
+    steps = models.tiled(config.model)
+    if steps.spread is None:
+        raise ConfigError("model.spread is not set: the network cannot tell how far off it is")
     if config.optim.weight_decay:
         raise ConfigError(
             f"optim.weight_decay is {config.optim.weight_decay}, which would move all weights; set "
@@ -39,13 +43,6 @@ def make(config: ml_collections.ConfigDict):
         return steps.spread(params, image, steps.context(params, image), (0, 0), size)
 
     return apply, negative_log_likelihood
-
-
-def _steps(config: ml_collections.ConfigDict) -> models.Tiled:
-    steps = models.tiled(config)
-    if steps.spread is None:
-        raise ConfigError("model.spread is not set: the network cannot tell how far off it is")
-    return steps
 
 
 def negative_log_likelihood(found: tuple[jax.Array, jax.Array], clean: jax.Array) -> jax.Array:
@@ -80,9 +77,8 @@ def factor(pairs: Iterable[tuple[np.ndarray, np.ndarray]], share: float) -> floa
 
 def scaled(params: nnx.State, by: float) -> nnx.State:
     """The parameters of a network whose spread is `by` times as large."""
-
-    def change(path, leaf):
-        name = jax.tree_util.keystr(path)
-        return leaf + np.float32(np.log(by)) if "spread" in name and "bias" in name else leaf
-
-    return jax.tree_util.tree_map_with_path(change, params)
+    leaves = [
+        leaf + np.float32(np.log(by)) if name == f"{LAYER}bias" else leaf
+        for name, leaf in release.named(params)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(params), leaves)

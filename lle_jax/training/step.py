@@ -38,8 +38,8 @@ def make(
         tf.train.ExponentialMovingAverage), so that early averages forget the initialisation.
       mesh: the devices. The batch is split over them, image by image; the state is whole on
         each. The result does not depend on their number.
-      augmented: fraction of the clean images that are changed first, see `augment`.
       cut: restores a crop of each view (see `views`); None restores all of it by `apply`.
+      augmented: fraction of the clean images that are changed first, see `augment`.
     """
 
     def step(state: TrainState, batch: data.Batch) -> tuple[TrainState, dict[str, jax.Array]]:

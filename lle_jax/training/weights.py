@@ -12,7 +12,7 @@ from flax import nnx
 
 from lle_jax import checks, models
 from lle_jax.inference import release
-from lle_jax.training.checkpoints import CheckpointError
+from lle_jax.training.checkpoints import CheckpointError, damaged, difference
 
 
 class Weights(NamedTuple):
@@ -70,10 +70,7 @@ def _newest(folder: Path, config: ml_collections.ConfigDict) -> tuple[int, nnx.S
             state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))
             average = state.state["ema"]
         except (OSError, ValueError, KeyError):
-            raise CheckpointError(
-                f"{folder}/{step}: damaged checkpoint; delete that folder to fall back on the one "
-                "before"
-            ) from None
+            raise damaged(folder, step) from None
     return step, fitted(average, config, f"{folder}/{step}")
 
 
@@ -100,15 +97,13 @@ def fitted(
     there = dict(release.named(params))
     if new:
         there |= {n: leaf for n, leaf in release.named(drawn) if n.startswith(new)} | there
-    here = dict(release.named(expected))
-    for name in sorted(there.keys() | here.keys()):
-        shapes = [getattr(found.get(name), "shape", "absent") for found in (there, here)]
-        if shapes[0] != shapes[1]:
-            raise checks.ConfigError(
-                f"{where}: weights of another network: {name} is {shapes[0]} there and {shapes[1]} "
-                "here; use the model they were trained as"
-            )
-    leaves = [jax.numpy.asarray(there[name]) for name in here]
+    if found := difference(there, expected):
+        name, shape, wanted = found
+        raise checks.ConfigError(
+            f"{where}: weights of another network: {name} is {shape} there and {wanted} here; use "
+            "the model they were trained as"
+        )
+    leaves = [jax.numpy.asarray(there[name]) for name, _ in release.named(expected)]
     return jax.tree.unflatten(jax.tree.structure(expected), leaves)
 
 
@@ -118,5 +113,9 @@ def joined(record: dict[str, list[str]], seen: dict[str, Any]) -> dict[str, Any]
         role: sorted(set(record[role]) | set(seen.get(role, ())))
         for role in ("train", "validation")
     }
-    known = "train" in seen and not seen.get("incomplete")
-    return record | roles | ({} if known else {"incomplete": True})
+    return record | roles | ({} if all_known(seen) else {"incomplete": True})
+
+
+def all_known(seen: dict[str, Any]) -> bool:
+    """Whether `Weights.seen` has all images that the weights were trained on."""
+    return "train" in seen and not seen.get("incomplete")

@@ -49,9 +49,8 @@ def _dataset(source: Dataset) -> Dataset:
         for tag in empty:  # what said nothing needs no dummy
             if tag in part:
                 part[tag].value = None
-    for (
-        element
-    ) in dataset.iterall():  # the library's dummies are of year 1, which validators refuse
+    # the library's dummies are of year 1, which validators refuse
+    for element in dataset.iterall():
         if element.VR in ("DA", "DT") and str(element.value).startswith("0001"):
             element.value = "19000101"
     dataset.PatientIdentityRemoved = "YES"
@@ -66,6 +65,7 @@ def _dataset(source: Dataset) -> Dataset:
     return dataset
 
 
+@functools.cache  # asked for by every item of every sequence
 def _actions() -> dict:
     """What to do with each element of the table."""
     actions = library.initialize_actions(f"dicomfields_{_EDITION}")

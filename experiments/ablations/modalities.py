@@ -7,7 +7,7 @@ train images of ../shared/data (see README) and tested on its test images, each 
 preset. 18 runs, overnight on 2 CPU cores; with --quick some minutes.
 """
 
-from experiments import released, zero_dce
+from experiments import released, unet, zero_dce
 from experiments.ablations import networks
 from lle_jax.evaluation.ablation import Ablation
 
@@ -18,12 +18,11 @@ def get_ablation() -> Ablation:
     base.degradation.untouched = 0.05
     base.train.steps = 3000
     shipped = networks.get_ablation().variants
-    unet = {"name": "unet", "widths": (32, 64, 96), "blocks": 1, "dtype": "float32"}
     dark = zero_dce.get_config()
     return Ablation(
         base=base,
         variants={
-            "unet": {"model": unet},
+            "unet": {"model": unet.get_config().model.to_dict()},
             **{name: shipped[name] for name in ("dual_path", "nafnet", "retinexformer")},
             "cidnet": {
                 "model": {

@@ -119,7 +119,7 @@ def enhance_pixels(
       the enhanced pixels, and whether they are unchanged since they were well exposed.
     """
     frames = pixels if pixels.ndim == 4 else pixels[None]
-    if gate and well_exposed(net, frames[len(frames) // 2]):
+    if gate and passes(net, pixels):
         return pixels, True
     if strength == 0:
         return pixels, False
@@ -127,6 +127,11 @@ def enhance_pixels(
     for frame, target in zip(frames, out, strict=True):
         tiles.restore(net, frame, target, strength=strength, largest=largest)
     return out.reshape(pixels.shape), False
+
+
+def passes(net: tiles.Network, pixels: np.ndarray) -> bool:
+    """What the gate says of a picture's pixels: of several frames, by the middle one."""
+    return well_exposed(net, pixels[len(pixels) // 2] if pixels.ndim == 4 else pixels)
 
 
 def well_exposed(net: tiles.Network, image: np.ndarray) -> bool:

@@ -208,11 +208,11 @@ def enhance_file(
     """
     picture = images.read(source)
     before = _shrunk(picture.pixels) if settings.compare else None
-    unsure = _unsure(net, picture.pixels) if settings.uncertainty else None
-    # in place: an image of 12,000 x 9,000 pixels takes 1.3 GB
-    pixels, passed = enhance.enhance_pixels(
-        net, picture.pixels, settings.strength, settings.gate, inplace=True
-    )
+    pixels, passed = picture.pixels, settings.gate and enhance.passes(net, picture.pixels)
+    unsure = _unsure(net, pixels, passed) if settings.uncertainty else None
+    if not passed:
+        # in place: an image of 12,000 x 9,000 pixels takes 1.3 GB
+        pixels, _ = enhance.enhance_pixels(net, pixels, settings.strength, inplace=True)
     if passed and not settings.anonymise and _same_format(source, target):
         _copy(source, target)
     else:
@@ -226,11 +226,10 @@ def enhance_file(
     if before is not None:
         _write_compare(_beside(target, _COMPARE), before, _shrunk(pixels))
     if unsure is not None:
-        # 16 bits; of what was passed through nothing is unsure
         like = dataclasses.replace(
             picture, bits=16, alpha=None, exif=None, icc=None, dataset=None, format="tiff"
         )
-        images.write(_beside(target, _UNCERTAINTY), unsure * (not passed), like)
+        images.write(_beside(target, _UNCERTAINTY), unsure, like)
     return passed
 
 
@@ -252,12 +251,18 @@ def _beside(target: Path, suffix: str) -> Path:
     return target.with_name(f"{target.name}{suffix}")
 
 
-def _unsure(net: tiles.Network, pixels: np.ndarray) -> np.ndarray:
-    """Half an interval for each pixel, and each frame; raises ImageError if the model has none."""
+def _unsure(net: tiles.Network, pixels: np.ndarray, passed: bool) -> np.ndarray:
+    """Half an interval for each pixel, and each frame; 0 for what is passed through unchanged.
+
+    Raises:
+      ImageError: if the model has none.
+    """
     if net.spread is None:
         raise images.ImageError(
             "this model cannot tell how far off it is; leave out --uncertainty, or --model"
         )
+    if passed:
+        return np.zeros((*pixels.shape[:-1], 1), np.float32)
     if pixels.ndim == 4:
         return np.stack([tiles.spread(net, frame) for frame in pixels])
     return tiles.spread(net, pixels)

@@ -310,6 +310,14 @@ def test_uncertainty_is_written_beside_each_output_in_16_bits(telling, inputs, t
     assert str(pydicom.dcmread(inputs / "scan").PatientID).encode() not in data
 
 
+def test_nothing_is_uncertain_of_what_the_gate_passes_through(telling, tmp_path):
+    images.write(tmp_path / "good.png", np.full((24, 32, 3), 0.7, np.float32))
+    arguments = ["enhance", str(tmp_path / "good.png"), "-o", str(tmp_path / "out")]
+    assert cli.main([*arguments, "--model", str(telling), "--uncertainty", "--gate"]) == 0
+    assert (tmp_path / "out/good.png").read_bytes() == (tmp_path / "good.png").read_bytes()
+    assert not images.read(tmp_path / "out/good.png.uncertainty.tif").pixels.any()
+
+
 def test_uncertainty_is_refused_where_nobody_can_tell(lle, inputs, tmp_path, capsys):
     assert lle(inputs / "a.png", "-o", tmp_path / "out", "--uncertainty") == 1
     assert "this model cannot tell how far off it is" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from lle_jax import checks
 BLOCK = 8
 _COUNT = 28  # DCT coefficients with u + v >= 8, where pictures have the least
 _CUT = 1.1  # blocks above this many times the variance hold structure
-_LOWEST = 3  # frequencies averaged in the end
+_FALL = 3  # of a picture's power, as frequency to the minus this
 _BLOCKS = 16384  # at most, and more only where they do not overlap
 _STEPS = 15
 
@@ -20,15 +20,23 @@ _STEPS = 15
 _KEPT = float(
     scipy.stats.chi2.cdf(_CUT * _COUNT, _COUNT + 2) / scipy.stats.chi2.cdf(_CUT * _COUNT, _COUNT)
 )
-# By how many standard deviations the mean of the lowest of _COUNT normal values is below theirs.
-_BELOW = float(scipy.stats.norm.pdf(scipy.stats.norm.ppf(_LOWEST / _COUNT)) / (_LOWEST / _COUNT))
 
 
 def _basis() -> np.ndarray:
     """The high-frequency functions of the orthonormal 8 x 8 DCT: `[8, 8, _COUNT]`."""
     rows = scipy.fft.dct(np.eye(BLOCK), axis=0, norm="ortho")
-    u, v = np.nonzero(np.add.outer(np.arange(BLOCK), np.arange(BLOCK)) >= BLOCK)
-    return np.einsum("ky,kx->yxk", rows[u], rows[v])
+    return np.einsum("ky,kx->yxk", *(rows[index] for index in _frequencies()))
+
+
+def _frequencies() -> tuple[np.ndarray, np.ndarray]:
+    """Those down and those across, u and v."""
+    return np.nonzero(np.add.outer(np.arange(BLOCK), np.arange(BLOCK)) >= BLOCK)
+
+
+def _falling() -> np.ndarray:
+    """The power of a picture without noise at each frequency, less its mean: `[_COUNT]`."""
+    power = np.hypot(*_frequencies()) ** -float(_FALL)
+    return power / power.mean() - 1
 
 
 def _shrinkage() -> np.ndarray:
@@ -44,6 +52,7 @@ def _shrinkage() -> np.ndarray:
 _GRID = 0.01
 _BASIS = _basis()
 _SHRINKAGE = _shrinkage()
+_FALLING = _falling()
 
 
 def noise_sigma(image: jax.Array) -> jax.Array:
@@ -54,9 +63,11 @@ def noise_sigma(image: jax.Array) -> jax.Array:
     deviation tells how much (the moments of the rectified normal distribution), and the variance
     is raised accordingly. Blocks with structure are left out: from the median on, the variance is
     the mean over the blocks below 1.1 times itself, divided by what that mean would be for noise
-    alone, repeated; then the mean over the three frequencies with the least. The idea of choosing
-    blocks is Liu, Tanaka and Okutomi's, "Single-image noise level estimation for blind denoising",
-    IEEE TIP 22(12), 2013, doi:10.1109/TIP.2013.2283400; the rest is this package's own.
+    alone, repeated. What structure remains in them falls with the frequency f, as 1 / f^3, while
+    noise is white: the two are told apart by least squares over the 28 frequencies, neither below
+    0. The idea of choosing blocks is Liu, Tanaka and Okutomi's, "Single-image noise level
+    estimation for blind denoising", IEEE TIP 22(12), 2013, doi:10.1109/TIP.2013.2283400; the rest
+    is this package's own.
 
     It answers for noise that is white and of one strength. Grain of the picture counts as noise;
     noise that was blurred, compressed or enlarged is under-estimated.
@@ -135,9 +146,10 @@ def white_variance(
     chosen = usable & (variance / shrunk <= _CUT * level)
     count = jnp.maximum(jnp.sum(chosen), 1)
     by_frequency = jnp.where(chosen, 1 / shrunk, 0) @ power / count / _KEPT
-    lowest = jnp.mean(jnp.sort(by_frequency)[:_LOWEST])
-    # the mean of `count` squares of normal values has the relative deviation sqrt(2 / count)
-    return lowest / (1 - jnp.minimum(_BELOW * jnp.sqrt(2 / count), 0.5)), count
+    # of white noise, by_frequency = variance; of a picture, = variance * (1 + falling)
+    falling = jnp.asarray(_FALLING, power.dtype)
+    picture = jnp.maximum(by_frequency @ falling / (falling @ falling), 0)
+    return jnp.maximum(jnp.mean(by_frequency) - picture, 0), count
 
 
 def _shrunk(mean: jax.Array, variance: jax.Array) -> jax.Array:

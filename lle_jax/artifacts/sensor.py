@@ -32,10 +32,10 @@ def noise_model(image: jax.Array) -> NoiseModel:
     raw-data", IEEE TIP 17(10), 2008, doi:10.1109/TIP.2008.2001399). The blocks of 8 x 8 samples are
     put in 16 groups of equal number by their mean; in each, the variance is found as by
     `noise_sigma`, less that of rounding to 8 bits. A straight line is fitted through the groups,
-    weighted by the inverse of the squared variances, both coefficients at least 0. On well-lit
-    images the gain comes out within 6 % in the median; at 0.15 of the light 8 to 50 % too large,
-    the more, the stronger the noise (`docs/artifacts.md`). Read noise is found where it is not
-    small beside the photon noise.
+    weighted by the inverse of the squared variances, both coefficients at least 0. The gain
+    comes out within 6 % in the median on well-lit images; at 0.15 of their display values within
+    20 % of up to 0.003, within 40 % of 0.01 (`docs/artifacts.md`). Read noise is found where it is
+    not small beside the photon noise.
 
     It needs an image with light and dark parts; in one of even brightness the two parameters cannot
     be told apart. Noise added after the tone curve reads as a mixture of both.

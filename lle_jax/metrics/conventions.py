@@ -34,8 +34,8 @@ def select(image: jax.Array, channels: str, data_range: float = 1.0) -> jax.Arra
       channels:
         "rgb": all channels as they are.
         "luma": Y' of ITU-R BT.601 at full range, as in JPEG, PIL and scikit-image's `rgb2yiq`.
-        "rounded_luma": the same, rounded to 8-bit levels, as pyiqa does (`test_y_channel`); its
-          gradient is that of "luma".
+        "rounded_luma": the same, rounded to 8-bit levels, halves to even, as pyiqa does
+          (`test_y_channel`) but for some of the halves; its gradient is that of "luma".
         "studio_luma": Y' of BT.601 at 16 to 235 of 255, as in MATLAB's `rgb2ycbcr` of floating
           point and BasicSR's `test_y_channel`.
       data_range: the value of white, 1 for images in [0, 1].
@@ -52,6 +52,11 @@ def select(image: jax.Array, channels: str, data_range: float = 1.0) -> jax.Arra
         return image
     luma = colour.luma(image)
     if channels == "rounded_luma":
-        rounded = jnp.round(luma * (255 / data_range)) * (data_range / 255)
+        level = luma * (255 / data_range)
+        # In 8-bit images one level in a thousand ends in 5 / 10, give or take float32's rounding,
+        # which differs from one compilation to another: such a level goes to the even neighbour.
+        half = jnp.floor(level) + 0.5
+        level = jnp.where(jnp.abs(level - half) < 1e-4, half, level)
+        rounded = jnp.round(level) * (data_range / 255)
         return luma + jax.lax.stop_gradient(rounded - luma)
     return luma if channels == "luma" else (16 * data_range + 219 * luma) / 255

@@ -129,3 +129,15 @@ def test_rounding_of_luma_passes_the_gradient_of_luma(photographs):
     np.testing.assert_allclose(
         slope, np.broadcast_to([0.299, 0.587, 0.114], slope.shape), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("level", [0, 3])
+def test_rounded_luma_is_exact_in_eight_bit_images_however_compiled(level):
+    pixels = np.random.default_rng(0).integers(0, 256, (256, 256, 3))
+    thousandths = pixels @ [299, 587, 114]
+    assert np.sum(thousandths % 1000 == 500) > 50
+    rounded = jax.jit(
+        lambda x: 255 * select(x, "rounded_luma"),
+        compiler_options={"xla_backend_optimization_level": level},
+    )(pixels.astype(np.float32) / 255)
+    np.testing.assert_allclose(rounded[..., 0], np.rint(thousandths / 1000), atol=1e-3)

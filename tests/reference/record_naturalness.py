@@ -1,10 +1,13 @@
 """Records pyiqa's features of BRISQUE and NIQE, for tests that do not need PyTorch.
 
-    pip install torch==2.13.0 torchvision pyiqa==0.1.16 scikit-image
+    pip install torch==2.15.0 torchvision pyiqa==0.1.16 scikit-image
     python tests/reference/record_naturalness.py
 
 writes naturalness.json beside this file: versions, and for each image its checksum, 36 features of
 BRISQUE, those of NIQE of each patch, and NIQE's score with a model made up from the patches of all.
+
+pyiqa is given luma, as grey images, since its own conversion in float32 rounds luma that ends in
+5 / 10 up or down by chance; `luma_differs` counts the pixels where it is not the one given.
 """
 
 import hashlib
@@ -37,6 +40,13 @@ def checksum(image: np.ndarray) -> str:
     return hashlib.sha256(image.tobytes()).hexdigest()
 
 
+def levels(image: np.ndarray) -> np.ndarray:
+    """Rounded luma `[H, W]` of multiples of 1 / 255, exact; halves go to the even level."""
+    parts = np.rint(255 * image.astype(np.float64)).astype(int)
+    weights = [299, 587, 114] if image.shape[-1] == 3 else [1000]
+    return np.rint(parts @ weights / 1000)
+
+
 def model(patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A mean `[36]` and a positive definite covariance made up from patches `[n, 36]`."""
     variance = np.diag(patches.var(axis=0))
@@ -48,10 +58,8 @@ def measure(image: np.ndarray) -> tuple[list[float], np.ndarray]:
     import torch
     from pyiqa.archs import brisque_arch, func_util, niqe_arch
     from pyiqa.matlab_utils import blockproc, imresize
-    from pyiqa.utils.color_util import to_y_channel
 
-    x = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
-    luma = (to_y_channel(x, 255.0) if x.shape[1] == 3 else torch.round(255 * x)).double()
+    luma = torch.from_numpy(levels(image))[None, None]
     brisque, y = [], luma
     for _ in range(2):
         brisque.append(brisque_arch.natural_scene_statistics(y, 7, 7 / 6))
@@ -70,9 +78,19 @@ def score(image: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> float:
     import torch
     from pyiqa.archs import niqe_arch
 
-    x = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
+    x = torch.from_numpy(levels(image) / 255)[None, None].float()
     parameters = torch.from_numpy(mean)[None], torch.from_numpy(covariance)[None]
     return float(niqe_arch.calculate_niqe(x, 0, True, "yiq", *parameters))
+
+
+def luma_differs(image: np.ndarray) -> int:
+    import torch
+    from pyiqa.utils.color_util import to_y_channel
+
+    if image.shape[-1] == 1:
+        return 0
+    x = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
+    return int(np.sum(to_y_channel(x, 255.0)[0, 0].numpy() != levels(image)))
 
 
 def main() -> None:
@@ -87,6 +105,7 @@ def main() -> None:
                 "brisque": np.round(measured[name][0], 7).tolist(),
                 "niqe": np.round(measured[name][1], 7).tolist(),
                 "score": score(image, mean, covariance),
+                "luma_differs": luma_differs(image),
             }
             for name, image in images().items()
         },

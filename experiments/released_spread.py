@@ -3,7 +3,7 @@
     python -m lle_jax.main --config experiments/released_spread.py
     python tools/release.py runs/released_spread model/ --float16 --interval 0.9
 
-Starts from the weights in runs/released_large. The same command resumes.
+Starts from the weights in runs/released_found_2. The same command resumes.
 """
 
 import ml_collections
@@ -20,6 +20,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.optim.lr = 1e-2
     config.optim.weight_decay = 0.0
     config.optim.ema_decay = 0.99
-    config.train.start_from = "runs/released_large"
+    config.train.start_from = "runs/released_found_2"
     config.train.steps = 1000
     return config

@@ -25,7 +25,7 @@ from lle_jax.clock import Clock
 from lle_jax.evaluation import evaluate
 from lle_jax.inference.release import ReleaseError
 from lle_jax.models import cost
-from lle_jax.training import loop, weights
+from lle_jax.training import loop, losses, weights
 from lle_jax.training.checkpoints import CheckpointError, Checkpoints
 from lle_jax.training.state import TrainState
 
@@ -122,6 +122,8 @@ def run() -> None:
                     f"train.start_from {config.train.start_from}: it was trained on {seen} of the "
                     "test images; split the images as it did, or start from other weights"
                 )
+        if networks := losses.files(config.loss):
+            environment["loss_networks"] = networks
         resume = _newest(workdir / "checkpoints", setup.state)
         rundir.open_for(workdir, config, environment)
         rundir.write_text(workdir / "data.json", json.dumps(record, indent=1) + "\n")

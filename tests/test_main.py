@@ -219,6 +219,7 @@ def test_a_config_that_is_no_experiment(text, message, cache, tmp_path):
         (["--config.data.views=(64, 96)"], "data.views: 64 is less than data.crop (96)"),
         (["--config.data.augmented=2"], "data.augmented is 2.0; expected a fraction in [0, 1]"),
         (["--config.train.steps=0"], "train.steps is 0; expected a whole number >= 1"),
+        (["--config.loss.ssim=-1"], "loss.ssim is -1.0; expected a number >= 0"),
     ],
 )
 def test_what_the_caller_can_put_right_is_one_line_and_writes_nothing(

@@ -137,6 +137,11 @@ def save(folder: Path, name: str, params: nnx.State, record: dict[str, Any]) -> 
     files.write_bytes(folder / f"{name}.json", (json.dumps(record, indent=2) + "\n").encode())
 
 
+def shipped() -> list[str]:
+    """Names of the predictors that come with lle_jax."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
 def load(name: str, folder: Path = FOLDER) -> Predictor:
     """Reads a predictor: "vessels", or one of your own from another folder.
 
@@ -182,9 +187,8 @@ def _record(path: Path) -> dict[str, Any]:
             return record
         reason = "its threshold, sha256 or network is wrong"
     except OSError as error:
-        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.json")))
         raise PredictorError(
-            f"{path}: {error.strerror}; predictors that come with lle_jax: {known}"
+            f"{path}: {error.strerror}; predictors that come with lle_jax: {', '.join(shipped())}"
         ) from None
     except KeyError as error:
         reason = f"it lacks {error}"

@@ -44,6 +44,8 @@ class Setup:
     Attributes:
       mesh: the devices.
       apply: the network, `(params, image) -> image`.
+      apply_in_training: the same, or what else of it `config.loss.kind` looks at.
+      loss: `(output, clean) -> scalar`.
       degrade: `(key, batch) -> low`, with parameters drawn for every image; what is validated and
         evaluated on.
       degrade_in_training: the same without the stages that `config.degradation.drop` names; the
@@ -55,6 +57,8 @@ class Setup:
 
     mesh: jax.sharding.Mesh
     apply: models.Apply
+    apply_in_training: models.Apply
+    loss: losses.Loss
     degrade: step.Degrade
     degrade_in_training: step.Degrade
     optimiser: optax.GradientTransformation
@@ -76,15 +80,24 @@ def prepare(config: ml_collections.ConfigDict) -> Setup:
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     update, schedule = optimiser.make(config.optim, config.train.steps)
     apply, params = models.build(config.model, init_key)
+    kind = config.loss.get("kind")
+    if kind == "zero_reference":
+        apply_in_training, loss = zero_reference.make(config)
+    elif kind == spread.KIND:
+        apply_in_training, loss = spread.make(config)
+    else:
+        apply_in_training, loss = apply, losses.make(config.loss)
     start = None
     if folder := config.train.get("start_from", ""):
         start = weights.load(Path(folder))
-        new = (spread.LAYER,) if config.loss.get("kind") == spread.KIND else ()
+        new = (spread.LAYER,) if kind == spread.KIND else ()
         where = f"train.start_from {folder}"
         params = weights.fitted(start.params, config.model, where, params, new)
     return Setup(
         mesh,
         apply,
+        apply_in_training,
+        loss,
         functools.partial(random_degradation, presets),
         functools.partial(
             spare,
@@ -135,22 +148,20 @@ def train(
         return current
     with clock("compile"):
         validate = _validation(splits.validation, config, setup)
-        kind = config.loss.get("kind")
-        if kind == "zero_reference":
-            apply, loss = zero_reference.make(config)
-        elif kind == spread.KIND:
-            apply, loss = spread.make(config)
-        else:
-            apply, loss = setup.apply, losses.make(config.loss)
         update_step = step.make(
-            apply,
+            setup.apply_in_training,
             setup.degrade_in_training,
-            loss,
+            setup.loss,
             setup.optimiser,
             setup.schedule,
             config.optim.ema_decay,
             setup.mesh,
-            views.make(config.model, apply, config.data.crop, kind == spread.KIND)
+            views.make(
+                config.model,
+                setup.apply_in_training,
+                config.data.crop,
+                config.loss.get("kind") == spread.KIND,
+            )
             if sides != (config.data.crop,)
             else None,
         )

@@ -3,7 +3,9 @@
 All but `charbonnier` are 0 where the images are equal, and all have finite gradients there.
 """
 
+import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,6 +13,8 @@ import jax.numpy as jnp
 
 from lle_jax import metrics
 from lle_jax.checks import ConfigError
+from lle_jax.evaluation import predictors
+from lle_jax.images.files import sha256
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -86,12 +90,32 @@ TERMS: dict[str, Loss] = {
 }
 
 
+def found(
+    image: jax.Array, target: jax.Array, find: Callable, *, epsilon: float = 1e-6
+) -> jax.Array:
+    """How far what a predictor finds in the image is from what it finds in the target.
+
+    Mean over pixels of the Kullback-Leibler divergence, in nats, of its probabilities in the image
+    from those in the target. A perceptual loss (Johnson, Alahi and Fei-Fei, ECCV 2016,
+    arXiv:1603.08155) whose network looks for what a clinician looks for; no truth is asked for.
+
+    Args:
+      image, target: `[..., H, W, C]`.
+      find: `[H, W, C]` -> probabilities `[H, W]`.
+      epsilon: keeps a probability away from 0 and 1.
+    """
+    image, target = (i.reshape(-1, *i.shape[-3:]) for i in (image, target))
+    p, q = (epsilon + (1 - 2 * epsilon) * jax.vmap(find)(i) for i in (image, target))
+    return jnp.mean(q * jnp.log(q / p) + (1 - q) * jnp.log((1 - q) / (1 - p)))
+
+
 def make(weights: Mapping[str, Any]) -> Loss:
     """The sum of terms by their weights, as `config.loss` gives them.
 
-    The terms are TERMS and `lpips`, whose network is read from the file that `lpips_weights` names
-    (see `metrics.load_lpips`). Who has none may take `ms_ssim` instead, which asks for structure at
-    several scales, with `edge`, which asks for it at the finest.
+    The terms are TERMS and two whose networks are read from files: `lpips`, from what
+    `lpips_weights` names (see `metrics.load_lpips`), and `found`, from what `found_predictor` names
+    (FOLDER/NAME, made by tools/train_tasks.py). Who has no LPIPS may take `ms_ssim` instead, which
+    asks for structure at several scales, with `edge`, which asks for it at the finest.
 
     Args:
       weights: by name; a term that is absent or 0 is off, except `charbonnier`, 1 where absent.
@@ -100,7 +124,10 @@ def make(weights: Mapping[str, Any]) -> Loss:
       ConfigError: for an unknown term, a weight below 0, no term at all, or an unsound file.
     """
     weights = {"charbonnier": 1.0, **weights}
-    terms = TERMS | {"lpips": _lpips(weights.pop("lpips_weights", ""), weights.get("lpips"))}
+    terms = TERMS | {
+        "lpips": _lpips(weights.pop("lpips_weights", ""), weights.get("lpips")),
+        "found": _found(weights.pop("found_predictor", ""), weights.get("found")),
+    }
     for name, weight in weights.items():
         if name not in terms:
             raise ConfigError(f"loss.{name}: no such loss; expected one of {', '.join(terms)}")
@@ -116,6 +143,13 @@ def make(weights: Mapping[str, Any]) -> Loss:
     return loss
 
 
+def files(weights: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of the networks that the terms of `make` are read from, by their path."""
+    paths = (weights.get("lpips_weights"), weights.get("found_predictor"))
+    named = zip(paths, ("", ".npz"), strict=True)
+    return {path: sha256(Path(f"{path}{suffix}")) for path, suffix in named if path}
+
+
 def _lpips(path: str, weight: float | None) -> Loss | None:
     """Mean LPIPS by the weights in a file; None where neither is asked for."""
     if not path and not weight:
@@ -129,3 +163,22 @@ def _lpips(path: str, weight: float | None) -> Loss | None:
     except ValueError as error:
         raise ConfigError(f"loss.lpips_weights: {error}") from None
     return lambda image, target: jnp.mean(metrics.lpips(image, target, network))
+
+
+def _found(path: str, weight: float | None) -> Loss | None:
+    """`found` by the predictor in a file; None where neither is asked for."""
+    if not path and not weight:
+        return None
+    if not path:
+        raise ConfigError("loss.found needs loss.found_predictor, FOLDER/NAME of a predictor")
+    try:
+        predictor = predictors.load(Path(path).name, Path(path).parent)
+        judges = [predictors.load(name).record["sha256"] for name in predictors.shipped()]
+    except ValueError as error:
+        raise ConfigError(f"loss.found_predictor: {error}") from None
+    if predictor.record["sha256"] in judges:
+        raise ConfigError(
+            f"loss.found_predictor: {path} judges enhanced images, so nothing may be trained by "
+            "it; make another with tools/train_tasks.py --seed 1 -o FOLDER"
+        )
+    return functools.partial(found, find=predictor.apply)

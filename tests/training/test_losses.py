@@ -1,11 +1,16 @@
+import hashlib
+
 import jax
 import ml_collections
 import numpy as np
 import pytest
 import scipy.ndimage
+import scipy.special
+from flax import nnx
 from skimage.metrics import structural_similarity
 
 from lle_jax import metrics
+from lle_jax.evaluation import predictors
 from lle_jax.metrics.learned import lpips_shapes
 from lle_jax.training import losses
 
@@ -138,6 +143,8 @@ def test_terms_are_added_by_their_weights(pair):
         ({"charbonnier": 0, "ssim": 0.0}, "nothing to minimise"),
         ({"lpips": 0.1}, r"loss\.lpips needs loss\.lpips_weights, a file .*or take loss\.ms_ssim"),
         ({"lpips": 0.1, "lpips_weights": "no.npz"}, r"loss\.lpips_weights: no\.npz"),
+        ({"found": 0.1}, r"loss\.found needs loss\.found_predictor, FOLDER/NAME"),
+        ({"found": 0.1, "found_predictor": "no/such"}, r"loss\.found_predictor: no/such\.json"),
     ],
 )
 def test_wrong_weights_are_named(weights, message):
@@ -159,3 +166,45 @@ def test_lpips_is_added_by_the_weights_in_a_file(pair, tmp_path):
     assert expected > 1e-4
     np.testing.assert_allclose(loss(*pair), expected, rtol=1e-5)
     assert np.isfinite(jax.grad(loss)(pair[0], pair[1])).all()
+
+
+@pytest.fixture
+def finder(tmp_path):
+    """A small predictor with random weights, as tools/train_tasks.py writes one."""
+    network = {"widths": [4, 8], "reduce": 1, "fold": 2}
+    params = nnx.state(predictors.Segmenter(**network, rngs=nnx.Rngs(3)), nnx.Param)
+    predictors.save(tmp_path, "finder", params, {"network": network, "threshold": 0.5})
+    return tmp_path / "finder"
+
+
+def test_found_is_the_divergence_of_what_a_predictor_finds(pair, finder):
+    loss = losses.make({"charbonnier": 0, "found": 2.0, "found_predictor": str(finder)})
+    find = predictors.load(finder.name, finder.parent)
+    p, q = (np.stack([find(image) for image in images]).astype(np.float64) for images in pair)
+    data = (finder.parent / "finder.npz").read_bytes()
+    assert losses.files({"found": 2.0, "found_predictor": str(finder)}) == {
+        str(finder): hashlib.sha256(data).hexdigest()
+    }
+    expected = np.mean(scipy.special.rel_entr(q, p) + scipy.special.rel_entr(1 - q, 1 - p))
+    assert expected > 1e-4
+    np.testing.assert_allclose(loss(*pair), 2 * expected, rtol=1e-3)
+    np.testing.assert_allclose(loss(pair[1], pair[1]), 0, atol=1e-7)
+    gradient = np.asarray(jax.grad(loss)(*pair), np.float64)
+    step = np.random.default_rng(0).normal(0, 1e-3, gradient.shape).astype(np.float32)
+    slope = (loss(pair[0] + step, pair[1]) - loss(pair[0] - step, pair[1])) / 2
+    np.testing.assert_allclose(np.sum(gradient * step), slope, rtol=0.05)
+
+
+def test_found_is_finite_where_the_predictor_is_certain():
+    certain = losses.found(
+        np.zeros((2, 3, 1), np.float32), np.ones((2, 3, 1), np.float32), lambda x: x[..., 0]
+    )
+    np.testing.assert_allclose(certain, -np.log(1e-6), rtol=0.05)
+
+
+def test_nothing_is_trained_by_what_judges(tmp_path):
+    for suffix in ("json", "npz"):
+        judge = predictors.FOLDER / f"vessels.{suffix}"
+        (tmp_path / f"renamed.{suffix}").write_bytes(judge.read_bytes())
+    with pytest.raises(ValueError, match=r"judges enhanced images.*train_tasks\.py --seed 1"):
+        losses.make({"found": 0.1, "found_predictor": str(tmp_path / "renamed")})

@@ -203,4 +203,5 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--folder", type=Path, default=predictors.FOLDER)
     given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
     main(given.root, given.names or list(RECIPES), given.seed, given.folder)

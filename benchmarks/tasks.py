@@ -36,15 +36,15 @@ def within(case: task.Case) -> task.Case:
 
 def main(root: Path, sets: list[str]) -> None:
     for name in sets:
-        predictor, preset = TASKS[name]
-        predictor = predictors.load(predictor)
-        cases = task.cases(root, name, "test")
+        predictor, light = TASKS[name]
+        predictor, preset = predictors.load(predictor), degrade.load(light)
+        cases = list(task.cases(root, name, "test"))
         judged = classical.METHODS | {"released": methods.load("released").of_image}
-        rows = task.evaluate_task(cases, predictor, degrade.load(preset), judged)
+        rows = task.evaluate_task(cases, predictor, preset, judged)
         means = {(s.method, s.metric): s for s in statistics.summarise(rows)}
         back = {r.method: r for r in task.recovered(rows) if r.metric == "dice"}
         images = means["clean", "dice"].images
-        print(f"\n{name} test, {images} images, preset {preset}, threshold {predictor.threshold}\n")
+        print(f"\n{name} test, {images} images, preset {light}, threshold {predictor.threshold}\n")
         print("| | Dice | AUC | sensitivity | specificity | lost Dice given back |")
         print("|---|---|---|---|---|---|")
         for method in dict.fromkeys(method for method, _ in means):
@@ -58,8 +58,7 @@ def main(root: Path, sets: list[str]) -> None:
             print(f"| {method} | {' | '.join(cells)} | {share} |", flush=True)
         if predictor.name == "vessels":
             some = {method: judged[method] for method in ("clahe", "released")}
-            preset, cases = degrade.load(preset), map(within, task.cases(root, name, "test"))
-            rows = task.evaluate_task(cases, frangi, preset, some, threshold=0)
+            rows = task.evaluate_task(map(within, cases), frangi, preset, some, threshold=0)
             print("\nAUC of Frangi's filter:")
             for s in statistics.summarise(rows):
                 if s.metric == "auc":

@@ -4,7 +4,7 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of the tests' time is compilation of programs that run once; LLVM's optimisation is half of
-# that. What is computed stays the same.
+# that. What is computed stays the same, but for rounding.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax

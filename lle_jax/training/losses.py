@@ -173,9 +173,9 @@ def _found(path: str, weight: float | None) -> Loss | None:
         raise ConfigError("loss.found needs loss.found_predictor, FOLDER/NAME of a predictor")
     try:
         predictor = predictors.load(Path(path).name, Path(path).parent)
-        judges = [predictors.load(name).record["sha256"] for name in predictors.shipped()]
     except ValueError as error:
         raise ConfigError(f"loss.found_predictor: {error}") from None
+    judges = (sha256(predictors.FOLDER / f"{name}.npz") for name in predictors.shipped())
     if predictor.record["sha256"] in judges:
         raise ConfigError(
             f"loss.found_predictor: {path} judges enhanced images, so nothing may be trained by "

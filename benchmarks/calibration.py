@@ -15,7 +15,7 @@ import skimage.data
 import skimage.transform
 from matplotlib.figure import Figure
 
-from lle_jax import artifacts, colour, degrade, rundir
+from lle_jax import artifacts, colour, degrade, files
 
 # How many times smaller each is made first, as some were JPEG once; its middle is cut out.
 PICTURES = {"astronaut": 2, "coffee": 2, "rocket": 2, "immunohistochemistry": 2, "retina": 7,
@@ -76,4 +76,4 @@ if __name__ == "__main__":
     figure = Figure(figsize=(11, 6.6), dpi=100, layout="constrained")
     for axes, panel in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
         draw(axes, pictures(), *panel)
-    rundir.write_figure(Path(sys.argv[1]), figure)
+    files.write_figure(Path(sys.argv[1]), figure)

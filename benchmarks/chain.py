@@ -150,7 +150,8 @@ def step_share(repeats: int) -> tuple[float, float]:
     import jax
 
     from lle_jax import data
-    from lle_jax.training import loop, losses, step
+    from lle_jax.training import losses, step
+    from lle_jax.training import train as loop
 
     path = pathlib.Path(__file__).parents[1] / "experiments" / "unet.py"
     spec = importlib.util.spec_from_file_location("experiment", path)

@@ -32,7 +32,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
 from lle_jax import degrade
-from lle_jax.degrade import fit, fit_files, presets
+from lle_jax.degrade import presets
+from lle_jax.fit import fit, fit_files
 
 COUNT = 60
 HIDDEN = {

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from lle_jax import models
-from lle_jax.inference import release
+from lle_jax.checkpoints import release
 from lle_jax.models import dual_path
 
 ROUNDS = 15

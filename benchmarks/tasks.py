@@ -17,7 +17,8 @@ import numpy as np
 import skimage.filters
 
 from lle_jax import classical, degrade
-from lle_jax.evaluation import methods, predictors, statistics, task
+from lle_jax.evaluation import methods, predictors, statistics
+from lle_jax.evaluation import tasks as task
 
 TASKS = {"drive": ("vessels", "fundus"), "kvasir_seg": ("polyps", "endoscopy")}
 

@@ -20,13 +20,15 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import config_flags
 
-from lle_jax import checks, classical, data, degrade, images, rundir
-from lle_jax.clock import Clock
+from lle_jax import checks, classical, data, degrade, files, images, rundir
+from lle_jax.checkpoints import load as weights
+from lle_jax.checkpoints.release import ReleaseError
+from lle_jax.checkpoints.run import CheckpointError, Checkpoints
 from lle_jax.evaluation import evaluate
-from lle_jax.inference.release import ReleaseError
 from lle_jax.models import cost
-from lle_jax.training import loop, losses, weights
-from lle_jax.training.checkpoints import CheckpointError, Checkpoints
+from lle_jax.phase_timer import PhaseTimer
+from lle_jax.training import losses
+from lle_jax.training import train as loop
 from lle_jax.training.state import TrainState
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="The experiment: a Python file.")
@@ -105,10 +107,10 @@ def _unknown_override(arguments: list[str], known: list[str], error: Exception) 
 
 def run() -> None:
     """The job: load, train, evaluate, report. Nothing is written before all inputs are sound."""
-    clock = Clock()
+    timer = PhaseTimer()
     config, workdir = CONFIG.value, Path(WORKDIR.value or f"runs/{_config_path(sys.argv).stem}")
     workdir = workdir.absolute()
-    with clock("set-up"):
+    with timer("set-up"):
         check(config)
         rundir.check(workdir, config)
         splits = data.load(config.data.source, crop=config.data.crop)
@@ -126,7 +128,7 @@ def run() -> None:
             environment["loss_networks"] = networks
         resume = _newest(workdir / "checkpoints", setup.state)
         rundir.open_for(workdir, config, environment)
-        rundir.write_text(workdir / "data.json", json.dumps(record, indent=1) + "\n")
+        files.write_text(workdir / "data.json", json.dumps(record, indent=1) + "\n")
     for _, reason in splits.rejected:
         print(f"left out: {reason}", file=sys.stderr)
     sizes = ", ".join(f"{len(getattr(splits, role))} {role}" for role in data.ROLES)
@@ -140,11 +142,11 @@ def run() -> None:
         flush=True,
     )
     if MODE.value == "train":
-        state = loop.train(config, setup, resume, splits, workdir, clock)
+        state = loop.train(config, setup, resume, splits, workdir, timer)
     else:
         state, _ = resume
 
-    with clock("evaluate"):
+    with timer("evaluate"):
         enhance = jax.jit(setup.apply)
         name = f"{config.model.name} (EMA)"
         summary = evaluate.evaluate(
@@ -160,7 +162,7 @@ def run() -> None:
     print(f"\ntest images, moving-average (EMA) weights of step {int(state.step)}, the last\n")
     print(f"{evaluate.table(summary)}\n\n{evaluate.verdict(summary, name)}")
     print(f"{len(splits.rejected)} files were left out; pictures: {workdir}/evaluation/panels")
-    print(clock.summary())
+    print(timer.summary())
 
 
 def _beginning(config, resume) -> str:

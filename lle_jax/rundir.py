@@ -9,24 +9,20 @@ pictures/          validation grids (low, enhanced, clean)
 evaluation/        per_image.csv, summary.csv, panels/
 """
 
-import csv
 import datetime
 import importlib.metadata
-import io
 import json
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib.figure
 import ml_collections
 
 import lle_jax
-from lle_jax.images import files
+from lle_jax import files
 
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy",
@@ -36,27 +32,6 @@ PACKAGES = (
 
 class RunError(ValueError):
     """The run directory cannot be used as asked; the message says what to change."""
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
-    files.write_bytes(path, text.encode())
-
-
-def write_figure(path: Path, figure: matplotlib.figure.Figure) -> None:
-    """Writes a matplotlib figure as PNG, whole or not at all."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    files.write_bytes(path, buffer.getvalue())
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Writes a table whole or not at all."""
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, sink.getvalue())
 
 
 def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -109,10 +84,10 @@ def open_for(workdir: Path, config: ml_collections.ConfigDict, record: dict[str,
         workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / "environment.json"
         starts = json.loads(path.read_text()) if path.exists() else []
-        write_text(path, json.dumps([*starts, record], indent=2) + "\n")
+        files.write_text(path, json.dumps([*starts, record], indent=2) + "\n")
         if not (workdir / "config.json").exists():
             text = json.dumps(json.loads(config.to_json_best_effort()), indent=2)
-            write_text(workdir / "config.json", text + "\n")
+            files.write_text(workdir / "config.json", text + "\n")
     except OSError as error:
         raise RunError(
             f"{workdir}: the run directory cannot be written ({error.strerror}); "

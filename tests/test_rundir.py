@@ -5,7 +5,7 @@ import subprocess
 import ml_collections
 import pytest
 
-from lle_jax import rundir
+from lle_jax import files, rundir
 
 
 def config(**optim):
@@ -53,6 +53,6 @@ def test_the_environment_records_versions_devices_commit_and_data():
 
 
 def test_tables_are_quoted_as_csv(tmp_path):
-    rundir.write_csv(tmp_path / "t.csv", ("name", "value"), [("a,b", 0.1), ('say "x"', 2)])
+    files.write_csv(tmp_path / "t.csv", ("name", "value"), [("a,b", 0.1), ('say "x"', 2)])
     with (tmp_path / "t.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [["name", "value"], ["a,b", "0.1"], ['say "x"', "2"]]

@@ -21,10 +21,12 @@ from absl import logging
 from flax import nnx
 
 from lle_jax import checks, rundir
+from lle_jax.checkpoints import load as weights
+from lle_jax.checkpoints import release
+from lle_jax.checkpoints.run import CheckpointError
 from lle_jax.evaluation import coverage, suite
-from lle_jax.inference import release, tiles
-from lle_jax.training import spread, weights
-from lle_jax.training.checkpoints import CheckpointError
+from lle_jax.inference import tiles
+from lle_jax.training import uncertainty as spread
 
 _FROM_ENVIRONMENT = ("lle_jax", "git", "python", "devices", "data_fingerprint")
 

@@ -28,9 +28,8 @@ import scipy.stats
 import tqdm
 
 import lle_jax
-from lle_jax import degrade, images, metrics
+from lle_jax import degrade, files, images, metrics
 from lle_jax.data import samples, sources
-from lle_jax.images import files
 from lle_jax.metrics import naturalness
 
 SETS = {

@@ -24,7 +24,8 @@ import tqdm
 from flax import nnx
 
 import lle_jax
-from lle_jax.evaluation import predictors, task
+from lle_jax.evaluation import predictors
+from lle_jax.evaluation import tasks as task
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 EMA = 0.995

@@ -7,7 +7,7 @@ import scipy.ndimage
 
 from lle_jax import checks, colour
 from lle_jax.artifacts.noise import noise_sigma
-from lle_jax.fusion import materialise
+from lle_jax.xla import force_materialize
 
 _FINE, _COARSE = 1.0, 1.5
 _LARGEST = 20.0
@@ -79,4 +79,4 @@ def _filter(x: jax.Array, kernel: np.ndarray, axis: int) -> jax.Array:
         float(weight) * jax.lax.slice_in_dim(padded, start, start + side, axis=axis % x.ndim)
         for start, weight in enumerate(kernel)
     )
-    return materialise(filtered)
+    return force_materialize(filtered)

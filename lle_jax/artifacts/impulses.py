@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from lle_jax import checks
-from lle_jax.fusion import materialise
+from lle_jax.xla import force_materialize
 
 _WINDOW = 5
 _DEVIATIONS = 3
@@ -79,7 +79,7 @@ def _window_mean(values: jax.Array) -> jax.Array:
     padded = jnp.pad(values, padding, mode="symmetric")
     # pixels and channels in one axis: XLA on CPU does not vectorise loops over three channels
     padded = padded.reshape(*batch, height + 2 * reach, -1)
-    rows = materialise(sum(padded[..., y : y + height, :] for y in range(_WINDOW)))
+    rows = force_materialize(sum(padded[..., y : y + height, :] for y in range(_WINDOW)))
     starts = range(0, _WINDOW * channels, channels)
     means = sum(rows[..., start : start + width * channels] for start in starts) / _WINDOW**2
-    return materialise(means).reshape(values.shape)
+    return force_materialize(means).reshape(values.shape)

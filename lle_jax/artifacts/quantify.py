@@ -23,8 +23,8 @@ import tqdm
 import lle_jax
 from lle_jax import images
 from lle_jax.artifacts import measures, severity
+from lle_jax.files import write_bytes
 from lle_jax.images.errors import shown
-from lle_jax.images.files import write_bytes
 
 RECORDS = "measures.jsonl"
 TABLE = "measures.csv"

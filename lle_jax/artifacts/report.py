@@ -16,7 +16,7 @@ import lle_jax
 from lle_jax import images, pages
 from lle_jax.artifacts import maps, measures, severity, study, tables
 from lle_jax.artifacts.quantify import Result
-from lle_jax.images.files import write_bytes
+from lle_jax.files import write_bytes
 from lle_jax.pages import NAME, text
 
 ROWS = 1000

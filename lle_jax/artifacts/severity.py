@@ -9,9 +9,10 @@ import functools
 import math
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
+
+from lle_jax import files
 
 _LARGEST_BLUR = 20.0
 
@@ -24,10 +25,9 @@ def curves() -> dict[str, dict]:
 
 @functools.cache
 def _tables() -> dict[str, dict]:
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "configs"
-    configs = installed if installed.is_dir() else package.parent / "configs"
-    return tomllib.loads((configs / "artifacts" / "severity.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(
+        (files.configs() / "artifacts" / "severity.toml").read_text(encoding="utf-8")
+    )
 
 
 def argument(artifact: str, measures: Mapping[str, float]) -> float:

@@ -9,13 +9,12 @@ nothing. Rounding has no useful derivative: all gradients are 0.
 
 import operator
 import tomllib
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lle_jax import checks
+from lle_jax import checks, files
 
 _CORNER = 50
 _BLOCK = 8
@@ -140,10 +139,7 @@ def measure(image: jax.Array) -> dict[str, jax.Array]:
 
 def thresholds() -> dict[str, dict]:
     """The severity table, `configs/artifacts/study_severity.toml`, as nested dictionaries."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "configs"
-    configs = installed if installed.is_dir() else package.parent / "configs"
-    text = (configs / "artifacts" / "study_severity.toml").read_text(encoding="utf-8")
+    text = (files.configs() / "artifacts" / "study_severity.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
 
 

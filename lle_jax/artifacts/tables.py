@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lle_jax import text_table
 from lle_jax.artifacts import measures, severity, study
-from lle_jax.columns import aligned
 
 LABELS = ("none", "weak", "moderate", "strong", "unknown")
 # The study's verdicts by the measure that they judge.
@@ -102,7 +102,7 @@ def study_text(rows: Sequence[dict]) -> str:
         judged = verdicts(row)
         image = row["path"] if row["frames"] == 1 else f"{row['path']} frame {row['frame']}"
         table.append((image, *(f"{number(row[n], 5)} {judged[n]}" for n in names)))
-    lines = [aligned(table, words=len(names) + 1)]
+    lines = [text_table.render(table, words=len(names) + 1)]
     strong = sum(verdicts(row)["salt_and_pepper_ratio"] == "strong" for row in rows)
     found = quartiles(row["salt"] + row["pepper"] for row in rows).median
     lines += ["", STUDY_NOTE]

@@ -23,7 +23,7 @@ def add(commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lle_jax import rundir
+    from lle_jax import files
     from lle_jax.evaluation import judge, statistics
 
     if arguments.metric not in (*judge.METRICS, "all"):
@@ -35,5 +35,5 @@ def run(arguments: argparse.Namespace) -> int:
     shown = [c for c in found if arguments.metric in (c.metric, "all")]
     print(f"\n{judge.comparison_table(shown)}")
     if arguments.output:
-        rundir.write_csv(arguments.output, statistics.Comparison._fields, found)
+        files.write_csv(arguments.output, statistics.Comparison._fields, found)
     return 0

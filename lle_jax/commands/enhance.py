@@ -97,7 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _pipe(arguments: argparse.Namespace, settings) -> int:
     """One image from standard input, or to standard output; nothing else is printed there."""
     from lle_jax import images
-    from lle_jax.inference import enhance, files, release
+    from lle_jax.checkpoints import release
+    from lle_jax.inference import enhance, files
 
     beside = settings.compare or settings.uncertainty
     if len(arguments.inputs) != 1 or beside or arguments.dry_run:

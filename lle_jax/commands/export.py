@@ -22,8 +22,9 @@ def add(commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lle_jax.images.files import write_bytes
-    from lle_jax.inference import export, release
+    from lle_jax.checkpoints import release
+    from lle_jax.files import write_bytes
+    from lle_jax.inference import export
 
     data = export.serialise(*release.load(arguments.model))
     write_bytes(arguments.output, data)

@@ -37,7 +37,8 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from lle_jax import degrade
-    from lle_jax.degrade import fit_files, presets
+    from lle_jax.degrade import presets
+    from lle_jax.fit import fit_files
 
     prior = degrade.load(arguments.prior or presets.folder().parent / "fit" / "prior.toml")
     report = fit_files.fit_files(

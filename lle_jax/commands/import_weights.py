@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     import hashlib
 
     from lle_jax import models
-    from lle_jax.inference import release
+    from lle_jax.checkpoints import release
     from lle_jax.models import import_weights, torch_files
 
     data = torch_files.load(arguments.file)

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         if name in methods:
             raise ValueError(f"method {name!r} is given twice; give each its own name")
         methods[name] = Path(folder)
-    from lle_jax.evaluation import reader_study
+    from lle_jax.reader_study import page as reader_study
 
     written = reader_study.write(
         arguments.output, methods, arguments.reference, seed=arguments.seed
@@ -65,7 +65,7 @@ def _analyse(arguments: argparse.Namespace) -> int:
         raise ValueError("--analyse needs the study's key; give --key KEY")
     if arguments.methods or arguments.reference or arguments.output:
         raise ValueError("--analyse reads answers only; leave METHOD=FOLDER, --reference, -o out")
-    from lle_jax.evaluation import reader_answers
+    from lle_jax.reader_study import answers as reader_answers
 
     if arguments.seed < 0:
         raise ValueError(f"--seed is {arguments.seed}; expected 0 or more")

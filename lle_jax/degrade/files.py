@@ -20,7 +20,8 @@ import lle_jax
 from lle_jax import checks, images
 from lle_jax.degrade import chain
 from lle_jax.degrade.presets import Preset
-from lle_jax.images.files import SUFFIXES, write_bytes
+from lle_jax.files import write_bytes
+from lle_jax.images.files import SUFFIXES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,8 @@ import re
 import tomllib
 from pathlib import Path
 
+from lle_jax import files
+
 BY_MODALITY = "by_modality"
 
 
@@ -124,9 +126,7 @@ class Preset:
 
 def folder() -> Path:
     """The folder of the presets that come with the package."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "configs" / "degradation"
-    return installed if installed.is_dir() else package.parent / "configs" / "degradation"
+    return files.configs() / "degradation"
 
 
 def names() -> list[str]:

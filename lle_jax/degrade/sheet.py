@@ -13,7 +13,8 @@ from lle_jax import images
 from lle_jax.degrade import chain
 from lle_jax.degrade.files import Settings, key
 from lle_jax.degrade.presets import Preset
-from lle_jax.images.files import refuse_input, write_bytes
+from lle_jax.files import write_bytes
+from lle_jax.images.files import refuse_input
 
 SEVERITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import tqdm
 
-from lle_jax import rundir
+from lle_jax import files, rundir
 from lle_jax.evaluation import statistics as tests
 from lle_jax.models import cost
 
@@ -222,10 +222,10 @@ def run(
     costs = {cell.variant: cost.cost(cell.config.model, SIDE, SIDE) for cell in done}
     rows = [row for cell in done for row in _measured(cell)]
     columns = ("variant", "seed", "image", "metric", "value")
-    rundir.write_csv(workdir / "results.csv", columns, rows)
+    files.write_csv(workdir / "results.csv", columns, rows)
     table = summarise([(*row[:4], float(row[4])) for row in rows], cells[0].variant, costs)
-    rundir.write_csv(workdir / "table.csv", Entry._fields, map(_cells, table))
-    rundir.write_text(workdir / "table.md", text(table) + "\n")
+    files.write_csv(workdir / "table.csv", Entry._fields, map(_cells, table))
+    files.write_text(workdir / "table.md", text(table) + "\n")
     seconds = _timings(workdir / "timings.csv", done)
     return Report(table, seconds, failures, len(cells))
 
@@ -276,7 +276,7 @@ def _run(cell: Cell, command: Callable[[Cell], list[str]], bar: tqdm.tqdm) -> st
             fcntl.flock(lock, fcntl.LOCK_EX)
         if _is_done(cell):
             return None
-        rundir.write_text(beside[".py"], _script(cell))
+        files.write_text(beside[".py"], _script(cell))
         before = log.tell()
         status = subprocess.run(
             command(cell),
@@ -456,5 +456,5 @@ def _timings(path: Path, cells: Sequence[Cell]) -> dict[str, float]:
         if network not in of_network:
             of_network[network] = cost.seconds_per_image(cell.config.model, SIDE, SIDE)
         seconds[cell.variant] = of_network[network]
-    rundir.write_csv(path, ("variant", "seconds_per_image"), seconds.items())
+    files.write_csv(path, ("variant", "seconds_per_image"), seconds.items())
     return seconds

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import tqdm
 
-from lle_jax import classical, data, metrics, rundir
+from lle_jax import classical, data, files, metrics
 from lle_jax.evaluation import panels
 
 METRICS = {"psnr": jax.jit(metrics.psnr), "ssim": jax.jit(metrics.ssim)}
@@ -70,8 +70,8 @@ def evaluate(
     summary = summarise(rows)
     # One row that is no measurement, so that the file alone says how many files were left out.
     counted = [("(files left out)", "count", rejected, 0.0, len(test))]
-    rundir.write_csv(folder / "per_image.csv", ("image", "method", "metric", "value"), rows)
-    rundir.write_csv(
+    files.write_csv(folder / "per_image.csv", ("image", "method", "metric", "value"), rows)
+    files.write_csv(
         folder / "summary.csv", ("method", "metric", "mean", "std", "n"), summary + counted
     )
     return summary

@@ -21,8 +21,7 @@ import jax
 import numpy as np
 import tqdm
 
-from lle_jax import images, metrics, rundir
-from lle_jax.columns import aligned
+from lle_jax import files, images, metrics, rundir, text_table
 from lle_jax.evaluation import methods, statistics
 from lle_jax.evaluation.methods import Method
 from lle_jax.evaluation.suite import Case, Suite, label
@@ -202,7 +201,7 @@ def _read_partial(path: Path, settings: str) -> dict[str, list]:
                 break  # cut off by whatever stopped the earlier start
     if not lines or lines[0].get("settings") != settings:
         lines = [{"settings": settings}]
-    rundir.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+    files.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
     return {line["case"]: line["values"] for line in lines[1:]}
 
 
@@ -251,7 +250,7 @@ def _identity(method: Method, clean: np.ndarray) -> float:
 
 
 def _write(folder: Path, result: Judgement) -> None:
-    rundir.write_csv(
+    files.write_csv(
         folder / "per_image.csv",
         ("image", "version", "modality", "condition", "method", "metric", "value"),
         (
@@ -259,15 +258,15 @@ def _write(folder: Path, result: Judgement) -> None:
             for r in result.rows
         ),
     )
-    rundir.write_csv(folder / "summary.csv", statistics.Summary._fields, result.summary)
-    rundir.write_csv(folder / "comparisons.csv", statistics.Comparison._fields, result.comparisons)
-    rundir.write_csv(
+    files.write_csv(folder / "summary.csv", statistics.Summary._fields, result.summary)
+    files.write_csv(folder / "comparisons.csv", statistics.Comparison._fields, result.comparisons)
+    files.write_csv(
         folder / "subgroups.csv",
         ("group", *statistics.Comparison._fields),
         ((group, *c) for group, part in result.subgroups for c in part),
     )
     text = json.dumps(result.record, indent=2, default=str)
-    rundir.write_text(folder / "suite.json", text + "\n")
+    files.write_text(folder / "suite.json", text + "\n")
 
 
 def compare(rows: Iterable[statistics.Row], method: str) -> list[statistics.Comparison]:
@@ -375,7 +374,7 @@ def table(summary: Iterable[statistics.Summary], chosen: Sequence[str] = tuple(M
             star = "*" if best[metric] == name else " "
             line.append(f"{cell.mean:.{digits}f}{std}{star}")
         lines.append(line)
-    return aligned(lines)
+    return text_table.render(lines)
 
 
 def comparison_table(comparisons: Sequence[statistics.Comparison]) -> str:

@@ -18,9 +18,9 @@ import jax
 import numpy as np
 
 from lle_jax import classical, images, models
+from lle_jax.checkpoints import load as weights
+from lle_jax.checkpoints import release
 from lle_jax.evaluation.suite import Case
-from lle_jax.inference import release
-from lle_jax.training import weights
 
 
 class MethodError(ValueError):

@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.figure
 import numpy as np
 
-from lle_jax import metrics, rundir
+from lle_jax import files, metrics
 
 
 def save(path: Path, outputs: dict[str, np.ndarray], clean: np.ndarray) -> None:
@@ -32,4 +32,4 @@ def save(path: Path, outputs: dict[str, np.ndarray], clean: np.ndarray) -> None:
             title += f"  {psnr:.1f} dB, {ssim:.2f}"
         axis.set_title(title, fontsize=9)
         axis.imshow(np.broadcast_to(image, (height, width, 3)), interpolation="nearest")
-    rundir.write_figure(path, figure)
+    files.write_figure(path, figure)

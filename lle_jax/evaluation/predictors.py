@@ -23,8 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from lle_jax import checks
-from lle_jax.images import files
+from lle_jax import checks, files
 from lle_jax.models import layers
 
 FOLDER = Path(__file__).resolve().parent / "weights"

@@ -18,7 +18,7 @@ from lle_jax import pages
 from lle_jax.evaluation import statistics, suite
 from lle_jax.evaluation.judge import METRICS, Judgement
 from lle_jax.evaluation.methods import Method
-from lle_jax.images.files import write_bytes
+from lle_jax.files import write_bytes
 from lle_jax.pages import NAME, text
 
 PICTURES = 24

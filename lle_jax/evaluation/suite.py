@@ -24,8 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lle_jax import data, degrade, images
-from lle_jax.degrade import presets
+from lle_jax import data, degrade, files, images
 
 _SECTIONS = {
     "images": {"source": str, "role": str},
@@ -188,7 +187,7 @@ _degrade = functools.partial(jax.jit, static_argnames="preset")(degrade.sample_a
 
 def folder() -> Path:
     """The folder of the suites that come with the package."""
-    return presets.folder().parent / "evaluation"
+    return files.configs() / "evaluation"
 
 
 def load(

@@ -11,6 +11,7 @@ Every file is treated as hostile: whatever is wrong with it becomes an `ImageErr
 import os
 from pathlib import Path
 
+from lle_jax.files import write_bytes
 from lle_jax.images import derive, dicom, files, raster, tiff
 from lle_jax.images.errors import ImageError, ImageNotFoundError, naming
 from lle_jax.images.files import find, sha256
@@ -122,4 +123,4 @@ def write(
             data = tiff.encode(levels, like)
         else:
             data = raster.encode(format, levels, like)
-        files.write_bytes(path, data)
+        write_bytes(path, data)

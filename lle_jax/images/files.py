@@ -1,13 +1,12 @@
-"""Finding image files, hashing them, and writing files whole or not at all."""
+"""Finds image files and hashes them."""
 
 import contextlib
-import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from lle_jax import files
 from lle_jax.images.errors import ImageError, naming
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom")
@@ -81,26 +80,8 @@ def find(
 
 def sha256(path: str | os.PathLike) -> str:
     """SHA-256 of a file's bytes as 64 hexadecimal digits; raises ImageError if unreadable."""
-    with naming(Path(path), "cannot be read"), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Writes `data` to `path` so that a reader sees the old file or the whole new one.
-
-    A hidden temporary file in the same folder is written, flushed to the disk and renamed.
-    """
-    temporary = path.with_name(f".{secrets.token_hex(12)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    with naming(Path(path), "cannot be read"):
+        return files.sha256(Path(path))
 
 
 def refuse_input(path: Path, source: Path | None) -> None:

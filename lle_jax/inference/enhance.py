@@ -15,7 +15,8 @@ import numpy as np
 
 from lle_jax import artifacts, checks, images
 from lle_jax.artifacts import measures, severity
-from lle_jax.inference import release, tiles
+from lle_jax.checkpoints import release
+from lle_jax.inference import tiles
 
 LEFT_ALONE = 20.0  # dB: PSNR of what the network makes of an image it has nothing to do with
 

@@ -20,10 +20,12 @@ from PIL import Image
 
 import lle_jax
 from lle_jax import checks, images
+from lle_jax.checkpoints import release
 from lle_jax.degrade import files
+from lle_jax.files import write_bytes
 from lle_jax.images.anonymise import anonymise
-from lle_jax.images.files import SUFFIXES, write_bytes
-from lle_jax.inference import enhance, release, tiles
+from lle_jax.images.files import SUFFIXES
+from lle_jax.inference import enhance, tiles
 
 RECORD = ".lle-enhance.jsonl"
 _COMPARE = ".compare.png"

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from lle_jax import checks, models
-from lle_jax.inference import release
+from lle_jax.checkpoints import release
 from lle_jax.models.torch_files import WeightsError
 
 _Shape = tuple[int, ...]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorboardX
 
-from lle_jax import images, rundir
+from lle_jax import files, images
 
 COLUMNS = (
     "step",
@@ -35,7 +35,7 @@ class Log:
         if path.exists():
             with path.open(newline="") as file:
                 rows = [r for r in csv.reader(file) if len(r) == len(COLUMNS) and r[0].isdigit()]
-        rundir.write_csv(path, COLUMNS, [row for row in rows if int(row[0]) <= step])
+        files.write_csv(path, COLUMNS, [row for row in rows if int(row[0]) <= step])
         self._file = path.open("a", newline="")
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._events = tensorboardX.SummaryWriter(

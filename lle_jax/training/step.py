@@ -8,7 +8,8 @@ import optax
 from jax.sharding import Mesh
 
 from lle_jax import data
-from lle_jax.training import augment, losses, sharding, views
+from lle_jax.training import augment, losses, sharding
+from lle_jax.training import context_crops as views
 from lle_jax.training.state import TrainState
 
 Degrade = Callable[[jax.Array, data.Batch], jax.Array]

@@ -375,7 +375,7 @@ def test_the_networks_that_are_compared_cost_the_same(tmp_path, module):
 
 
 GRID = """
-from experiments import unet
+from lle_jax.experiments import unet
 from lle_jax.evaluation.ablation import Ablation
 
 

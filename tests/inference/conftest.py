@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lle_jax import models
-from lle_jax.inference import release
+from lle_jax.checkpoints import release
 
 CONFIG = {"name": "dual_path", "dtype": "float32", "widths": (4, 6), "blocks": (1, 1)}
 

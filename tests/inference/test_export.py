@@ -10,7 +10,8 @@ from PIL import Image
 
 import lle_jax
 from lle_jax import cli, models
-from lle_jax.inference import export, release
+from lle_jax.checkpoints import release
+from lle_jax.inference import export
 
 DOCS = Path(__file__).parents[2] / "docs" / "enhance.md"
 

@@ -16,7 +16,8 @@ import skimage.io
 from PIL import Image
 
 from lle_jax import cli, images, models
-from lle_jax.inference import enhance, files, release, tiles
+from lle_jax.checkpoints import release
+from lle_jax.inference import enhance, files, tiles
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import skimage.color
 
-from experiments import cidnet as experiment
 from lle_jax import models
+from lle_jax.experiments import cidnet as experiment
 from lle_jax.models import cidnet
 from lle_jax.models.cost import cost
 

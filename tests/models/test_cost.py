@@ -4,7 +4,7 @@ import ml_collections
 import pytest
 from flax import nnx
 
-from experiments import retinexformer
+from lle_jax.experiments import retinexformer
 from lle_jax.models import cost, layers
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lle_jax import cli, models
-from lle_jax.inference import release
+from lle_jax.checkpoints import release
 from lle_jax.models import import_weights, torch_files
 
 REFERENCE = Path(__file__).parents[1] / "reference"

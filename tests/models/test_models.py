@@ -4,8 +4,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from experiments import unet as experiment
 from lle_jax import models
+from lle_jax.experiments import unet as experiment
 from lle_jax.models import layers
 
 

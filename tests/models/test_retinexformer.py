@@ -4,8 +4,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from experiments import retinexformer as experiment
 from lle_jax import models
+from lle_jax.experiments import retinexformer as experiment
 
 
 def config(**changes):

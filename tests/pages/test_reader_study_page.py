@@ -5,7 +5,8 @@ import skimage.data
 import skimage.io
 
 from lle_jax import cli
-from lle_jax.evaluation import reader_answers, reader_study
+from lle_jax.reader_study import answers as reader_answers
+from lle_jax.reader_study import page as reader_study
 
 METHODS = ("alpha_net", "beta_net")
 QUESTIONS = ("better", "lost", "invented")

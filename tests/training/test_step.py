@@ -18,7 +18,8 @@ TEN_STEPS = """
 import functools, json, jax, numpy as np
 from experiments.unet import get_config
 from lle_jax import data
-from lle_jax.training import loop, losses, sharding, step
+from lle_jax.training import losses, sharding, step
+from lle_jax.training import train as loop
 
 config = get_config()
 config.model.widths, config.data.crop, config.optim.warmup_steps = (8, 12), 32, 2

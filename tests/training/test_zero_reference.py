@@ -4,8 +4,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from experiments import zero_dce as experiment
 from lle_jax import data, models
+from lle_jax.experiments import zero_dce as experiment
 from lle_jax.training import optimiser, sharding, state, step, zero_reference
 
 

@@ -1,0 +1,31 @@
+"""Which degradations a network must have seen: one left out in training, all there in the test.
+
+    lle ablate experiments/ablations/degradations.py -o runs/degradations
+
+24 runs, about 4 hours on 2 CPU cores; with --quick some minutes.
+"""
+
+from experiments.ablations import losses
+from lle_jax.evaluation.ablation import Ablation
+from lle_jax.experiments import unet
+
+STAGES = (
+    "exposure",
+    "gaussian_blur",
+    "poisson_gaussian_noise",
+    "gamma",
+    "gaussian_noise",
+    "salt_and_pepper",
+    "jpeg",
+)
+
+
+def get_ablation() -> Ablation:
+    without = {
+        f"no_{stage}": {"degradation": {"preset": "lowlight", "drop": (stage,)}} for stage in STAGES
+    }
+    return Ablation(
+        base=unet.get_config(),
+        variants={"all": {}, **without},
+        quick=losses.QUICK,
+    )

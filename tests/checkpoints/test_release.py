@@ -1,0 +1,182 @@
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import zipfile
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from lle_jax.checkpoints import release
+from lle_jax.checkpoints.run import CheckpointError, Checkpoints
+from lle_jax.training import state
+
+
+def reseal(folder):
+    """Makes release.json fit the files, as somebody who means harm would."""
+    path = folder / "release.json"
+    content = json.loads(path.read_text())
+    for name in content["sha256"]:
+        content["sha256"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def copy(config, params, tmp_path):
+    release.save(tmp_path / "copy", config, params, {})
+    return tmp_path / "copy"
+
+
+def test_what_is_saved_comes_back(config, params, folder):
+    found, loaded = release.load(folder)
+    assert found.to_dict() == json.loads(config.to_json_best_effort())
+    assert jax.tree.structure(loaded) == jax.tree.structure(params)
+    for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(loaded), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_float16_halves_the_size_and_stays_close(config, params, folder, tmp_path):
+    release.save(tmp_path, config, params, {}, dtype="float16")
+    half, loaded = np.load(tmp_path / "params.npz"), release.load(tmp_path)[1]
+    assert {array.dtype for array in half.values()} == {np.dtype(np.float16)}
+    for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(loaded), strict=True):
+        assert after.dtype == np.float32
+        np.testing.assert_allclose(before, after, rtol=2**-10, atol=2**-24)
+    assert release.digest(tmp_path) != release.digest(folder)
+
+
+def test_the_same_parameters_give_the_same_bytes(folder, copy):
+    assert (folder / "params.npz").read_bytes() == (copy / "params.npz").read_bytes()
+
+
+def test_every_file_is_guarded_by_its_digest(copy):
+    for name in ("params.npz", "config.json", "CARD.md"):
+        data = (copy / name).read_bytes()
+        (copy / name).write_bytes(data + b" ")
+        with pytest.raises(release.ReleaseError, match=rf"{name}: its SHA-256"):
+            release.load(copy)
+        (copy / name).write_bytes(data)
+    release.load(copy)
+
+
+def missing(arrays):
+    del arrays["stem.kernel"]
+
+
+def unexpected(arrays):
+    arrays["extra"] = np.zeros(1, np.float32)
+
+
+def reshaped(arrays):
+    arrays["stem.bias"] = arrays["stem.bias"][:-1]
+
+
+def integers(arrays):
+    arrays["stem.bias"] = arrays["stem.bias"].astype(np.int32)
+
+
+def objects(arrays):
+    arrays["stem.bias"] = np.array([{}], object)
+
+
+def bomb(arrays):
+    arrays["stem.bias"] = np.zeros(10**6, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (missing, "stem.kernel is missing"),
+        (unexpected, "extra is unexpected"),
+        (reshaped, r"stem.bias is float32 \(3,\); expected float16 or float32 \(4,\)"),
+        (integers, "stem.bias is int32"),
+        (objects, "not a file of plain arrays"),
+        (bomb, "bytes are too many for"),
+    ],
+)
+def test_arrays_of_another_network_are_named(copy, change, message):
+    arrays = dict(np.load(copy / "params.npz"))
+    change(arrays)
+    np.savez_compressed(copy / "params.npz", **arrays)
+    reseal(copy)
+    with pytest.raises(release.ReleaseError, match=message) as raised:
+        release.load(copy)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("params.npz", b"PK\x05\x06" + bytes(18), "is missing"),
+        ("params.npz", b"no archive", "not a file of plain arrays"),
+        ("config.json", b"{}", "no description of a network"),
+        ("config.json", b'{"model": {"name": "x", "dtype": "float32"}}', "model.name is 'x'"),
+        ("config.json", b"[", "no description of a network"),
+    ],
+)
+def test_damaged_files_are_named_even_with_a_fitting_digest(copy, name, content, message):
+    (copy / name).write_bytes(content)
+    reseal(copy)
+    with pytest.raises(release.ReleaseError, match=message):
+        release.load(copy)
+
+
+def test_what_is_no_release_is_said(tmp_path, copy, monkeypatch):
+    with pytest.raises(release.ReleaseError, match="no released model"):
+        release.load(tmp_path)
+    monkeypatch.setattr(release, "SHIPPED", tmp_path)
+    with pytest.raises(release.ReleaseError, match="no model comes with"):
+        release.load()
+    (copy / "CARD.md").unlink()
+    with pytest.raises(release.ReleaseError, match=r"CARD\.md: No such file"):
+        release.load(copy)
+    (copy / "release.json").write_text('{"format": 2, "sha256": {}}')
+    with pytest.raises(release.ReleaseError, match="format 2, not 1"):
+        release.load(copy)
+    (copy / "release.json").write_text("3")
+    with pytest.raises(release.ReleaseError, match="damaged"):
+        release.load(copy)
+
+
+def test_parameters_that_cannot_be_released_are_refused(config, params, tmp_path):
+    broken = jax.tree.map(lambda leaf: leaf * 1e6, params)
+    with pytest.raises(release.ReleaseError, match="float16 cannot hold"):
+        release.save(tmp_path / "new", config, broken, {}, dtype="float16")
+    other = config.copy_and_resolve_references()
+    other.widths = (6, 6)
+    with pytest.raises(release.ReleaseError, match="expected float16 or float32"):
+        release.save(tmp_path / "new", other, params, {})
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_archive_is_one_that_numpy_alone_reads(folder):
+    with zipfile.ZipFile(folder / "params.npz") as archive:
+        assert all(name.endswith(".npy") for name in archive.namelist())
+    assert "not at all" in (folder / "CARD.md").read_text()
+
+
+def test_a_run_becomes_a_release_of_its_average_and_names_no_path(config, params, tmp_path):
+    spec = importlib.util.spec_from_file_location(
+        "tools_release", Path(__file__).parents[2] / "tools" / "release.py"
+    )
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    with pytest.raises(CheckpointError, match="neither a run directory nor a release"):
+        tool.read(tmp_path)
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model": config.to_dict(), "data": {"source": "/home/me/eyes"}})
+    )
+    with pytest.raises(CheckpointError, match="no checkpoint yet"):
+        tool.read(tmp_path)
+    start = state.create(params, optax.adamw(1e-3), jax.random.key(7))
+    start = dataclasses.replace(start, ema=jax.tree.map(lambda leaf: leaf + 1, params))
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(start, {}, {})
+    found, ema, record = tool.read(tmp_path)
+    assert found.to_dict() == json.loads(config.to_json())
+    for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(ema), strict=True):
+        np.testing.assert_array_equal(before + 1, after)
+    assert record == {"step": 0, "data.source": "eyes"}

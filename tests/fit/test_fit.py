@@ -1,0 +1,169 @@
+"""The fit finds hidden presets, here by two cheap measures; benchmarks/fit.py by the real ones."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+import skimage.data
+
+from lle_jax import cli, degrade, images
+from lle_jax.degrade import chain, presets
+from lle_jax.fit import fit, fit_files
+
+PRIOR = presets.parse(
+    """
+[exposure]
+gain.loguniform = [0.02, 1.0]
+[gaussian_noise]
+probability = 0.5
+sigma.loguniform = [0.002, 0.2]
+""",
+    "prior.toml",
+)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Pieces of a stained tissue, alike in brightness: `[120, 32, 32, 1]`."""
+    photo = skimage.data.immunohistochemistry()[:480, :480, :1].astype(np.float32) / 255
+    pieces = photo.reshape(15, 32, 15, 32, 1).swapaxes(1, 2).reshape(-1, 32, 32, 1)
+    return np.random.default_rng(0).permutation(pieces)[:120]
+
+
+@jax.jit
+def brightness_and_noise(x):
+    """Logarithms of the mean and of the noise by Immerkaer's mask."""
+    x = x[..., 0]
+    rows = x[:, :-2] - 2 * x[:, 1:-1] + x[:, 2:]
+    both = rows[..., :-2] - 2 * rows[..., 1:-1] + rows[..., 2:]
+    mean = jnp.mean(x, axis=(1, 2))
+    return jnp.log(jnp.stack([mean + 1e-3, jnp.median(jnp.abs(both), axis=(1, 2)) + 1e-3], -1))
+
+
+def degraded(pictures, text, seed):
+    parameters = degrade.sample(jax.random.key(seed), presets.parse(text), (len(pictures),))
+    low = degrade.apply(jax.random.key(seed + 1), parameters, pictures)
+    return np.asarray(jnp.round(low * 255) / 255)
+
+
+def test_weights_of_the_proposal_average_to_one():
+    space = fit.Space.of(PRIOR)
+    proposal, target = space.start, np.array([0.4, 0.7, -1.5, -0.5, 0.8])
+    t, active = space.draw(jax.random.key(0), proposal, 200_000)
+    weight = jnp.exp(space.log_density(target, t, active) - space.log_density(proposal, t, active))
+    assert float(weight.mean()) == pytest.approx(1, abs=0.02)
+    # and carry the target's mean and probability, which drawing from it gives
+    drawn, on = space.draw(jax.random.key(1), target, 200_000)
+    np.testing.assert_allclose((weight[:, None] * t).mean(0), drawn.mean(0), atol=0.01)
+    np.testing.assert_allclose((weight[:, None] * active).mean(0), on.mean(0), atol=0.01)
+
+
+def test_the_fitted_preset_draws_what_the_fit_weighted():
+    space = fit.Space.of(PRIOR)
+    phi = np.array([0.3, 0.6, np.log(0.2), np.log(0.4), 0.5])
+    preset = space.preset(phi, "x", "")
+    t, active = space.draw(jax.random.key(0), phi, 50_000)
+    expected = space.parameters(t, active)
+    drawn = degrade.sample(jax.random.key(1), preset, (50_000,))
+    assert drawn.keys() == expected.keys()
+    for name in ("exposure.gain", "gaussian_noise.sigma"):
+        quantiles = [np.quantile(np.log(v[name]), (0.1, 0.5, 0.9)) for v in (drawn, expected)]
+        np.testing.assert_allclose(*quantiles, atol=0.04)
+    found = float(drawn["gaussian_noise.active"].mean())
+    assert found == pytest.approx(float(active.mean()), abs=0.03)
+
+
+def test_a_hidden_preset_is_found_again(pictures):
+    hidden = """
+[exposure]
+gain.loguniform = [0.1, 0.3]
+[gaussian_noise]
+sigma.loguniform = [0.02, 0.06]
+"""
+    real = np.asarray(brightness_and_noise(degraded(pictures[:60], hidden, 5)))
+    fitted = fit.fit(jax.random.key(0), PRIOR, real, pictures[60:], brightness_and_noise)
+    preset = fitted.space.preset(fitted.phi, "mine", "")
+    drawn = degrade.sample(jax.random.key(9), preset, (5000,))
+    assert np.median(drawn["exposure.gain"]) == pytest.approx(np.sqrt(0.03), rel=0.15)
+    assert np.median(drawn["gaussian_noise.sigma"]) == pytest.approx(np.sqrt(0.0012), rel=0.15)
+    assert preset.stages[1].probability > 0.9
+    assert fit_files.classify(real, fitted.synthetic) < 0.65
+    default = degraded(pictures[60:], "[exposure]\ngain.loguniform = [0.5, 0.9]\n", 7)
+    assert fit_files.classify(real, np.asarray(brightness_and_noise(default))) > 0.9
+
+
+def test_a_prior_without_ranges_is_refused():
+    with pytest.raises(ValueError, match="no uniform or loguniform range"):
+        fit.Space.of(presets.parse("[exposure]\ngain = 0.5\n"))
+
+
+def test_the_classifier_is_at_chance_for_equal_and_sure_of_distant_distributions():
+    generator = np.random.default_rng(0)
+    a, b, c = (generator.normal(mean, 1, (80, 4)) for mean in (0, 0, 3))
+    assert fit_files.classify(a, b) == pytest.approx(0.5, abs=0.08)
+    assert fit_files.classify(a, c) > 0.98
+    blind = np.where(generator.random((80, 4)) < 0.5, np.nan, a)
+    assert fit_files.classify(a, blind) > 0.9
+
+
+def test_the_median_is_that_of_scipy():
+    image = np.random.default_rng(0).random((2, 13, 17, 1)).astype(np.float32)
+    expected = scipy.ndimage.median_filter(image, (1, 3, 3, 1), mode="reflect")
+    np.testing.assert_array_equal(fit_files._median(image), expected)
+
+
+@pytest.fixture
+def folders(tmp_path, pictures):
+    for name, chosen in (("real", 0.2 * pictures[:24]), ("clean", pictures[60:84])):
+        (tmp_path / name).mkdir()
+        for index, picture in enumerate(chosen):
+            large = picture.repeat(3, axis=0).repeat(3, axis=1)
+            images.write(tmp_path / name / f"{index}.png", large)
+    return tmp_path
+
+
+def test_files_become_a_preset_and_a_page(folders, monkeypatch, capsys):
+    monkeypatch.setattr(fit, "ROUNDS", 1)
+    monkeypatch.setattr(fit, "SIMULATIONS", 64)
+    (folders / "real" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    output = folders / "made" / "mine.toml"
+    words = ["fit", str(folders / "real"), "--clean", str(folders / "clean"), "-o", str(output)]
+    assert cli.main(words) == 1  # one file could not be read
+    text, page = output.read_text(), output.with_suffix(".html").read_text()
+    preset = degrade.load(output)
+    assert [stage.name for stage in preset.stages][:2] == ["exposure", "gaussian_blur"]
+    chain.sample(jax.random.key(0), preset, (2,))
+    for part in ("Real images: 24, fingerprint", "Clean images: 24", "area under the curve"):
+        assert part in text
+        assert part in page
+    assert "broken.png" in page
+    assert "broken.png" in capsys.readouterr().err
+    assert 'src="data:' in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page)  # nothing is loaded from elsewhere
+    assert cli.main(words) == 2
+    assert "exists; remove it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("real", "clean", "output", "message"),
+    [
+        ("real/0.png", "clean", "x.toml", "one real image says nothing"),
+        ("real", "real", "x.toml", "among the real and the clean"),
+        ("real", "clean", "x.json", "ends in .toml"),
+        ("real", "nowhere", "x.toml", "nowhere"),
+    ],
+)
+def test_what_cannot_be_fitted_is_said_in_a_line(folders, real, clean, output, message):
+    with pytest.raises((ValueError, OSError), match=message) as caught:
+        fit_files.fit_files([folders / real], [folders / clean], PRIOR, folders / output)
+    assert "\n" not in str(caught.value)
+    assert not (folders / output).exists()
+
+
+def test_an_image_too_small_to_measure_is_named(folders):
+    images.write(folders / "real" / "tiny.png", np.full((40, 90, 1), 0.1, np.float32))
+    with pytest.raises(ValueError, match=r"tiny.png is smaller than 64"):
+        fit_files.fit_files([folders / "real"], [folders / "clean"], PRIOR, folders / "x.toml")

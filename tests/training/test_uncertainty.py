@@ -1,0 +1,104 @@
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+import scipy.stats
+
+from lle_jax import models
+from lle_jax.checkpoints import load as weights
+from lle_jax.checks import ConfigError
+from lle_jax.inference import tiles
+from lle_jax.training import uncertainty as spread
+
+CONFIG = {
+    "name": "dual_path", "dtype": "float32", "widths": (4, 6), "blocks": (1, 1), "spread": True
+}  # fmt: skip
+
+
+def experiment(**changes):
+    return ml_collections.ConfigDict({"model": CONFIG, "optim": {"weight_decay": 0.0}} | changes)
+
+
+@pytest.fixture(scope="module")
+def params():
+    rng = np.random.default_rng(0)
+    shapes = models.shapes(ml_collections.ConfigDict(CONFIG))
+    return jax.tree.map(lambda s: rng.normal(0, 0.1, s.shape).astype(np.float32), shapes)
+
+
+def test_only_the_spread_is_moved_and_the_output_is_that_of_the_network(params, photographs):
+    apply, loss = spread.make(experiment())
+    low = 0.3 * photographs
+    gradients = jax.jit(jax.grad(lambda p: loss(apply(p, low), photographs)))(params)
+    for path, leaf in jax.tree_util.tree_flatten_with_path(gradients)[0]:
+        assert np.any(leaf) == ("spread" in jax.tree_util.keystr(path))
+    restored, found = apply(params, low)
+    without = ml_collections.ConfigDict(CONFIG | {"spread": False})
+    fewer = weights.fitted(params, ml_collections.ConfigDict(CONFIG), "here")
+    fewer = {n: leaf for n, leaf in _named(fewer).items() if not n.startswith("spread.")}
+    plain, drawn = models.build(without, jax.random.key(0))
+    structure = jax.tree.structure(drawn)
+    same = plain(jax.tree.unflatten(structure, list(fewer.values())), low)
+    np.testing.assert_allclose(restored, same, atol=1e-5)
+    assert found.shape == (2, 64, 64, 1)
+    assert np.ptp(found) > 1e-3
+
+
+def _named(params):
+    from lle_jax.checkpoints import release
+
+    return dict(release.named(params))
+
+
+def test_the_loss_is_that_of_a_laplace_distribution(photographs):
+    rng = np.random.default_rng(0)
+    restored = np.clip(photographs + rng.normal(0, 0.05, photographs.shape), 0, 1)
+    scale = rng.uniform(0.02, 0.2, (*photographs.shape[:-1], 1)).astype(np.float32)
+    expected = -scipy.stats.laplace.logpdf(photographs, restored, scale).mean() - np.log(2)
+    found = spread.negative_log_likelihood((jnp.asarray(restored), scale), photographs)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_the_factor_covers_the_share_whatever_the_images_sizes():
+    rng = np.random.default_rng(0)
+    pairs = []
+    for side, scale in ((20, 0.1), (200, 0.02)):
+        shape = side, side, 1
+        pairs.append((np.abs(rng.laplace(0, scale, shape)), np.full(shape, scale)))
+    by = spread.factor(pairs, 0.9)
+    np.testing.assert_allclose(by, np.log(10), rtol=0.05)  # of a Laplace distribution
+    pairs[1] = pairs[1][0] * 5, pairs[1][1]  # spreads five times too small in the large image
+    covered = [np.mean(error <= spread.factor(pairs, 0.9) * half) for error, half in pairs]
+    np.testing.assert_allclose(np.mean(covered), 0.9, atol=0.005)  # each image counts alike
+
+
+def test_scaled_parameters_scale_the_spread_alone(params, photographs):
+    config = ml_collections.ConfigDict(CONFIG)
+    nets = [tiles.network(config, p) for p in (params, spread.scaled(params, 1.5))]
+    image = 0.3 * photographs[0]
+    outs = [np.empty_like(image) for _ in nets]
+    for net, out in zip(nets, outs, strict=True):
+        tiles.restore(net, image, out)
+    np.testing.assert_array_equal(*outs)
+    first, second = (tiles.spread(net, image) for net in nets)
+    np.testing.assert_allclose(second, 1.5 * first, rtol=1e-4)
+
+
+def test_a_network_without_a_spread_and_a_moving_decay_are_refused():
+    plain = experiment(model=CONFIG | {"spread": False})
+    with pytest.raises(ConfigError, match=r"model\.spread is not set"):
+        spread.make(plain)
+    with pytest.raises(ConfigError, match=r"optim\.weight_decay is 0\.1, which would move"):
+        spread.make(experiment(optim={"weight_decay": 0.1}))
+
+
+def test_a_start_without_a_spread_keeps_the_rest_and_takes_the_drawn_one(params):
+    config = ml_collections.ConfigDict(CONFIG)
+    tree = {n: leaf for n, leaf in _named(params).items() if not n.startswith("spread.")}
+    drawn = jax.tree.map(jnp.ones_like, params)
+    with pytest.raises(ConfigError, match=r"spread\.bias is absent there"):
+        weights.fitted(tree, config, "here")
+    found = _named(weights.fitted(tree, config, "here", drawn, ("spread.",)))
+    for name, leaf in found.items():
+        np.testing.assert_array_equal(leaf, tree.get(name, np.ones(leaf.shape)))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.ablations import degradations, losses, modalities, networks
+from lle_jax.experiments.ablations import degradations, losses, modalities, networks
 from lle_jax import cli, data, degrade, images
 from lle_jax.evaluation import ablation
 from lle_jax.evaluation.ablation import Ablation, AblationError

@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import config_flags
 
-from lle_jax import checks, data, degrade, evaluation, images, rundir
+from lle_jax import checks, data, degrade, images, rundir
 from lle_jax.checkpoints.release import ReleaseError
 from lle_jax.checkpoints.run import CheckpointError
 from lle_jax.experiments.base import RENAMED_KEYS

@@ -9,13 +9,14 @@ grey, opacity untouched.
 
 import functools
 import os
+from pathlib import Path
 
 import jax
 import numpy as np
 
 from lle_jax import artifacts, checks, images
 from lle_jax.artifacts import measures, severity
-from lle_jax.checkpoints import release
+from lle_jax.checkpoints.load import digest, load_model
 from lle_jax.inference import tiles
 
 LEFT_ALONE = 20.0  # dB: PSNR of what the network makes of an image it has nothing to do with
@@ -90,12 +91,13 @@ def load(model: str | os.PathLike | None = None) -> tiles.Network:
       ReleaseError: if there is none, or something about it is wrong.
     """
     # by its content too, as a release may be replaced while a program runs
-    return _load(model, release.digest(model))
+    return _load(model, digest(None if model is None else Path(model)))
 
 
 @functools.lru_cache(maxsize=2)
 def _load(model: str | os.PathLike | None, _digest: str) -> tiles.Network:
-    return tiles.network(*release.load(model))
+    loaded = load_model(None if model is None else Path(model))
+    return tiles.network(loaded.config, loaded.params)
 
 
 def enhance_pixels(

@@ -20,7 +20,7 @@ from PIL import Image
 
 import lle_jax
 from lle_jax import checks, images
-from lle_jax.checkpoints import release
+from lle_jax.checkpoints.load import digest
 from lle_jax.degrade import files
 from lle_jax.files import write_bytes
 from lle_jax.images.anonymise import anonymise
@@ -126,7 +126,7 @@ class Job:
 
     def __init__(self, output: Path | None, model: Path | None, settings: Settings):
         self._output, self._model, self._settings = output, model, settings
-        self._digest = release.digest(model)
+        self._digest = digest(model)
         self._done = {} if output is None else _records(output / RECORD)
 
     def finished(self, source: Path, target: Path) -> bool:
@@ -259,15 +259,15 @@ def _unsure(net: tiles.Network, pixels: np.ndarray, passed: bool) -> np.ndarray:
     Raises:
       ImageError: if the model has none.
     """
-    if net.spread is None:
+    if net.uncertainty is None:
         raise images.ImageError(
             "this model cannot tell how far off it is; leave out --uncertainty, or --model"
         )
     if passed:
         return np.zeros((*pixels.shape[:-1], 1), np.float32)
     if pixels.ndim == 4:
-        return np.stack([tiles.spread(net, frame) for frame in pixels])
-    return tiles.spread(net, pixels)
+        return np.stack([tiles.half_width(net, frame) for frame in pixels])
+    return tiles.half_width(net, pixels)
 
 
 def _shrunk(pixels: np.ndarray) -> np.ndarray:

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import ml_collections
 
 from lle_jax import metrics
-from lle_jax.checks import ConfigError
 from lle_jax.checkpoints import segmenters
+from lle_jax.checks import ConfigError
 from lle_jax.files import sha256
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from lle_jax.experiments.ablations import degradations, losses, modalities, networks
 from lle_jax import cli, data, degrade, images
 from lle_jax.evaluation import ablation
 from lle_jax.evaluation.ablation import Ablation, AblationError
+from lle_jax.experiments.ablations import degradations, losses, modalities, networks
 from lle_jax.models import cost
 from lle_jax.models.cost import Cost
 from lle_jax.training import losses as loss_terms

@@ -303,7 +303,7 @@ def test_uncertainty_is_written_beside_each_output_in_16_bits(telling, inputs, t
     for name in ("a.png", "deep/a.jpg", "scan.dcm"):
         source = inputs / ("scan" if name == "scan.dcm" else name)
         found = images.read(tmp_path / "out" / f"{name}.uncertainty.tif")
-        expected = tiles.spread(net, images.read(source).pixels)
+        expected = tiles.half_width(net, images.read(source).pixels)
         assert found.bits == 16
         assert np.ptp(expected) > 1e-3
         np.testing.assert_allclose(found.pixels, np.clip(expected, 0, 1), atol=1e-5)

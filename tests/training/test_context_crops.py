@@ -88,7 +88,7 @@ def test_a_context_crop_as_large_as_the_tile_is_restored_whole(context_crop):
 
 def test_the_last_corner_is_drawn(context_crop):
     clean, low = (image[:, : CROP + 1, : CROP + 1] for image in context_crop)
-    config, apply, params = built("unet")
+    config, _, params = built("unet")
     forward = jax.jit(made(config, lambda params, image: image))
     corners = {
         corner_of(np.asarray(forward(jax.random.key(number), params, low, clean)[1]), clean)

@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from lle_jax import metrics
 from lle_jax.checkpoints import segmenters
 from lle_jax.experiments import base
 from lle_jax.metrics.learned import lpips_shapes
+from lle_jax.models import segmenter
 from lle_jax.training import losses
 
 
@@ -179,22 +181,20 @@ def test_lpips_is_added_by_the_weights_in_a_file(pair, tmp_path):
 
 
 @pytest.fixture
-def finder(tmp_path):
-    """A small predictor with random weights, as tools/train_tasks.py writes one."""
-    network = {"widths": [4, 8], "reduce": 1, "fold": 2}
-    params = nnx.state(predictors.Segmenter(**network, rngs=nnx.Rngs(3)), nnx.Param)
-    predictors.save(tmp_path, "finder", params, {"network": network, "threshold": 0.5})
-    return tmp_path / "finder"
+def folder(tmp_path):
+    """A small segmenter with random weights, as tools/train_tasks.py writes one."""
+    network = {"widths": (4, 8), "reduce": 1, "fold": 2}
+    params = nnx.state(segmenter.Segmenter(**network, rngs=nnx.Rngs(3)), nnx.Param)
+    segmenters.save(tmp_path / "mine", network, params, {"threshold": 0.5})
+    return tmp_path / "mine"
 
 
-def test_found_is_the_divergence_of_what_a_predictor_finds(pair, finder):
-    loss = losses.make({"charbonnier": 0, "found": 2.0, "found_predictor": str(finder)})
-    find = predictors.load(finder.name, finder.parent)
-    p, q = (np.stack([find(image) for image in images]).astype(np.float64) for images in pair)
-    data = (finder.parent / "finder.npz").read_bytes()
-    assert losses.files({"found": 2.0, "found_predictor": str(finder)}) == {
-        str(finder): hashlib.sha256(data).hexdigest()
-    }
+def test_segmentation_consistency_is_the_divergence_of_probabilities(pair, folder):
+    config = weights(segmentation_consistency=2.0, segmenter=str(folder))
+    loss, segment = losses.make(config), segmenters.load(folder)
+    p, q = (np.stack([segment(image) for image in images]).astype(np.float64) for images in pair)
+    data = (folder / "params.npz").read_bytes()
+    assert losses.files(config) == {str(folder): hashlib.sha256(data).hexdigest()}
     expected = np.mean(scipy.special.rel_entr(q, p) + scipy.special.rel_entr(1 - q, 1 - p))
     assert expected > 1e-4
     np.testing.assert_allclose(loss(*pair), 2 * expected, rtol=1e-3)
@@ -205,16 +205,14 @@ def test_found_is_the_divergence_of_what_a_predictor_finds(pair, finder):
     np.testing.assert_allclose(np.sum(gradient * step), slope, rtol=0.05)
 
 
-def test_found_is_finite_where_the_predictor_is_certain():
-    certain = losses.found(
+def test_segmentation_consistency_is_finite_where_the_segmenter_is_certain():
+    certain = losses.segmentation_consistency(
         np.zeros((2, 3, 1), np.float32), np.ones((2, 3, 1), np.float32), lambda x: x[..., 0]
     )
     np.testing.assert_allclose(certain, -np.log(1e-6), rtol=0.05)
 
 
-def test_nothing_is_trained_by_what_judges(tmp_path):
-    for suffix in ("json", "npz"):
-        judge = predictors.FOLDER / f"vessels.{suffix}"
-        (tmp_path / f"renamed.{suffix}").write_bytes(judge.read_bytes())
-    with pytest.raises(ValueError, match=r"judges enhanced images.*train_tasks\.py --seed 1"):
-        losses.make({"found": 0.1, "found_predictor": str(tmp_path / "renamed")})
+def test_nothing_is_trained_by_an_evaluation_segmenter(tmp_path):
+    shutil.copytree(segmenters.FOLDER / "vessels", tmp_path / "renamed")
+    with pytest.raises(ValueError, match=r"evaluates enhanced images.*train_tasks\.py --seed 1"):
+        losses.make(weights(segmentation_consistency=0.1, segmenter=str(tmp_path / "renamed")))

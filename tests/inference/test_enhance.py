@@ -36,8 +36,8 @@ def whole(config, params, scene):
 def test_tiles_have_no_seams(net, scene, whole):
     assert np.abs(whole - scene).max() > 0.05
     for largest in (128, 192, 1024):
-        out, passed = enhance.enhance_pixels(net, scene, largest=largest)
-        assert not passed
+        out, unchanged = enhance.enhance_pixels(net, scene, largest=largest)
+        assert not unchanged
         assert np.abs(out - whole).max() < 1e-4
 
 
@@ -127,7 +127,7 @@ def test_strength_blends(folder, scene):
     np.testing.assert_array_equal(lle_jax.enhance(image, model=folder, strength=0), image)
 
 
-def test_the_gate_passes_what_is_bright_and_clean_and_nothing_else(folder):
+def test_bright_and_clean_images_are_well_exposed_and_no_others(folder):
     image = skimage.data.astronaut().astype(np.float32)[100:356, 100:356] / 255
     image = 0.3 + 0.6 * image
     rng = np.random.default_rng(0)
@@ -138,11 +138,13 @@ def test_the_gate_passes_what_is_bright_and_clean_and_nothing_else(folder):
     assert not enhance.well_exposed(net, noisy)
     assert not enhance.well_exposed(net, dark)
     assert enhance.well_exposed(net, image[:4, :4])
-    np.testing.assert_array_equal(lle_jax.enhance(image, model=folder, gate=True), image)
-    assert (lle_jax.enhance(dark, model=folder, gate=True) != dark).any()
+    np.testing.assert_array_equal(
+        lle_jax.enhance(image, model=folder, skip_well_exposed=True), image
+    )
+    assert (lle_jax.enhance(dark, model=folder, skip_well_exposed=True) != dark).any()
 
 
-def test_the_gate_passes_a_bright_thing_on_black_where_the_network_leaves_it(folder):
+def test_a_bright_object_on_black_is_well_exposed_where_the_network_hardly_changes_it(folder):
     image = np.zeros((128, 128, 3), np.float32)
     image[40:90, 40:90] = skimage.data.astronaut()[100:150, 100:150] / np.float32(255)
     net = enhance.load(folder)
@@ -181,6 +183,13 @@ def test_what_is_no_image_is_said(folder, image, message):
 def test_strength_outside_0_to_1_is_refused(folder):
     with pytest.raises(ValueError, match="strength is 2"):
         lle_jax.enhance(np.zeros((4, 4)), model=folder, strength=2)
+
+
+def test_the_former_name_of_an_argument_is_refused_with_its_new_one(folder):
+    with pytest.raises(TypeError, match="'gate'; gate is now skip_well_exposed"):
+        lle_jax.enhance(np.zeros((4, 4)), model=folder, gate=True)
+    with pytest.raises(TypeError, match="unexpected argument 'strenght'"):
+        lle_jax.enhance(np.zeros((4, 4)), model=folder, strenght=1)
 
 
 def test_importing_the_package_does_not_import_jax():

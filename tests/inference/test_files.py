@@ -67,7 +67,7 @@ def test_formats_depths_metadata_and_folders_are_kept(lle, inputs, tmp_path, fol
     before = contents(inputs)
     assert lle(inputs, "-o", tmp_path / "out") == 0
     assert contents(inputs) == before
-    assert contents(tmp_path / "out").keys() == NAMES | {files.RECORD}
+    assert contents(tmp_path / "out").keys() == NAMES | {files.JOURNAL}
     net = enhance.load(folder)
     for name in NAMES:
         source = images.read(inputs / name.removesuffix(".dcm"))
@@ -130,12 +130,12 @@ def test_finished_files_are_not_done_again(lle, inputs, tmp_path, capsys):
     first = contents(out)
     (out / "a.png").write_bytes(b"left by hand")  # finished: its line is there
     (out / "c.tif").unlink()
-    record = out / files.RECORD
+    record = out / files.JOURNAL
     record.write_bytes(record.read_bytes()[:-9])  # the last line is cut off
-    last = json.loads(first[files.RECORD].splitlines()[-1])["output"]
+    last = json.loads(first[files.JOURNAL].splitlines()[-1])["key"]
     capsys.readouterr()
     assert lle(inputs, "-o", out) == 0
-    assert "2 enhanced, 0 passed through, 3 finished before" in capsys.readouterr().out
+    assert "2 enhanced, 3 skipped (finished before)\n" in capsys.readouterr().out
     now = contents(out)
     assert last == "scan.dcm"
     assert now["a.png"] == b"left by hand"
@@ -156,25 +156,66 @@ def test_a_bad_file_is_named_and_does_not_stop_the_rest(lle, inputs, tmp_path, c
     printed = capsys.readouterr().err
     assert "b_broken.png: the file is cut short" in printed
     assert "1 of 6 files failed" in printed
-    assert contents(tmp_path / "out").keys() == NAMES | {files.RECORD}
+    assert contents(tmp_path / "out").keys() == NAMES | {files.JOURNAL}
 
 
 def test_no_input_is_ever_overwritten(lle, inputs, capsys):
     before = contents(inputs)
-    (inputs / "a.png.compare.png").write_bytes(before["a.png"])
     os.link(inputs / "a.png", inputs / "linked.png")
     before = contents(inputs)
     for arguments in (
         (inputs, "-o", inputs),
         (inputs / "a.png", "-o", inputs / "a.png"),
         (inputs / "a.png", "-o", inputs / "deep" / ".." / "a.png"),
-        (inputs, "-o", inputs.parent / "out", "--compare"),
     ):
         assert lle(*arguments) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert lle(inputs / "a.png", "-o", inputs / "linked.png") == 1
     assert "never overwritten" in capsys.readouterr().err
     assert contents(inputs) == before
+
+
+def test_outputs_of_one_name_fail_with_advice_and_the_others_are_written(
+    lle, inputs, tmp_path, capsys
+):
+    (inputs / "a.PNG").write_bytes((inputs / "a.png").read_bytes())
+    (inputs / "c.tif.compare.png").write_bytes((inputs / "a.png").read_bytes())
+    arguments = (inputs, "-o", tmp_path / "out", "--compare")
+    assert lle(*arguments) == 1
+    printed = capsys.readouterr()
+    assert f"{inputs / 'a.png'}: its output would have the name of that of" in printed.err
+    assert printed.err.count("; rename one of them\n") == 4
+    assert "4 of 7 files failed" in printed.err
+    assert "3 enhanced, 4 failed\n" in printed.out
+    assert "a.png" not in contents(tmp_path / "out")
+    (inputs / "a.PNG").rename(inputs / "b.png")  # the advice, followed
+    (inputs / "c.tif.compare.png").unlink()
+    assert lle(*arguments) == 0
+    assert "3 enhanced, 3 skipped (finished before)\n" in capsys.readouterr().out
+
+
+def test_pictures_of_other_formats_are_counted_and_named(lle, inputs, tmp_path, capsys):
+    for name in ("x.webp", "x.gif", "deep/y.JP2", "notes.txt", ".hidden.gif"):
+        (inputs / name).write_bytes(b"anything")
+    for options in ((), ("--dry-run",)):
+        assert lle(inputs, "-o", tmp_path / "out", *options) == 0
+        line = capsys.readouterr().out.splitlines()[-1]
+        assert line.startswith("3 skipped: gif, jp2, webp (")
+        assert all(str(inputs / name) in line for name in ("x.webp", "x.gif", "deep/y.JP2"))
+    assert lle(inputs / "x.gif", "-o", tmp_path / "out") == 2
+    assert "gif files are not read; convert it to PNG" in capsys.readouterr().err
+    assert lle(inputs / "*.*", "-o", tmp_path / "other") == 2  # the text file was named
+    assert "notes.txt" in capsys.readouterr().err
+    assert lle(inputs / "[ax].*", "-o", tmp_path / "other") == 0
+    assert "2 skipped: gif, webp" in capsys.readouterr().out
+
+
+def test_the_former_option_is_refused_with_its_new_name(lle, inputs, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        lle(inputs, "-o", tmp_path / "out", "--gate")
+    printed = capsys.readouterr().err
+    assert "--gate is now --skip-well-exposed" in printed
+    assert printed.count("\n") == 1
 
 
 def test_dry_run_writes_nothing(lle, inputs, tmp_path, capsys):
@@ -188,10 +229,10 @@ def test_dry_run_writes_nothing(lle, inputs, tmp_path, capsys):
 
 def test_patterns_single_files_and_other_formats(lle, inputs, tmp_path):
     assert lle(inputs / "**" / "a.*", "-o", tmp_path / "out") == 0
-    assert contents(tmp_path / "out").keys() == {"a.png", "a.jpg", files.RECORD}
+    assert contents(tmp_path / "out").keys() == {"a.png", "a.jpg", files.JOURNAL}
     assert lle(inputs / "scan", "-o", tmp_path / "scan.png") == 0
     assert images.read(tmp_path / "scan.png").bits == 16
-    assert not (tmp_path / files.RECORD).exists()
+    assert not (tmp_path / files.JOURNAL).exists()
 
 
 def test_compare_shows_both_sides(lle, inputs, tmp_path, levels):
@@ -204,15 +245,15 @@ def test_compare_shows_both_sides(lle, inputs, tmp_path, levels):
     assert (tmp_path / "out" / "scan.dcm.compare.png").exists()
 
 
-def test_the_gate_copies_what_is_well_exposed_and_says_so(lle, tmp_path, capsys):
+def test_what_is_well_exposed_is_copied_and_named(lle, tmp_path, capsys):
     bright = 80 + skimage.data.astronaut()[100:228, 100:228] // 2
     (tmp_path / "in").mkdir()
     Image.fromarray(bright).save(tmp_path / "in" / "bright.jpg", quality=95)
     Image.fromarray(bright // 8).save(tmp_path / "in" / "dark.png")
-    assert lle(tmp_path / "in", "-o", tmp_path / "out", "--gate") == 0
+    assert lle(tmp_path / "in", "-o", tmp_path / "out", "--skip-well-exposed") == 0
     printed = capsys.readouterr().out
-    assert f"passed through, well exposed: {tmp_path / 'in' / 'bright.jpg'}" in printed
-    assert "1 enhanced, 1 passed through" in printed
+    assert f"unchanged: {tmp_path / 'in' / 'bright.jpg'}" in printed
+    assert "1 enhanced, 1 unchanged\n" in printed
     before, after = contents(tmp_path / "in"), contents(tmp_path / "out")
     assert after["bright.jpg"] == before["bright.jpg"]
     assert after["dark.png"] != before["dark.png"]
@@ -311,17 +352,19 @@ def test_uncertainty_is_written_beside_each_output_in_16_bits(telling, inputs, t
     assert str(pydicom.dcmread(inputs / "scan").PatientID).encode() not in data
 
 
-def test_nothing_is_uncertain_of_what_the_gate_passes_through(telling, tmp_path):
+def test_nothing_is_uncertain_of_what_is_unchanged(telling, tmp_path):
     images.write(tmp_path / "good.png", np.full((24, 32, 3), 0.7, np.float32))
     arguments = ["enhance", str(tmp_path / "good.png"), "-o", str(tmp_path / "out")]
-    assert cli.main([*arguments, "--model", str(telling), "--uncertainty", "--gate"]) == 0
+    assert (
+        cli.main([*arguments, "--model", str(telling), "--uncertainty", "--skip-well-exposed"]) == 0
+    )
     assert (tmp_path / "out/good.png").read_bytes() == (tmp_path / "good.png").read_bytes()
     assert not images.read(tmp_path / "out/good.png.uncertainty.tif").pixels.any()
 
 
 def test_uncertainty_is_refused_where_nobody_can_tell(lle, inputs, tmp_path, capsys):
     assert lle(inputs / "a.png", "-o", tmp_path / "out", "--uncertainty") == 1
-    assert "this model cannot tell how far off it is" in capsys.readouterr().err
+    assert "this model predicts no uncertainty" in capsys.readouterr().err
     out = tmp_path / "other"
     assert lle(inputs / "a.png", "-o", out, "--uncertainty", "--strength", "0.5") == 2
     assert "uncertainty is that of the whole change" in capsys.readouterr().err

@@ -136,7 +136,7 @@ def train(
             sides=sides,
             batch_size=config.data.batch_size,
             seed=config.seed,
-            min_scale=config.data.get("min_scale", 1.0),
+            random_resized_crop_min_scale=config.data.get("min_scale", 1.0),
             balance=config.data.get("balance", False),
         )
         current = setup.state
@@ -269,7 +269,7 @@ def _validation(images: data.Images, config: ml_collections.ConfigDict, setup: S
         image = image[top : top + crop, left : left + crop]
         centres.append(np.broadcast_to(image, (crop, crop, 3)))
     clean = np.stack(centres)
-    batch = data.Batch(clean, images.numbers[chosen])
+    batch = data.Batch(clean, images.modality_ids[chosen])
     low = jax.device_get(jax.jit(setup.degrade)(jax.random.key(config.evaluation.seed), batch))
 
     @jax.jit

@@ -130,6 +130,11 @@ class Outcome(NamedTuple, Generic[T]):
     skipped: list[T]
     unchanged: list[T]
 
+    @property
+    def total(self) -> int:
+        """Counts the items."""
+        return len(self.done) + len(self.failed) + len(self.skipped) + len(self.unchanged)
+
     def summary(self, verb: str) -> str:
         """Formats the counts: "12 enhanced, 3 unchanged, 2 skipped (finished before), 1 failed"."""
         counts = (
@@ -290,6 +295,6 @@ def report(command: str, outcome: Outcome[T], verb: str, *, skipped: str = "", l
     for _, reason in outcome.failed:
         print(f"lle {command}: {reason}", file=sys.stderr)
     if outcome.failed:
-        total = sum(map(len, outcome))
+        total = outcome.total
         print(f"lle {command}: {len(outcome.failed)} of {total} files failed", file=sys.stderr)
     return 1 if outcome.failed else 0

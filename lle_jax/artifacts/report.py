@@ -111,7 +111,7 @@ def _histogram(name: str, rows: Sequence[dict]) -> str:
     quartiles = tables.quartiles(values)
     summary = (
         f"median {tables.number(quartiles.median)}, quartiles {tables.number(quartiles.lower)} and "
-        f"{tables.number(quartiles.upper)}, n = {quartiles.count}"
+        f"{tables.number(quartiles.upper)}, n = {quartiles.n}"
     )
     bars, ends = "", ("", "")
     if len(values):
@@ -122,7 +122,7 @@ def _histogram(name: str, rows: Sequence[dict]) -> str:
             for i, h in enumerate(height)
             if h
         )
-        ends = tuple(tables.number(float(edge)) for edge in (edges[0], edges[-1]))
+        ends = (tables.number(float(edges[0])), tables.number(float(edges[-1])))
     return (
         f'<figure><svg class="histogram" viewBox="0 0 {10 * _BINS} 100" role="img" '
         f'preserveAspectRatio="none" aria-label="Histogram of {name}: {summary}">{bars}</svg>'

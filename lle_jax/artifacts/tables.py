@@ -21,9 +21,9 @@ impulse: its verdict cannot be trusted on low light. impulse_density does not co
 
 
 class Quartiles(NamedTuple):
-    """Of the `count` values that are not NaN."""
+    """Quartiles of the `n` values that are not NaN."""
 
-    count: int
+    n: int
     lower: float
     median: float
     upper: float
@@ -87,7 +87,7 @@ def number(value: float, digits: int = 4) -> str:
 def verdicts(row: dict) -> dict[str, str]:
     """The study's verdict for each of its measures of one image; a dash where it has none."""
     valid = {name: row[name] for name in study.MEASURES}
-    judged = study.severity({n: 0.0 if math.isnan(v) else v for n, v in valid.items()})
+    judged = study.severity({n: np.nan_to_num(v, nan=0.0) for n, v in valid.items()})
     return {
         name: "-" if math.isnan(value) else str(judged[_JUDGED[name]])
         for name, value in valid.items()

@@ -135,7 +135,7 @@ def compilation_cache() -> None:
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(base, "lle_jax", "xla")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

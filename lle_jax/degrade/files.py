@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import lle_jax
@@ -120,7 +121,7 @@ def key(seed: int, sha256: str) -> jax.Array:
     """The random key of a file: the first 64 bits of SHA-256("seed:sha256 of the content")."""
     digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
     words = np.frombuffer(digest[:8], ">u4").astype(np.uint32)
-    return jax.random.wrap_key_data(words, impl="threefry2x32")
+    return jax.random.wrap_key_data(jnp.asarray(words), impl="threefry2x32")
 
 
 def degrade_pixels(

@@ -9,6 +9,7 @@ grey, opacity untouched.
 
 import functools
 import os
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -58,6 +59,7 @@ def enhance(
         return enhance_pixels(net, pixels, strength, skip_well_exposed)[0]
     pixels, alpha, shape = _split(np.asarray(image_or_path))
     largest = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else None
+    unit: np.ndarray
     if largest is None:
         unit = pixels.astype(np.float32)
         if not (unit.min() >= 0 and unit.max() <= 1):  # false for NaN as well
@@ -97,11 +99,12 @@ def load(model: str | os.PathLike | None = None) -> tiles.Network:
       ReleaseError: if there is none, or something about it is wrong.
     """
     # by its content too, as a release may be replaced while a program runs
-    return _load(model, release.digest(model))
+    folder = None if model is None else Path(model)
+    return _load(folder, release.digest(folder))
 
 
 @functools.lru_cache(maxsize=2)
-def _load(model: str | os.PathLike | None, _digest: str) -> tiles.Network:
+def _load(model: Path | None, _digest: str) -> tiles.Network:
     return tiles.network(*release.load(model))
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
 import tqdm
 
 T = TypeVar("T")
@@ -107,11 +108,13 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Replaces NaN, which JSON has not, by None."""
+    """Replaces NaN, which JSON has not, by None, and numbers of NumPy by those of Python."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from lle_jax import files, jobs
@@ -23,7 +24,7 @@ def lines(path):
 def test_a_record_is_on_disk_at_once_under_a_header_with_the_settings(path):
     journal = jobs.Journal(path, {"strength": 0.5})
     assert not path.exists()
-    journal.record("a", jobs.DONE, psnr=30.0, worst=math.nan, values=[1.0, math.nan])
+    journal.record("a", jobs.DONE, psnr=30.0, worst=math.nan, values=[np.float32(1), math.nan])
     header, record = lines(path)
     assert header["values"] == {"strength": 0.5}
     assert record["settings"] == header["header"]

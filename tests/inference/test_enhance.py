@@ -11,6 +11,8 @@ from lle_jax import images, models
 from lle_jax.inference import enhance, tiles
 from lle_jax.models import dual_path
 
+# Images of 128 x 128 are as large as the tiles, for which one program is then compiled.
+
 
 @pytest.fixture(scope="module")
 def net(folder):
@@ -103,7 +105,7 @@ def test_shape_type_grey_and_opacity_are_kept(folder, dtype, shape):
 
 
 def test_sixteen_bits_stay_sixteen_bits(folder):
-    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    ramp = np.linspace(0, 65535, 128 * 128).reshape(128, 128).astype(np.uint16)
     out = lle_jax.enhance(ramp, model=folder)
     assert len(np.unique(out)) > 1500
     unit = lle_jax.enhance(ramp / np.float32(65535), model=folder)
@@ -111,14 +113,14 @@ def test_sixteen_bits_stay_sixteen_bits(folder):
 
 
 def test_grey_stays_exactly_grey(folder, scene):
-    grey = (scene[:64, :64] * 255).astype(np.uint8)[..., :1]
+    grey = (scene[:128, :128] * 255).astype(np.uint8)[..., :1]
     as_colour = lle_jax.enhance(np.repeat(grey, 3, axis=-1), model=folder)
     assert (as_colour == as_colour[..., :1]).all()
     np.testing.assert_array_equal(as_colour[..., :1], lle_jax.enhance(grey, model=folder))
 
 
 def test_strength_blends(folder, scene):
-    image = scene[:64, :64]
+    image = scene[:128, :128]
     full = lle_jax.enhance(image, model=folder)
     half = lle_jax.enhance(image, model=folder, strength=0.5)
     inside = (full > 0) & (full < 1)
@@ -127,7 +129,7 @@ def test_strength_blends(folder, scene):
 
 
 def test_bright_and_clean_images_are_well_exposed_and_no_others(folder):
-    image = skimage.data.astronaut().astype(np.float32)[100:164, 100:164] / 255
+    image = skimage.data.astronaut().astype(np.float32)[100:228, 100:228] / 255
     image = 0.3 + 0.6 * image
     rng = np.random.default_rng(0)
     noisy = np.clip(image + rng.normal(0, 0.08, image.shape), 0, 1).astype(np.float32)
@@ -144,8 +146,8 @@ def test_bright_and_clean_images_are_well_exposed_and_no_others(folder):
 
 
 def test_a_bright_object_on_black_is_well_exposed_where_the_network_hardly_changes_it(folder):
-    image = np.zeros((64, 64, 3), np.float32)
-    image[20:45, 20:45] = skimage.data.astronaut()[100:150:2, 100:150:2] / np.float32(255)
+    image = np.zeros((128, 128, 3), np.float32)
+    image[40:90, 40:90] = skimage.data.astronaut()[100:150, 100:150] / np.float32(255)
     net = enhance.load(folder)
     faint, strong = (
         net._replace(restore=lambda tile, *_, factor=factor: factor * tile)
@@ -156,7 +158,7 @@ def test_a_bright_object_on_black_is_well_exposed_where_the_network_hardly_chang
 
 
 def test_a_file_is_read_as_images_are(folder, tmp_path, scene):
-    images.write(tmp_path / "a.png", scene[:64, :64])
+    images.write(tmp_path / "a.png", scene[:128, :128])
     out = lle_jax.enhance(tmp_path / "a.png", model=folder)
     pixels = images.read(tmp_path / "a.png").pixels
     np.testing.assert_array_equal(out, lle_jax.enhance(pixels, model=folder))

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import jax
-import ml_collections
 import numpy as np
 import pydicom
 import pydicom.data
@@ -15,8 +14,7 @@ import skimage.io
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
 
-from lle_jax import cli, images, models
-from lle_jax.checkpoints import release
+from lle_jax import cli, images
 from lle_jax.commands.enhance import compilation_cache
 from lle_jax.inference import enhance, files, tiles
 
@@ -60,36 +58,36 @@ def contents(root):
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-@pytest.fixture(scope="module")
-def telling(tmp_path_factory):
-    """A release of a network that can tell how far off it is."""
-    config = ml_collections.ConfigDict(
-        {"name": "dual_path", "dtype": "float32", "widths": (4, 6), "blocks": (1, 1)}
-        | {"spread": True}
+@pytest.fixture
+def uncertain(folder, monkeypatch):
+    """The network, as if it predicted an uncertainty; how one does is tested with networks."""
+    net = enhance.load(folder)._replace(
+        spread=lambda tile, *_: 0.3 * tile.mean(axis=-1, keepdims=True)
     )
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), models.shapes(config)
-    )
-    folder = tmp_path_factory.mktemp("telling")
-    release.save(folder, config, params, {})
-    return folder
+    monkeypatch.setattr(enhance, "load", lambda _: net)
+    return net
 
 
 @pytest.fixture
-def lle(telling):
+def exposure(monkeypatch):
+    """What is bright is well exposed; how that is measured is tested with `lle_jax.enhance`."""
+    monkeypatch.setattr(enhance, "well_exposed", lambda _, image: image.mean() > 0.4)
+
+
+@pytest.fixture
+def lle(folder):
     def call(*arguments):
-        return cli.main(["enhance", *map(str, arguments), "--model", str(telling)])
+        return cli.main(["enhance", *map(str, arguments), "--model", str(folder)])
 
     return call
 
 
-def test_formats_depths_metadata_and_folders_are_kept(lle, inputs, tmp_path, telling):
+def test_formats_depths_metadata_and_folders_are_kept(lle, inputs, tmp_path, folder):
     before = contents(inputs)
     assert lle(inputs, "-o", tmp_path / "out") == 0
     assert contents(inputs) == before
     assert contents(tmp_path / "out").keys() == NAMES | {files.JOURNAL}
-    net = enhance.load(telling)
+    net = enhance.load(folder)
     for name in NAMES:
         source = images.read(inputs / name.removesuffix(".dcm"))
         result = images.read(tmp_path / "out" / name)
@@ -266,7 +264,7 @@ def test_compare_shows_both_sides(lle, inputs, tmp_path, levels):
     assert (tmp_path / "out" / "scan.dcm.compare.png").exists()
 
 
-def test_what_is_well_exposed_is_copied_and_named(lle, tmp_path, capsys):
+def test_what_is_well_exposed_is_copied_and_named(lle, exposure, tmp_path, capsys):
     bright = 80 + skimage.data.astronaut()[100:124, 100:132] // 2
     (tmp_path / "in").mkdir()
     Image.fromarray(bright).save(tmp_path / "in" / "bright.jpg", quality=95)
@@ -280,13 +278,13 @@ def test_what_is_well_exposed_is_copied_and_named(lle, tmp_path, capsys):
     assert after["dark.png"] != before["dark.png"]
 
 
-def test_an_image_through_standard_input_and_output(lle, inputs, telling, monkeypatch, capfdbinary):
+def test_an_image_through_standard_input_and_output(lle, inputs, folder, monkeypatch, capfdbinary):
     data = (inputs / "deep" / "b.png").read_bytes()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
     assert lle("-") == 0
     levels = skimage.io.imread(io.BytesIO(capfdbinary.readouterr().out))
     source = images.read(inputs / "deep" / "b.png")
-    expected, _ = enhance.enhance_pixels(enhance.load(telling), source.pixels)
+    expected, _ = enhance.enhance_pixels(enhance.load(folder), source.pixels)
     assert np.abs(levels - 65535.0 * expected[..., 0]).max() < 2
 
 
@@ -335,11 +333,11 @@ def test_what_is_no_image_on_standard_input_writes_nothing(lle, monkeypatch, cap
     ],
 )
 def test_what_cannot_start_is_one_line_and_exits_2(
-    inputs, telling, arguments, message, capsys, monkeypatch
+    inputs, folder, arguments, message, capsys, monkeypatch
 ):
     monkeypatch.chdir(inputs.parent)
     before = contents(inputs.parent)
-    assert cli.main(["enhance", "--model", str(telling), *arguments]) == 2
+    assert cli.main(["enhance", "--model", str(folder), *arguments]) == 2
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.count("\n") == 1
@@ -347,9 +345,9 @@ def test_what_cannot_start_is_one_line_and_exits_2(
 
 
 @pytest.mark.parametrize("anonymise", [False, True])
-def test_every_dicom_that_can_be_read_can_be_enhanced(telling, tmp_path, anonymise):
+def test_every_dicom_that_can_be_read_can_be_enhanced(folder, tmp_path, anonymise):
     # formats are in question, not the network
-    net = enhance.load(telling)._replace(restore=lambda tile, *_: 0.5 + 0.5 * tile)
+    net = enhance.load(folder)._replace(see=None, restore=lambda image: 0.5 + 0.5 * image)
     names = "CT_small examples_palette examples_ybr_color SC_rgb_small_odd ExplVR_BigEnd"
     for name in names.split():
         source = pydicom.data.get_testdata_file(f"{name}.dcm", download=False)
@@ -361,16 +359,14 @@ def test_every_dicom_that_can_be_read_can_be_enhanced(telling, tmp_path, anonymi
         assert 0 < np.abs(after.pixels - before.pixels).max() < 0.015
 
 
-def test_uncertainty_is_written_beside_each_output_in_16_bits(telling, inputs, tmp_path):
-    arguments = ["enhance", str(inputs), "-o", str(tmp_path / "out"), "--model", str(telling)]
+def test_uncertainty_is_written_beside_each_output_in_16_bits(lle, uncertain, inputs, tmp_path):
     before = contents(inputs)
-    assert cli.main([*arguments, "--uncertainty"]) == 0
+    assert lle(inputs, "-o", tmp_path / "out", "--uncertainty") == 0
     assert contents(inputs) == before
-    net = enhance.load(telling)
     for name in ("a.png", "deep/a.jpg", "scan.dcm"):
         source = inputs / ("scan" if name == "scan.dcm" else name)
         found = images.read(tmp_path / "out" / f"{name}.uncertainty.tif")
-        expected = tiles.spread(net, images.read(source).pixels)
+        expected = tiles.spread(uncertain, images.read(source).pixels)
         assert found.bits == 16
         assert np.ptp(expected) > 1e-3
         np.testing.assert_allclose(found.pixels, np.clip(expected, 0, 1), atol=1e-5)
@@ -378,21 +374,15 @@ def test_uncertainty_is_written_beside_each_output_in_16_bits(telling, inputs, t
     assert str(pydicom.dcmread(inputs / "scan").PatientID).encode() not in data
 
 
-def test_nothing_is_uncertain_of_what_is_unchanged(telling, tmp_path):
+def test_nothing_is_uncertain_of_what_is_unchanged(lle, uncertain, exposure, tmp_path):
     images.write(tmp_path / "good.png", np.full((24, 32, 3), 0.7, np.float32))
-    arguments = ["enhance", str(tmp_path / "good.png"), "-o", str(tmp_path / "out")]
-    assert (
-        cli.main([*arguments, "--model", str(telling), "--uncertainty", "--skip-well-exposed"]) == 0
-    )
+    options = ("--uncertainty", "--skip-well-exposed")
+    assert lle(tmp_path / "good.png", "-o", tmp_path / "out", *options) == 0
     assert (tmp_path / "out/good.png").read_bytes() == (tmp_path / "good.png").read_bytes()
     assert not images.read(tmp_path / "out/good.png.uncertainty.tif").pixels.any()
 
 
-def test_uncertainty_is_refused_where_nobody_can_tell(
-    lle, telling, inputs, tmp_path, capsys, monkeypatch
-):
-    net = enhance.load(telling)._replace(spread=None)
-    monkeypatch.setattr(enhance, "load", lambda _: net)
+def test_uncertainty_is_refused_where_nobody_can_tell(lle, inputs, tmp_path, capsys):
     assert lle(inputs / "a.png", "-o", tmp_path / "out", "--uncertainty") == 1
     assert "this model predicts no uncertainty" in capsys.readouterr().err
     out = tmp_path / "other"

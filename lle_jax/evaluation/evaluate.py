@@ -55,7 +55,7 @@ def evaluate(
     count = len(test) * draws
     with tqdm.tqdm(total=count, desc="evaluate", unit="image", leave=False, disable=None) as bar:
         for name, digest, number, clean in zip(
-            test.names, test.hashes, test.numbers, test, strict=True
+            test.names, test.hashes, test.modality_ids, test, strict=True
         ):
             one = data.Batch(clean, number)
             image_key = data.image_key(seed, digest)

@@ -23,7 +23,7 @@ import scipy.optimize
 from jax.scipy.special import ndtr, ndtri
 
 from lle_jax.degrade import chain
-from lle_jax.degrade.presets import Distribution, Preset, Stage
+from lle_jax.degrade.presets import Distribution, Preset, StageDistribution
 
 ROUNDS = 4
 SIMULATIONS = 768  # per round
@@ -126,7 +126,7 @@ class Space:
                 probability = float(chance[self.chances.index(stage.name)])
                 # nearly never and nearly always cannot be told from never and always
                 probability = round(float(np.clip((probability - 0.02) / 0.96, 0, 1)), 3)
-            stages.append(Stage(stage.name, probability, tuple(laws)))
+            stages.append(StageDistribution(stage.name, probability, tuple(laws)))
         return Preset(name, description, tuple(stages))
 
 

@@ -18,7 +18,8 @@ import tqdm
 
 import lle_jax
 from lle_jax import artifacts, colour, images, pages
-from lle_jax.degrade.presets import APPROXIMATE, Preset
+from lle_jax.degrade.presets import Preset
+from lle_jax.degrade.stages import APPROXIMATE
 from lle_jax.files import write_bytes
 from lle_jax.fit import fit
 from lle_jax.pages import text

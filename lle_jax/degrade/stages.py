@@ -256,3 +256,21 @@ STAGES: dict[str, Stage] = {stage.name: stage for stage in _ORDER}
 def noise_stages() -> tuple[str, ...]:
     """Returns the names of the stages that add random noise."""
     return tuple(name for name, stage in STAGES.items() if stage.noise)
+
+
+def markdown_table() -> str:
+    """Returns the stages, their parameters' ranges and neutral values as a Markdown table."""
+    rows = [("", "stage", "parameters", "acts on", "noise"), ("---",) * 5]
+    acts_on = {"field": "linear light (factor)", "light": "linear light", "display": "display"}
+    for number, stage in enumerate(STAGES.values(), 1):
+        parameters = "; ".join(_describe(*item) for item in stage.parameters.items())
+        noise = "yes" if stage.noise else ""
+        rows.append((str(number), f"`{stage.name}`", parameters, acts_on[stage.domain], noise))
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _describe(name: str, spec: ParameterSpec) -> str:
+    unit = f" {spec.unit}" if spec.unit else ""
+    neutral = "" if spec.neutral is None else f", neutral {spec.neutral:g}"
+    scale = ", logarithmic" if spec.log_scaled else ", whole" if spec.integer else ""
+    return f"{name} {spec.low:g} to {spec.high:g}{unit}{neutral}{scale}"

@@ -1,5 +1,7 @@
 """The records of the stages: what the chain promises for each, and for a new one."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from lle_jax import degrade
 from lle_jax.degrade import chain, presets
-from lle_jax.degrade.stages import STAGES, ParameterSpec, Stage, noise_stages
+from lle_jax.degrade.stages import STAGES, ParameterSpec, Stage, markdown_table, noise_stages
 from lle_jax.metrics import harm
 
 KEY = jax.random.key(11)
@@ -66,6 +68,13 @@ def test_key_ids_are_unique_and_those_of_published_results():
     assert {name: stage.key_id for name, stage in STAGES.items()} == {
         name: number for number, name in enumerate(STAGES)
     }
+
+
+def test_the_document_has_the_table_of_the_stages():
+    document = Path(__file__).parents[2] / "docs" / "degradation.md"
+    tables = [line for line in document.read_text("utf-8").splitlines(True) if line[0] == "|"]
+    assert markdown_table() in "".join(tables)
+    assert sum("stage | parameters" in line for line in tables) == 1
 
 
 def test_noise_stages_are_those_that_the_harm_metric_leaves_out():

@@ -1,4 +1,4 @@
-"""What a suite judges: networks, classical baselines, and other people's output images.
+"""What is evaluated on a suite: networks, classical baselines, and other people's output images.
 
 A method is named by a string:
 
@@ -24,7 +24,7 @@ from lle_jax.evaluation.suite import Case
 
 
 class MethodError(ValueError):
-    """A method cannot be judged as asked; the message says what to change."""
+    """A method cannot be evaluated as asked; the message says what to change."""
 
 
 class Method(NamedTuple):
@@ -32,21 +32,21 @@ class Method(NamedTuple):
 
     Attributes:
       name: in tables.
-      of_case: what it makes of a case, `[H, W, C]`.
-      of_image: what it makes of any image; None for outputs in a folder.
+      enhance_case: what it makes of a case, `[H, W, C]`.
+      enhance_image: what it makes of any image; None for outputs in a folder.
       record: what it is, for the record: kind, step, SHA-256.
-      trained_on: SHA-256 of the images it is known to have been trained on.
-      validated_on: of those it was validated on while training.
-      all_known: whether these are all; False for weights from elsewhere.
+      training_hashes: SHA-256 of the images it is known to have been trained on.
+      validation_hashes: of those it was validated on while training.
+      complete: whether these are all; False for weights from elsewhere.
     """
 
     name: str
-    of_case: Callable[[Case], np.ndarray]
-    of_image: Callable[[np.ndarray], np.ndarray] | None
+    enhance_case: Callable[[Case], np.ndarray]
+    enhance_image: Callable[[np.ndarray], np.ndarray] | None
     record: dict[str, Any]
-    trained_on: frozenset[str] = frozenset()
-    validated_on: frozenset[str] = frozenset()
-    all_known: bool = True
+    training_hashes: frozenset[str] = frozenset()
+    validation_hashes: frozenset[str] = frozenset()
+    complete: bool = True
 
 
 def load(text: str) -> Method:
@@ -102,9 +102,9 @@ def _network(name: str, folder: Path) -> Method:
         name,
         enhance,
         found.record | {"model": found.config.to_dict()},
-        trained_on=frozenset(found.seen.get("train", ())),
-        validated_on=frozenset(found.seen.get("validation", ())),
-        all_known=weights.all_known(found.seen),
+        training_hashes=frozenset(found.seen.get("train", ())),
+        validation_hashes=frozenset(found.seen.get("validation", ())),
+        complete=weights.all_known(found.seen),
     )
 
 
@@ -133,17 +133,17 @@ def _outputs(name: str, folder: Path) -> Method:
         return pixels
 
     digest = {"kind": "outputs", "files": len(files)}
-    return Method(name, read, None, digest, all_known=False)
+    return Method(name, read, None, digest, complete=False)
 
 
 def overlap(method: Method, hashes: frozenset[str]) -> list[str]:
     """What must be said of a method's acquaintance with a suite's images."""
     notes = []
-    if not method.all_known:
+    if not method.complete:
         notes.append("training images not recorded: whether it saw these images is not known")
-    if seen := len(method.trained_on & hashes):
+    if seen := len(method.training_hashes & hashes):
         notes.append(f"trained on {seen} of the suite's {len(hashes)} images")
-    if seen := len(method.validated_on & hashes):
+    if seen := len(method.validation_hashes & hashes):
         notes.append(
             f"validated on {seen} of the suite's {len(hashes)} images while training: settings "
             "may have been chosen on them"

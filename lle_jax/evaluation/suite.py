@@ -1,4 +1,4 @@
-"""Suites: what methods are judged on, as data in TOML files (configs/evaluation/).
+"""Suites: what methods are evaluated on, as data in TOML files (configs/evaluation/).
 
 A suite is a sequence of cases, each a low-light image with its truth. Three kinds, by section:
 
@@ -28,7 +28,7 @@ from lle_jax import data, degrade, files, images
 
 _SECTIONS = {
     "images": {"source": str, "role": str},
-    "degradation": {"preset": str, "draws": int, "seed": int, "severities": list},
+    "degradation": {"preset": str, "realisations": int, "seed": int, "severities": list},
     "sweep": {"seed": int, "gains": list, "noises": list, "blurs": list},
     "pairs": {"low": str, "clean": str},
 }
@@ -44,7 +44,7 @@ class Case(NamedTuple):
 
     Attributes:
       image: the clean image's name.
-      version: tells the degraded versions of one image apart.
+      realisation: tells the degraded versions of one image apart.
       modality: one of data.MODALITIES.
       condition: how it was degraded, for tables: a severity, or a point of a sweep.
       low: `[H, W, C]` float32 in [0, 1].
@@ -53,7 +53,7 @@ class Case(NamedTuple):
     """
 
     image: str
-    version: str
+    realisation: str
     modality: str
     condition: str
     low: np.ndarray
@@ -62,12 +62,12 @@ class Case(NamedTuple):
 
     @property
     def label(self) -> str:
-        return label(self.image, self.version)
+        return label(self.image, self.realisation)
 
 
-def label(image: str, version: str) -> str:
+def label(image: str, realisation: str) -> str:
     """Names a case, and the files that belong to it."""
-    return f"{image}__{version}" if version else image
+    return f"{image}__{realisation}" if realisation else image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,14 +107,14 @@ class Suite:
     @property
     def count(self) -> int:
         """Number of cases."""
-        return len(self._versions()) * len(self.images)
+        return len(self._realisations()) * len(self.images)
 
     def listed(self) -> list[tuple[str, str, str, str]]:
-        """(image, version, modality, condition) of every case in the order of `cases`; unmade."""
+        """(image, realisation, modality, condition) of every case, in the order of `cases`."""
         return [
-            (self.images.names[index], version, self.images.modalities[index], condition)
+            (self.images.names[index], realisation, self.images.modalities[index], condition)
             for index in self._order()
-            for version, condition, _ in self._versions()
+            for realisation, condition, _ in self._realisations()
         ]
 
     def cases(self, wanted: Collection[str] | None = None) -> Iterator[Case]:
@@ -128,28 +128,29 @@ class Suite:
         make = {"degradation": self._degraded, "sweep": self._swept, "pairs": self._paired}
         for index in self._order():
             name, modality = self.images.names[index], self.images.modalities[index]
-            versions = [
-                version
-                for version in self._versions()
-                if wanted is None or label(name, version[0]) in wanted
+            made = [
+                each
+                for each in self._realisations()
+                if wanted is None or label(name, each[0]) in wanted
             ]
-            if not versions:
+            if not made:
                 continue  # the image need not be decoded
             clean = self.images[index]
-            for version, condition, setting in versions:
+            for realisation, condition, setting in made:
                 low, parameters = make[self.kind](index, clean, *setting)
-                yield Case(name, version, modality, condition, np.asarray(low), clean, parameters)
+                low = np.asarray(low)
+                yield Case(name, realisation, modality, condition, low, clean, parameters)
 
     def _order(self) -> list[int]:
         return sorted(range(len(self.images)), key=lambda index: self.images.sizes[index])
 
-    def _versions(self) -> list[tuple[str, str, tuple]]:
-        """(version, condition, what it is made with) of every image's cases."""
+    def _realisations(self) -> list[tuple[str, str, tuple]]:
+        """(realisation, condition, what it is made with) of every image's cases."""
         part = self.settings[self.kind]
         match self.kind:
             case "degradation":
-                draws = itertools.product(range(part["draws"]), part["severities"])
-                return [(f"{draw}-{s:g}", f"{s:g}", (draw, s)) for draw, s in draws]
+                made = itertools.product(range(part["realisations"]), part["severities"])
+                return [(f"{number}-{s:g}", f"{s:g}", (number, s)) for number, s in made]
             case "sweep":
                 points = itertools.product(part["gains"], part["noises"], part["blurs"])
                 numbers = [(" ".join(f"{value:g}" for value in point), point) for point in points]
@@ -157,10 +158,10 @@ class Suite:
             case _:
                 return [("", "", ())]
 
-    def _degraded(self, index: int, clean: np.ndarray, draw: int, severity: float):
+    def _degraded(self, index: int, clean: np.ndarray, number: int, severity: float):
         part = self.settings["degradation"]
         preset = degrade.load(degrade.name_for(part["preset"], self.images.modalities[index]))
-        key = jax.random.fold_in(data.image_key(part["seed"], self.images.hashes[index]), draw)
+        key = jax.random.fold_in(data.image_key(part["seed"], self.images.hashes[index]), number)
         return _degrade(key, preset, clean, jnp.float32(severity))
 
     def _swept(self, index: int, clean: np.ndarray, gain: float, noise: float, blur: float):
@@ -239,6 +240,8 @@ def _check(path: Path, settings: dict) -> None:
             raise SuiteError(f"{path}: {name!r} is not known{_nearest(name, _SECTIONS)}")
         known = _SECTIONS[name]
         for key, value in section.items():
+            if (name, key) == ("degradation", "draws"):
+                raise SuiteError(f"{path}: degradation.draws is now called realisations")
             if key not in known:
                 raise SuiteError(f"{path}: {name}.{key} is not known{_nearest(key, known)}")
             if type(value) is not known[key]:
@@ -259,8 +262,8 @@ def _check(path: Path, settings: dict) -> None:
         raise SuiteError(f"{path}: it needs exactly one of [degradation], [sweep] and [pairs]")
     if ("images" in settings) == (kinds == ["pairs"]):
         raise SuiteError(f"{path}: [images] is for [degradation] and [sweep], which need it")
-    if "degradation" in settings and settings["degradation"]["draws"] < 1:
-        raise SuiteError(f"{path}: degradation.draws must be at least 1")
+    if "degradation" in settings and settings["degradation"]["realisations"] < 1:
+        raise SuiteError(f"{path}: degradation.realisations must be at least 1")
     if "images" in settings and settings["images"]["role"] not in (*data.ROLES, "all"):
         raise SuiteError(f"{path}: images.role must be one of {', '.join(data.ROLES)}, all")
 

@@ -172,7 +172,7 @@ def test_one_image_has_no_deviation_and_no_interval():
 def test_subgroups_are_those_of_their_rows():
     values = np.arange(16.0).reshape(8, 2)
     rows = rows_of(a=values, b=-values)
-    severities = [0.5 if row.version == "0" else 1.0 for row in rows]
+    severities = [0.5 if row.realisation == "0" else 1.0 for row in rows]
     table = {
         g: statistics.summarise(part) for g, part in statistics.split(rows, severities).items()
     }
@@ -191,9 +191,9 @@ def test_pairs_that_do_not_match_are_refused_with_the_image():
     lost = [row for row in rows if (row.image, row.method) != ("image-1", "b")]
     with pytest.raises(ValueError, match=r"image 'image-1' .*has no psnr for method 'b'"):
         statistics.compare(lost, "a")
-    with pytest.raises(ValueError, match=r"'image-2' \(version '1'\) has no psnr for method 'b'"):
+    with pytest.raises(ValueError, match=r"'image-2' \(realisation '1'\) has no psnr"):
         statistics.summarise(rows[:-1])
-    with pytest.raises(ValueError, match=r"image 'image-0', version '0', has two values of psnr"):
+    with pytest.raises(ValueError, match="realisation '0', has two values of psnr"):
         statistics.summarise([*rows, rows[0]])
     swapped = [row._replace(image="other") if row.method == "a" else row for row in rows[:1]]
     with pytest.raises(ValueError, match=r"image 'other' .*has no psnr for method 'b'"):

@@ -53,7 +53,7 @@ def small_suite_path(small_suite, clean_folder):
     part = small_suite.settings["degradation"]
     path.write_text(
         f'[images]\nsource = "x"\nrole = "all"\n[degradation]\npreset = "{part["preset"]}"\n'
-        f"draws = 1\nseed = {part['seed']}\nseverities = [0.5, 1.0]\n"
+        f"realisations = 1\nseed = {part['seed']}\nseverities = [0.5, 1.0]\n"
     )
     return path
 
@@ -95,14 +95,18 @@ GOOD = '[images]\nsource = "samples"\nrole = "test"\n'
         ("[images", "not TOML"),
         (GOOD, "exactly one of"),
         (GOOD + "[swep]\n", "did you mean 'sweep'"),
-        (GOOD + '[degradation]\npreset = "lowlight"\ndraw = 1\n', "did you mean 'draws'"),
-        (GOOD + '[degradation]\npreset = "lowlight"\n', "degradation.draws is missing"),
+        (
+            GOOD + '[degradation]\npreset = "lowlight"\nrealisation = 1\n',
+            "did you mean 'realisations'",
+        ),
+        (GOOD + '[degradation]\npreset = "lowlight"\ndraws = 1\n', "now called realisations"),
+        (GOOD + '[degradation]\npreset = "lowlight"\n', "degradation.realisations is missing"),
         (GOOD + "[sweep]\nseed = 0\ngains = [0]\nnoises = [0]\nblurs = [0]\n", "sweep.gains is"),
         (GOOD + "[sweep]\nseed = true\n", "sweep.seed must be a int"),
         ("[sweep]\nseed = 0\ngains = [1]\nnoises = [0]\nblurs = [0]\n", r"\[images\] is for"),
         (
             GOOD.replace("test", "tests")
-            + '[degradation]\npreset = "fundus"\ndraws = 1\nseed = 0\nseverities = [1]\n',
+            + '[degradation]\npreset = "fundus"\nrealisations = 1\nseed = 0\nseverities = [1]\n',
             "images.role must be",
         ),
     ],

@@ -13,7 +13,7 @@ The folder written is the record:
 import csv
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,34 +24,82 @@ import tqdm
 from lle_jax import files, images, metrics, rundir, text_table
 from lle_jax.evaluation import methods as method_loader
 from lle_jax.evaluation import statistics
+from lle_jax.evaluation.consistency import redegradation_psnr
 from lle_jax.evaluation.methods import Method
 from lle_jax.evaluation.suite import Case, Suite, label
 
 IDENTICAL = 100.0  # dB, which stands for the infinite PSNR of identical images
 
 
+class Pair(NamedTuple):
+    """What a metric may look at: an output, its truth, and how the input was made.
+
+    Attributes:
+      output: `[H, W, C]` in [0, 1].
+      clean: the truth, same shape.
+      low: the input, same shape.
+      parameters: of the degradation; None where nobody knows them.
+      matched: the output brought to the mean of the truth.
+      structure: what `metrics.structure_change` finds in the output.
+    """
+
+    output: jax.Array
+    clean: jax.Array
+    low: jax.Array
+    parameters: dict[str, jax.Array] | None
+    matched: jax.Array
+    structure: metrics.StructureChange
+
+
 class Metric(NamedTuple):
-    """A column of the tables: `better` is +1 where more is better, -1 where less is."""
+    """A column of all tables.
+
+    Attributes:
+      title: the column's heading.
+      better: +1 where more is better, -1 where less is.
+      digits: decimals that are shown.
+      function: of a `Pair`, traced by JAX; None where the value does not exist. A metric without
+        a function is measured on the method and not on an output.
+      greatest: what a larger value is lowered to, such as the infinite PSNR of identical images.
+    """
 
     title: str
     better: int
     digits: int
+    function: Callable[[Pair], jax.Array | None] | None
+    greatest: float = math.inf
 
 
-# The first is the one named before the experiment; the rest are supporting.
+def _consistency(pair: Pair) -> jax.Array | None:
+    if pair.parameters is None:
+        return None
+    return redegradation_psnr(pair.output, pair.low, pair.parameters)
+
+
+# The first is the one named before the experiment; the rest are supporting. A line added here adds
+# a column to every table, the page and `lle compare`.
 METRICS = {
-    "psnr": Metric("PSNR (dB)", 1, 2),
-    "psnr_gt_mean": Metric("PSNR, GT-mean (dB)", 1, 2),
-    "ssim": Metric("SSIM", 1, 3),
-    "ssim_gt_mean": Metric("SSIM, GT-mean", 1, 3),
-    "ciede2000": Metric("CIEDE2000", -1, 2),
-    "gmsd": Metric("GMSD", -1, 3),
-    "structure_added": Metric("structure added", -1, 3),
-    "structure_lost": Metric("structure lost", -1, 3),
-    "hallucination_rate": Metric("hallucination rate", -1, 3),
-    "colour_shift": Metric("background shift (CIEDE2000)", -1, 2),
-    "consistency": Metric("re-degradation (dB)", 1, 2),
-    "identity": Metric("identity (dB)", 1, 2),
+    "psnr": Metric("PSNR (dB)", 1, 2, lambda p: metrics.psnr(p.output, p.clean), IDENTICAL),
+    "psnr_gt_mean": Metric(
+        "PSNR, GT-mean (dB)", 1, 2, lambda p: metrics.psnr(p.matched, p.clean), IDENTICAL
+    ),
+    "ssim": Metric("SSIM", 1, 3, lambda p: metrics.ssim(p.output, p.clean)),
+    "ssim_gt_mean": Metric("SSIM, GT-mean", 1, 3, lambda p: metrics.ssim(p.matched, p.clean)),
+    "ciede2000": Metric("CIEDE2000", -1, 2, lambda p: metrics.ciede2000(p.output, p.clean)),
+    "gmsd": Metric("GMSD", -1, 3, lambda p: metrics.gmsd(p.output, p.clean)),
+    "structure_added": Metric("structure added", -1, 3, lambda p: p.structure.added),
+    "structure_lost": Metric("structure lost", -1, 3, lambda p: p.structure.lost),
+    "hallucination_rate": Metric(
+        "hallucination rate", -1, 3, lambda p: metrics.hallucination_rate(p.output, p.clean)
+    ),
+    "colour_shift": Metric(
+        "background shift (CIEDE2000)",
+        -1,
+        2,
+        lambda p: metrics.background_colour_shift(p.output, p.clean),
+    ),
+    "consistency": Metric("re-degradation (dB)", 1, 2, _consistency, IDENTICAL),
+    "identity": Metric("identity (dB)", 1, 2, None, IDENTICAL),
 }
 
 
@@ -211,43 +259,34 @@ def measure(output: np.ndarray, case: Case) -> dict[str, float]:
     output = np.clip(output, 0, 1)
     if not np.isfinite(output).all():
         raise EvaluationError(f"an output for {case.label} is not finite")
-    values = dict(_pairwise(output, case.clean))
-    if case.parameters is not None:
-        values["consistency"] = _consistency(output, case.low, case.parameters)
+    found = _pairwise(output, case.clean, case.low, case.parameters)
     return {
-        name: min(float(values[name]), IDENTICAL) if "dB" in METRICS[name].title
-        else float(values[name])
-        for name in METRICS
-        if name in values
-    }  # fmt: skip
-
-
-@jax.jit
-def _pairwise(output: jax.Array, clean: jax.Array) -> dict[str, jax.Array]:
-    matched = metrics.gt_mean(output, clean)
-    structure = metrics.structure_change(output, clean)
-    return {
-        "psnr": metrics.psnr(output, clean),
-        "psnr_gt_mean": metrics.psnr(matched, clean),
-        "ssim": metrics.ssim(output, clean),
-        "ssim_gt_mean": metrics.ssim(matched, clean),
-        "ciede2000": metrics.ciede2000(output, clean),
-        "gmsd": metrics.gmsd(output, clean),
-        "structure_added": structure.added,
-        "structure_lost": structure.lost,
-        "hallucination_rate": metrics.hallucination_rate(output, clean),
-        "colour_shift": metrics.background_colour_shift(output, clean),
+        name: min(float(found[name]), metric.greatest)
+        for name, metric in METRICS.items()
+        if name in found
     }
 
 
-_consistency = jax.jit(metrics.redegradation_psnr)
+@jax.jit
+def _pairwise(output, clean, low, parameters) -> dict[str, jax.Array]:
+    matched = metrics.gt_mean(output, clean)
+    structure = metrics.structure_change(output, clean)
+    pair = Pair(output, clean, low, parameters, matched, structure)
+    found = {
+        name: metric.function(pair)
+        for name, metric in METRICS.items()
+        if metric.function is not None
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
 _psnr = jax.jit(metrics.psnr)
 
 
 def _identity(method: Method, clean: np.ndarray) -> float:
     """PSNR of what the method makes of an image that needs nothing."""
     output = np.clip(np.asarray(method.enhance_image(clean), np.float32), 0, 1)
-    return min(float(_psnr(output, clean)), IDENTICAL)
+    return min(float(_psnr(output, clean)), METRICS["identity"].greatest)
 
 
 def _write(folder: Path, result: EvaluationResult) -> None:
@@ -351,8 +390,14 @@ def join(folders: Iterable[Path]) -> tuple[list[str], list[statistics.Row]]:
     return methods, rows
 
 
-def table(summary: Iterable[statistics.Summary], chosen: Sequence[str] = tuple(METRICS)[:9]) -> str:
-    """Means +- standard deviations over images as text, the best of each column starred."""
+def table(summary: Iterable[statistics.Summary], chosen: Sequence[str] | None = None) -> str:
+    """Means +- standard deviations over images as text, the best of each column starred.
+
+    Args:
+      summary: of `statistics.summarise`.
+      chosen: metrics to show, None for all.
+    """
+    chosen = tuple(METRICS) if chosen is None else chosen
     found = {(s.method, s.metric): s for s in summary}
     names = list(dict.fromkeys(method for method, _ in found))
     columns = [metric for metric in chosen if any((name, metric) in found for name in names)]

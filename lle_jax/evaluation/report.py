@@ -115,7 +115,7 @@ def _interval_plot(metric: str, summary: dict) -> str:
     def x(value: float) -> float:
         return 130 + (value - low) * scale
 
-    title, better, digits = METRICS[metric]
+    title, better, digits = METRICS[metric][:3]
     parts = []
     for row, cell in enumerate(found):
         y = 14 + 18 * row

@@ -5,7 +5,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lle_jax import cli, images
-from lle_jax.evaluation import evaluate, methods, statistics
+from lle_jax.evaluation import evaluate, methods, report, statistics
 
 
 def values(rows, method, metric):
@@ -139,6 +139,33 @@ def test_somebody_elses_outputs_are_evaluated_like_a_method(small_suite, evaluat
         evaluate.evaluate(
             small_suite, [methods.load(f"theirs={tmp_path / 'out'}")], [], tmp_path / "b"
         )
+
+
+@pytest.fixture
+def a_metric_more(monkeypatch):
+    """METRICS with a line more, and its name; nothing compiled before or after is used again."""
+    halved = evaluate.Metric("halved error", -1, 3, lambda p: abs(p.output - p.clean).mean() / 2)
+    monkeypatch.setitem(evaluate.METRICS, "halved", halved)
+    evaluate._pairwise.clear_cache()
+    yield "halved"
+    evaluate._pairwise.clear_cache()
+
+
+def test_a_line_in_the_registry_is_a_column_of_every_table(
+    small_suite, brightener, a_metric_more, tmp_path, capsys
+):
+    result = evaluate.evaluate(small_suite, [brightener], [], tmp_path)
+    report.write(tmp_path, result, [brightener])
+    found = values(result.rows, "brightener", a_metric_more)
+    for case in small_suite.cases():
+        error = np.abs(np.clip(case.low * 2.5, 0, 1) - case.clean).mean() / 2
+        np.testing.assert_allclose(found[case.image, case.realisation], error, rtol=1e-4)
+    for name in ("per_image.csv", "summary.csv", "comparisons.csv", "subgroups.csv"):
+        assert a_metric_more in (tmp_path / name).read_text()
+    assert "halved error" in evaluate.table(result.summary)
+    assert "halved error" in (tmp_path / "index.html").read_text()
+    assert cli.main(["compare", str(tmp_path), "--metric", a_metric_more]) == 0
+    assert "brightener - low, halved error" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

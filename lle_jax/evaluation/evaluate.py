@@ -423,6 +423,27 @@ def table(summary: Iterable[statistics.Summary], chosen: Sequence[str] | None = 
     return text_table.render(lines)
 
 
+def verdict(result: EvaluationResult) -> str:
+    """What the first method gains over its input and the best baseline of each metric, if any."""
+    means = {(s.method, s.metric): s.mean for s in result.summary}
+    first = result.methods[0]
+    psnr, ssim = (means[first, metric] - means["low", metric] for metric in ("psnr", "ssim"))
+    names = dict.fromkeys(s.method for s in result.summary)
+    baselines = [name for name in names if name not in ("low", *result.methods)]
+    if not baselines:
+        return f"{first}: {psnr:+.2f} dB and SSIM {ssim:+.3f} over the low-light input"
+
+    def gain(metric: str) -> tuple[float, str]:
+        best = max(baselines, key=lambda name: means[name, metric])
+        return means[first, metric] - means[best, metric], best
+
+    (more_psnr, best_psnr), (more_ssim, best_ssim) = gain("psnr"), gain("ssim")
+    return (
+        f"{first}: {psnr:+.2f} dB over the low-light input, {more_psnr:+.2f} dB over the best "
+        f"baseline ({best_psnr}); SSIM {ssim:+.3f} and {more_ssim:+.3f} ({best_ssim})"
+    )
+
+
 def comparison_table(comparisons: Sequence[statistics.Comparison]) -> str:
     """Differences with intervals, corrected p-values and effect sizes as text."""
     lines = []

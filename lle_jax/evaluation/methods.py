@@ -87,24 +87,55 @@ def unique(found: Iterable[Method]) -> list[Method]:
     return result
 
 
+def from_network(
+    name: str,
+    model_config: Any,
+    params: Any,
+    record: dict[str, Any],
+    training_hashes: Iterable[str] = (),
+    validation_hashes: Iterable[str] = (),
+    complete: bool = True,
+) -> Method:
+    """A network with parameters that are at hand.
+
+    Args:
+      name: in tables.
+      model_config: as of `models.build`, a ConfigDict.
+      params: of the network.
+      record: what it is; the model's configuration is added.
+      training_hashes: SHA-256 of the images it was trained on.
+      validation_hashes: of those it was validated on while training.
+      complete: whether these are all.
+    """
+    compiled = jax.jit(models.build(model_config, jax.random.key(0))[0])
+
+    def enhance(low: np.ndarray) -> np.ndarray:
+        return np.asarray(compiled(params, low))
+
+    return _function(
+        name,
+        enhance,
+        record | {"model": model_config.to_dict()},
+        training_hashes=frozenset(training_hashes),
+        validation_hashes=frozenset(validation_hashes),
+        complete=complete,
+    )
+
+
 def _function(name: str, enhance: Callable, record: dict, **known) -> Method:
     return Method(name, lambda case: enhance(case.low), enhance, record, **known)
 
 
 def _network(name: str, folder: Path) -> Method:
     found = weights.load(folder)
-    compiled = jax.jit(models.build(found.config, jax.random.key(0))[0])
-
-    def enhance(low: np.ndarray) -> np.ndarray:
-        return np.asarray(compiled(found.params, low))
-
-    return _function(
+    return from_network(
         name,
-        enhance,
-        found.record | {"model": found.config.to_dict()},
-        training_hashes=frozenset(found.seen.get("train", ())),
-        validation_hashes=frozenset(found.seen.get("validation", ())),
-        complete=weights.all_known(found.seen),
+        found.config,
+        found.params,
+        found.record,
+        found.seen.get("train", ()),
+        found.seen.get("validation", ()),
+        weights.all_known(found.seen),
     )
 
 

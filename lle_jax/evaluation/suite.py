@@ -16,7 +16,7 @@ import hashlib
 import itertools
 import json
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -230,6 +230,37 @@ def load(
     else:
         found = getattr(splits, part["role"])
     return Suite(path.stem, settings, found, frozenset(found.hashes), splits.rejected)
+
+
+def from_images(
+    name: str,
+    images: data.Images,
+    *,
+    preset: str,
+    realisations: int,
+    seed: int,
+    rejected: Iterable[tuple[str, str]] = (),
+) -> Suite:
+    """A suite of images that are at hand, as a file's [degradation] would make it.
+
+    Args:
+      name: of the suite.
+      images: the clean images.
+      preset: as in a file, "by_modality" included.
+      realisations: low-light versions of each image, at severity 1.
+      seed: of the low-light images.
+      rejected: (path, reason) of files that were found but left out.
+
+    Raises:
+      degrade.PresetError: (a ValueError) if there is no such preset.
+    """
+    part = {"preset": preset, "realisations": realisations, "seed": seed, "severities": [1.0]}
+    if realisations < 1:
+        raise SuiteError(f"{name}: realisations is {realisations}; expected at least 1")
+    for modality in dict.fromkeys(images.modalities):
+        degrade.load(degrade.name_for(preset, modality))
+    hashes = frozenset(images.hashes)
+    return Suite(name, {"degradation": part}, images, hashes, tuple(map(tuple, rejected)))
 
 
 def _check(path: Path, settings: dict) -> None:

@@ -1,5 +1,3 @@
-import csv
-
 import numpy as np
 import pytest
 
@@ -55,11 +53,6 @@ def evaluated(tmp_path_factory, small_suite, brightener):
     return folder, evaluate.evaluate(
         small_suite, evaluated_methods, [methods.load("gamma")], folder
     )
-
-
-def read_csv(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture

@@ -1,11 +1,19 @@
+import csv
 import json
 
+import jax
+import ml_collections
 import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from lle_jax import cli, images
-from lle_jax.evaluation import evaluate, methods, report, statistics
+from lle_jax import classical, cli, data, images, models
+from lle_jax.evaluation import evaluate, methods, report, statistics, suite
+
+
+def read_csv(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def values(rows, method, metric):
@@ -139,6 +147,92 @@ def test_somebody_elses_outputs_are_evaluated_like_a_method(small_suite, evaluat
         evaluate.evaluate(
             small_suite, [methods.load(f"theirs={tmp_path / 'out'}")], [], tmp_path / "b"
         )
+
+
+@pytest.fixture(scope="module")
+def at_hand(photographs, tmp_path_factory, brightener):
+    """(folder, result) of three images of a training job, one of them grey, two realisations."""
+    arrays = [photographs[0], photographs[1], photographs[0, ..., :1]]
+    test = data.Images(
+        ("astronaut", "retina", "grey"),
+        ("00000000", "11111111", "22222222"),
+        ((64, 64),) * 3,
+        tuple(lambda a=a: a for a in arrays),
+    )
+    mine = suite.from_images(
+        "test", test, preset="lowlight", realisations=2, seed=0, rejected=[("x.png", "damaged")]
+    )
+    folder = tmp_path_factory.mktemp("at_hand")
+    baselines = [methods.load(name) for name in classical.METHODS]
+    return folder, evaluate.evaluate(mine, [brightener], baselines, folder)
+
+
+def test_there_is_a_value_per_image_realisation_method_and_metric(at_hand):
+    rows = read_csv(at_hand[0] / "per_image.csv")
+    assert list(rows[0]) == [
+        "image", "realisation", "modality", "condition", "method", "metric", "value",
+    ]  # fmt: skip
+    names = {"low", "brightener", *classical.METHODS}
+    assert len(rows) == 3 * 2 * len(names) * len(evaluate.METRICS)
+    assert {row["method"] for row in rows} == names
+    assert {(row["image"], row["realisation"]) for row in rows} == {
+        (name, f"{number}-1") for name in ("astronaut", "retina", "grey") for number in (0, 1)
+    }
+
+
+def test_the_summary_is_over_images_and_not_over_realisations(at_hand):
+    folder, _ = at_hand
+    found = {}
+    for row in read_csv(folder / "per_image.csv"):
+        if (row["method"], row["metric"]) == ("clahe", "psnr"):
+            found.setdefault(row["image"], []).append(float(row["value"]))
+    means = [np.mean(v) for v in found.values()]
+    (row,) = [
+        row
+        for row in read_csv(folder / "summary.csv")
+        if (row["method"], row["metric"]) == ("clahe", "psnr")
+    ]
+    np.testing.assert_allclose(float(row["mean"]), np.mean(means), rtol=1e-6)
+    np.testing.assert_allclose(float(row["std"]), np.std(means, ddof=1), rtol=1e-6)
+    assert row["images"] == "3"
+    record = json.loads((folder / "suite.json").read_text())
+    assert record["rejected"] == 1
+    assert record["methods"] == ["brightener"]
+    assert set(record["records"]) == {"low", "brightener", *classical.METHODS}
+
+
+def test_the_verdict_names_the_best_baseline_of_each_metric(at_hand, small_suite, brightener):
+    _, result = at_hand
+    means = {(s.method, s.metric): s.mean for s in result.summary}
+    said = evaluate.verdict(result)
+    assert "\n" not in said
+    for metric, digits, unit in (("psnr", 2, " dB"), ("ssim", 3, "")):
+        best = max(classical.METHODS, key=lambda name: means[name, metric])
+        for other in ("low", best):
+            gain = means["brightener", metric] - means[other, metric]
+            assert f"{gain:+.{digits}f}{unit}" in said
+        assert f"({best})" in said
+    alone = result._replace(
+        summary=[s for s in result.summary if s.method in ("low", "brightener")]
+    )
+    assert evaluate.verdict(alone).endswith("over the low-light input")
+    assert "baseline" not in evaluate.verdict(alone)
+
+
+def test_a_network_at_hand_is_a_method(small_suite):
+    config = ml_collections.ConfigDict(
+        {"name": "unet", "widths": (4, 6), "blocks": 1, "dtype": "float32"}
+    )
+    apply, params = models.build(config, jax.random.key(3))
+    record = {"kind": "run", "step": 5}
+    method = methods.from_network("unet (EMA)", config, params, record, ["a"], ["b"], False)
+    case = next(small_suite.cases())
+    np.testing.assert_allclose(method.enhance_case(case), apply(params, case.low), atol=1e-5)
+    np.testing.assert_array_equal(method.enhance_image(case.low), method.enhance_case(case))
+    assert method.training_hashes == {"a"}
+    assert method.validation_hashes == {"b"}
+    assert not method.complete
+    assert method.record == {**record, "model": config.to_dict()}
 
 
 @pytest.fixture

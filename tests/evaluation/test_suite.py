@@ -70,6 +70,25 @@ def test_a_sweep_degrades_by_what_it_says(tmp_path, clean_folder):
         np.testing.assert_allclose(case.low, expected, atol=2e-3)
 
 
+def test_images_at_hand_are_degraded_as_those_of_a_file(small_suite):
+    part = small_suite.settings["degradation"]
+    found = suite.from_images(
+        "mine",
+        small_suite.images,
+        preset=part["preset"],
+        realisations=1,
+        seed=part["seed"],
+        rejected=[("x.png", "damaged")],
+    )
+    assert (found.kind, found.count, found.rejected) == ("degradation", 7, (("x.png", "damaged"),))
+    assert found.hashes == small_suite.hashes
+    expected = {case.label: case.low for case in small_suite.cases()}
+    for case in found.cases():
+        np.testing.assert_array_equal(case.low, expected[case.label])
+    with pytest.raises(suite.SuiteError, match="realisations is 0"):
+        suite.from_images("mine", small_suite.images, preset="lowlight", realisations=0, seed=0)
+
+
 def test_pairs_are_matched_by_name_and_the_others_named(tmp_path, photographs):
     for side, names in (("low", "abd"), ("clean", "abc")):
         (tmp_path / side).mkdir()

@@ -28,6 +28,7 @@ from lle_jax.evaluation.consistency import redegradation_psnr
 from lle_jax.evaluation.methods import Method
 from lle_jax.evaluation.suite import Case, Suite, label
 
+PROGRESS = 30.0  # least seconds between lines of progress, so that a log stays short
 IDENTICAL = 100.0  # dB, which stands for the infinite PSNR of identical images
 
 
@@ -211,7 +212,7 @@ def _measure(suite: Suite, everyone: list[Method], folder: Path, settings: str):
             initial=suite.count - len(missing),
             desc=suite.name,
             unit="case",
-            disable=None,
+            mininterval=PROGRESS,
         ) as bar,
     ):
         for case in suite.cases(missing):
@@ -465,7 +466,7 @@ def write_inputs(suite: Suite, folder: Path) -> int:
     """
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
-    for case in tqdm.tqdm(suite.cases(), total=suite.count, desc="inputs", disable=None):
+    for case in tqdm.tqdm(suite.cases(), total=suite.count, desc="inputs", mininterval=PROGRESS):
         eighth = np.rint(case.low * 255) / 255
         bits = 8 if np.abs(eighth - case.low).max() < 1e-6 else 16
         like = images.Picture(case.low, Path(), "png", bits)

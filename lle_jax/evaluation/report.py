@@ -15,8 +15,9 @@ import numpy as np
 import tqdm
 
 from lle_jax import pages
+from lle_jax.evaluation import curves as curves_of
 from lle_jax.evaluation import statistics, suite
-from lle_jax.evaluation.evaluate import METRICS, EvaluationResult
+from lle_jax.evaluation.evaluate import METRICS, PROGRESS, EvaluationResult
 from lle_jax.evaluation.methods import Method
 from lle_jax.files import write_bytes
 from lle_jax.pages import NAME, text
@@ -31,13 +32,19 @@ _LISTS = {
 }
 
 
-def write(folder: Path, result: EvaluationResult, methods: Sequence[Method]) -> None:
+def write(
+    folder: Path,
+    result: EvaluationResult,
+    methods: Sequence[Method],
+    curves: Path | None = None,
+) -> None:
     """Writes index.html into the evaluation's folder, atomically.
 
     Args:
       folder: that `evaluate.evaluate` wrote.
       result: what it returned.
       methods: all that were evaluated, to show what they make of the pictured cases.
+      curves: a training's scalars.csv, to show its curves.
     """
     summary = {(s.method, s.metric): s for s in result.summary}
     worst = _worst(result)
@@ -57,6 +64,7 @@ def write(folder: Path, result: EvaluationResult, methods: Sequence[Method]) -> 
         ),
         subgroups=_subgroups(result),
         surfaces=_surfaces(result),
+        training=_training(curves),
         worst=_worst_lists(worst, shown),
         pictured=f"{len(shown)} of {len(result.cases)} cases",
         record=_record(record),
@@ -235,6 +243,16 @@ def _surface(name: str, blur: float, columns: list, rows: list, gains: list) -> 
     )
 
 
+def _training(scalars: Path | None) -> str:
+    if scalars is None:
+        return ""
+    return (
+        '<section id="training" aria-labelledby="training-title">'
+        '<h2 id="training-title">Training</h2>'
+        f'<div class="plots">{curves_of.figures(scalars)}</div></section>'
+    )
+
+
 def _worst(result: EvaluationResult) -> dict[str, list[tuple[str, float]]]:
     """For the first method, by metric: labels of the worst cases with their values."""
     if not result.methods:
@@ -295,7 +313,7 @@ def _viewer_data(
         if label in shown:
             values.setdefault(label, {}).setdefault(row.method, {})[row.metric] = row.value
     found = result.suite.cases(shown)
-    bar = tqdm.tqdm(found, total=len(shown), desc="pictures", unit="case", disable=None)
+    bar = tqdm.tqdm(found, total=len(shown), desc="pictures", unit="case", mininterval=PROGRESS)
     cases = [_pictures(case, drawn) | {"metrics": values[case.label]} for case in bar]
     titles = {name: [m.title, m.digits] for name, m in METRICS.items()}
     return {"cases": cases, "metrics": titles}

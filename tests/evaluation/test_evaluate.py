@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 
 import jax
 import ml_collections
@@ -8,7 +9,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lle_jax import classical, cli, data, images, models
-from lle_jax.evaluation import evaluate, methods, report, statistics, suite
+from lle_jax.evaluation import curves, evaluate, methods, report, statistics, suite
 
 
 def read_csv(path):
@@ -233,6 +234,46 @@ def test_a_network_at_hand_is_a_method(small_suite):
     assert method.validation_hashes == {"b"}
     assert not method.complete
     assert method.record == {**record, "model": config.to_dict()}
+
+
+SCALARS = """step,loss,gradient_norm,learning_rate,images_per_second,validation_psnr,validation_ssim
+20,0.5,1,0.001,30,,
+40,0.25,1,0.001,31,20.5,0.7
+60,0.125,1,0.0005,31,,
+80,0.1,1,0.0001,29,22.5,0.8
+"""
+
+
+def test_the_page_shows_the_curves_of_a_training(at_hand, brightener, tmp_path):
+    _, result = at_hand
+    (tmp_path / "scalars.csv").write_text(SCALARS)
+    report.write(tmp_path, result, [brightener], tmp_path / "scalars.csv")
+    page = (tmp_path / "index.html").read_text()
+    titles = ("loss", "validation PSNR (dB)", "validation SSIM", "learning rate")
+    for title in (*titles, "images per second"):
+        assert f"<figcaption><strong>{title}</strong>" in page
+    lines = re.findall(r'<polyline points="(.*?)"', page)
+    assert [len(line.split()) for line in lines] == [4, 2, 2, 4, 4]
+    heights = [float(point.split(",")[1]) for point in lines[0].split()]
+    assert heights == sorted(heights)  # down the page, as the loss falls
+    np.testing.assert_allclose((heights[1] - heights[0]) / (heights[3] - heights[0]), 0.625, 0.01)
+    assert "gradient_norm" not in page
+    report.write(tmp_path, result, [brightener])
+    assert 'id="training"' not in (tmp_path / "index.html").read_text()
+
+
+def test_curves_without_values_are_left_out_and_damaged_ones_refused(tmp_path):
+    path = tmp_path / "scalars.csv"
+    path.write_text("step,loss,validation_psnr\n20,0.5,\n")
+    assert curves.figures(path).count("<figure>") == 1
+    path.write_text("step,loss\n20,low\n")
+    with pytest.raises(ValueError, match="loss is 'low'; expected a number"):
+        curves.figures(path)
+
+
+def test_progress_is_shown_where_stderr_is_no_terminal(small_suite, brightener, tmp_path, capsys):
+    evaluate.evaluate(small_suite, [brightener], [], tmp_path)
+    assert "small: 100%" in capsys.readouterr().err
 
 
 @pytest.fixture

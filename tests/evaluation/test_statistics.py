@@ -217,3 +217,15 @@ def test_unknown_methods_and_no_rows_are_refused():
         statistics.compare(rows_of(a=[1.0], b=[2.0]), "c")
     with pytest.raises(ValueError, match="no rows"):
         statistics.summarise([])
+
+
+def test_the_interval_is_that_of_its_level():
+    values = np.random.default_rng(5).exponential(size=25)
+    wide, narrow = (statistics.interval(values, level=level) for level in (0.99, 0.8))
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+    expected = scipy.stats.bootstrap(
+        (values,), np.mean, confidence_level=0.8, n_resamples=9999, method="BCa",
+        rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    np.testing.assert_allclose(narrow, expected, rtol=0.01)
+    assert np.diff(wide) > 1.5 * np.diff(narrow)

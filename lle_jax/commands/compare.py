@@ -1,4 +1,4 @@
-"""`lle compare`: paired tests between methods that were judged on one suite."""
+"""`lle compare`: paired tests between methods evaluated on one suite."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from pathlib import Path
 def add(commands) -> None:
     parser = commands.add_parser(
         "compare",
-        help="paired tests between methods judged on one suite",
+        help="paired tests between methods evaluated on one suite",
         description="Joins folders that lle evaluate wrote on one suite, and compares their "
         "methods image by image: mean difference with 95 % interval, signed-rank test with Holm's "
         "correction, effect size. Folders of different images or seeds are refused.",
@@ -24,16 +24,16 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from lle_jax import files
-    from lle_jax.evaluation import judge, statistics
+    from lle_jax.evaluation import evaluate, statistics
 
-    if arguments.metric not in (*judge.METRICS, "all"):
-        known = ", ".join((*judge.METRICS, "all"))
+    if arguments.metric not in (*evaluate.METRICS, "all"):
+        known = ", ".join((*evaluate.METRICS, "all"))
         raise ValueError(f"--metric {arguments.metric}: expected one of {known}")
-    subjects, rows = judge.join(arguments.runs)
-    print(judge.table(statistics.summarise(rows)))
-    found = [c for subject in subjects for c in judge.compare(rows, subject)]
+    methods, rows = evaluate.join(arguments.runs)
+    print(evaluate.table(statistics.summarise(rows)))
+    found = [c for method in methods for c in evaluate.compare(rows, method)]
     shown = [c for c in found if arguments.metric in (c.metric, "all")]
-    print(f"\n{judge.comparison_table(shown)}")
+    print(f"\n{evaluate.comparison_table(shown)}")
     if arguments.output:
         files.write_csv(arguments.output, statistics.Comparison._fields, found)
     return 0

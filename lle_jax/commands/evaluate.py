@@ -1,4 +1,4 @@
-"""`lle evaluate`: judge networks, baselines and other people's outputs on suites."""
+"""`lle evaluate`: networks, baselines and other people's outputs on suites."""
 
 import argparse
 import sys
@@ -8,8 +8,8 @@ from pathlib import Path
 def add(commands) -> None:
     parser = commands.add_parser(
         "evaluate",
-        help="judge networks, baselines and other systems' outputs on suites",
-        description="Judges each METHOD on each suite beside the input and the classical "
+        help="evaluate networks, baselines and other systems' outputs on suites",
+        description="Evaluates each METHOD on each suite beside the input and the classical "
         "baselines: metrics with and without GT-mean, do-no-harm figures, intervals, paired "
         "tests with Holm's correction, subgroups. OUT/SUITE gets per_image.csv, summary.csv, "
         "comparisons.csv, subgroups.csv, suite.json and index.html, a page that needs no network. "
@@ -39,7 +39,7 @@ def add(commands) -> None:
     parser.add_argument(
         "--allow-overlap",
         action="store_true",
-        help="judge on images that a method was trained on; the report says so",
+        help="evaluate on images that a method was trained on; the report says so",
     )
     parser.add_argument(
         "--inputs",
@@ -52,7 +52,8 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from lle_jax import classical
-    from lle_jax.evaluation import judge, methods, report, suite
+    from lle_jax.evaluation import evaluate, report, suite
+    from lle_jax.evaluation import methods as method_loader
 
     if bool(arguments.inputs) == bool(arguments.output):
         raise ValueError("give -o OUT to evaluate, or --inputs FOLDER to write the inputs only")
@@ -68,22 +69,24 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     if arguments.inputs:
         for each in suites:
-            count = judge.write_inputs(each, arguments.inputs / each.name)
+            count = evaluate.write_inputs(each, arguments.inputs / each.name)
             print(f"{count} images: {arguments.inputs / each.name}")
         return 0
-    subjects = methods.unique(map(methods.load, arguments.methods))
-    known = {method.name for method in subjects}
-    baselines = [] if arguments.no_baselines else [n for n in classical.METHODS if n not in known]
-    others = [methods.load(name) for name in baselines]
+    methods = method_loader.unique(map(method_loader.load, arguments.methods))
+    known = {method.name for method in methods}
+    names = [] if arguments.no_baselines else [n for n in classical.METHODS if n not in known]
+    baselines = [method_loader.load(name) for name in names]
     for each in suites:
         folder = arguments.output / each.name
-        result = judge.judge(each, subjects, others, folder, allow_overlap=arguments.allow_overlap)
+        result = evaluate.evaluate(
+            each, methods, baselines, folder, allow_overlap=arguments.allow_overlap
+        )
         print(f"\n{each.name}: {each.settings.get('description', '')}")
-        for name, said in result.record["stamps"].items():
+        for name, said in result.record["warnings"].items():
             print(f"note: {name}: {'; '.join(said)}")
-        print(f"\n{judge.table(result.summary)}\n")
-        print(judge.comparison_table([c for c in result.comparisons if c.metric == "psnr"]))
-        report.write(folder, result, [*subjects, *others])
+        print(f"\n{evaluate.table(result.summary)}\n")
+        print(evaluate.comparison_table([c for c in result.comparisons if c.metric == "psnr"]))
+        report.write(folder, result, [*methods, *baselines])
         print(f"\nreport: {folder / 'index.html'}")
         for path, reason in each.rejected:
             print(f"lle evaluate: left out: {path}: {reason}", file=sys.stderr)

@@ -1,130 +1,475 @@
-"""The final table: the network and the classical baselines on the test images.
+"""Evaluates methods on a suite: per-image values, intervals, paired tests, subgroups, a page.
 
-Nothing is chosen here: the network is the last checkpoint's moving average, and every method sees
-the same low-light images, made from the test images with fixed seeds.
+The folder written is the record:
+
+    per_image.csv    image, realisation, modality, condition, method, metric, value
+    summary.csv      by method and metric: mean, std, median, 95 % interval, images
+    comparisons.csv  each method against every other: difference, interval, p, effect
+    subgroups.csv    the same differences against the input, by modality and by condition
+    suite.json       the suite, the methods, packages, and what must be said of them
+    index.html       all of it to look at
 """
 
-import statistics
-from collections.abc import Callable, Mapping
+import csv
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import tqdm
 
-from lle_jax import classical, data, files, metrics
-from lle_jax.evaluation import panels
+from lle_jax import files, images, metrics, rundir, text_table
+from lle_jax.evaluation import methods as method_loader
+from lle_jax.evaluation import statistics
+from lle_jax.evaluation.consistency import redegradation_psnr
+from lle_jax.evaluation.methods import Method
+from lle_jax.evaluation.suite import Case, Suite, label
 
-METRICS = {"psnr": jax.jit(metrics.psnr), "ssim": jax.jit(metrics.ssim)}
+PROGRESS = 30.0  # least seconds between lines of progress, so that a log stays short
+IDENTICAL = 100.0  # dB, which stands for the infinite PSNR of identical images
 
-Enhance = Callable[[np.ndarray], np.ndarray]
-Row = tuple[str, str, str, float]
+
+class Pair(NamedTuple):
+    """What a metric may look at: an output, its truth, and how the input was made.
+
+    Attributes:
+      output: `[H, W, C]` in [0, 1].
+      clean: the truth, same shape.
+      low: the input, same shape.
+      parameters: of the degradation; None where nobody knows them.
+      matched: the output brought to the mean of the truth.
+      structure: what `metrics.structure_change` finds in the output.
+    """
+
+    output: jax.Array
+    clean: jax.Array
+    low: jax.Array
+    parameters: dict[str, jax.Array] | None
+    matched: jax.Array
+    structure: metrics.StructureChange
+
+
+class Metric(NamedTuple):
+    """A column of all tables.
+
+    Attributes:
+      title: the column's heading.
+      better: +1 where more is better, -1 where less is.
+      digits: decimals that are shown.
+      function: of a `Pair`, traced by JAX; None where the value does not exist. A metric without
+        a function is measured on the method and not on an output.
+      greatest: what a larger value is lowered to, such as the infinite PSNR of identical images.
+    """
+
+    title: str
+    better: int
+    digits: int
+    function: Callable[[Pair], jax.Array | None] | None
+    greatest: float = math.inf
+
+
+def _consistency(pair: Pair) -> jax.Array | None:
+    if pair.parameters is None:
+        return None
+    return redegradation_psnr(pair.output, pair.low, pair.parameters)
+
+
+# The first is the one named before the experiment; the rest are supporting. A line added here adds
+# a column to every table, the page and `lle compare`.
+METRICS = {
+    "psnr": Metric("PSNR (dB)", 1, 2, lambda p: metrics.psnr(p.output, p.clean), IDENTICAL),
+    "psnr_gt_mean": Metric(
+        "PSNR, GT-mean (dB)", 1, 2, lambda p: metrics.psnr(p.matched, p.clean), IDENTICAL
+    ),
+    "ssim": Metric("SSIM", 1, 3, lambda p: metrics.ssim(p.output, p.clean)),
+    "ssim_gt_mean": Metric("SSIM, GT-mean", 1, 3, lambda p: metrics.ssim(p.matched, p.clean)),
+    "ciede2000": Metric("CIEDE2000", -1, 2, lambda p: metrics.ciede2000(p.output, p.clean)),
+    "gmsd": Metric("GMSD", -1, 3, lambda p: metrics.gmsd(p.output, p.clean)),
+    "structure_added": Metric("structure added", -1, 3, lambda p: p.structure.added),
+    "structure_lost": Metric("structure lost", -1, 3, lambda p: p.structure.lost),
+    "hallucination_rate": Metric(
+        "hallucination rate", -1, 3, lambda p: metrics.hallucination_rate(p.output, p.clean)
+    ),
+    "colour_shift": Metric(
+        "background shift (CIEDE2000)",
+        -1,
+        2,
+        lambda p: metrics.background_colour_shift(p.output, p.clean),
+    ),
+    "consistency": Metric("re-degradation (dB)", 1, 2, _consistency, IDENTICAL),
+    "identity": Metric("identity (dB)", 1, 2, None, IDENTICAL),
+}
+
+
+class EvaluationError(ValueError):
+    """The evaluation is refused; the message says why and what to do."""
+
+
+class EvaluationResult(NamedTuple):
+    """What was found.
+
+    Attributes:
+      suite: what on.
+      methods: names of the methods in question; the baselines are there to compare with.
+      rows: one per case, method and metric.
+      cases: (image, realisation) -> (modality, condition).
+      summary: of the rows.
+      comparisons: each of `methods` against each other method and baseline.
+      subgroups: (group, the same within it), by modality and by condition.
+      record: what suite.json says.
+    """
+
+    suite: Suite
+    methods: tuple[str, ...]
+    rows: list[statistics.Row]
+    cases: dict[tuple[str, str], tuple[str, str]]
+    summary: list[statistics.Summary]
+    comparisons: list[statistics.Comparison]
+    subgroups: list[tuple[str, list[statistics.Comparison]]]
+    record: dict[str, Any]
 
 
 def evaluate(
-    test: data.Images,
-    rejected: int,
-    network: tuple[str, Enhance],
-    degrade: Callable[[jax.Array, data.Batch], jax.Array],
-    *,
-    draws: int,
-    seed: int,
+    suite: Suite,
+    methods: Sequence[Method],
+    baselines: Sequence[Method],
     folder: Path,
-    baselines: Mapping[str, Enhance] = classical.METHODS,
-) -> list[tuple]:
-    """Degrades and enhances every test image, and writes what was measured.
+    *,
+    allow_overlap: bool = False,
+) -> EvaluationResult:
+    """Runs every method on every case and writes the tables; goes on where it was stopped.
 
     Args:
-      test: the test images.
-      rejected: number of files that were found but left out, for the summary.
-      network: its name as in the table, and the function `[H, W, C] -> [H, W, C]`.
-      degrade: `(key, batch) -> low`, here for batches without a batch axis.
-      draws: low-light versions per image, each with its own parameters and noise.
-      seed: of the versions; with an image's content it decides each, whatever the other images.
-      folder: gets per_image.csv (image, method, metric, value), summary.csv (method, metric, mean,
-        std, n) and panels/, a picture per image.
-      baselines: what the network is compared with besides its input.
+      suite: from `suite.load`.
+      methods: the methods in question, with unique names.
+      baselines: what they are compared with; "low", the input, is added where it is missing.
+      folder: to write to.
+      allow_overlap: evaluate a method on images it was trained on; the record then warns of it.
 
-    Returns:
-      the rows of summary.csv.
+    Raises:
+      EvaluationError: if a method was trained on images of the suite.
+      MethodError: if an output image is missing.
     """
-    (folder / "panels").mkdir(parents=True, exist_ok=True)
-    methods: dict[str, Enhance] = {"low": lambda low: low, network[0]: network[1]}
-    methods |= baselines
-    rows: list[Row] = []
-    count = len(test) * draws
-    with tqdm.tqdm(total=count, desc="evaluate", unit="image", leave=False, disable=None) as bar:
-        for name, digest, number, clean in zip(
-            test.names, test.hashes, test.modality_ids, test, strict=True
-        ):
-            one = data.Batch(clean, number)
-            image_key = data.image_key(seed, digest)
-            for draw in range(draws):
-                low = np.asarray(degrade(jax.random.fold_in(image_key, draw), one))
-                outputs = {method: run(low) for method, run in methods.items()}
-                label = f"{name}-{draw}"
-                rows += measure(label, outputs, clean)
-                if draw == 0:
-                    panels.save(folder / "panels" / f"{name}.png", outputs, clean)
-                bar.update()
-    summary = summarise(rows)
-    # One row that is no measurement, so that the file alone says how many files were left out.
-    counted = [("(files left out)", "count", rejected, 0.0, len(test))]
-    files.write_csv(folder / "per_image.csv", ("image", "method", "metric", "value"), rows)
-    files.write_csv(
-        folder / "summary.csv", ("method", "metric", "mean", "std", "n"), summary + counted
+    everyone = [method_loader.load("low"), *methods, *(m for m in baselines if m.name != "low")]
+    notes = {method.name: method_loader.overlap(method, suite.hashes) for method in everyone}
+    for method in everyone:
+        trained = [note for note in notes[method.name] if note.startswith("trained")]
+        if trained and not allow_overlap:
+            raise EvaluationError(
+                f"{method.name} was {trained[0]}; use other images, or --allow-overlap, "
+                "which the report will say"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {
+        "suite": suite.name,
+        "kind": suite.kind,
+        "settings": suite.settings,
+        "fingerprint": suite.fingerprint,
+        "images": len(suite.images),
+        "rejected": len(suite.rejected),
+        "methods": [method.name for method in methods],
+        "records": {method.name: method.record for method in everyone},
+        "warnings": {name: said for name, said in notes.items() if said},
+        "metrics": "lle_jax.metrics; SSIM Gaussian 11/1.5, RGB; PSNR RGB; identical images 100 dB",
+        **rundir.environment(suite.fingerprint),
+    }
+    rows, cases = _measure(suite, everyone, folder, _settings(record))
+    names = tuple(record["methods"])
+    result = EvaluationResult(
+        suite,
+        names,
+        rows,
+        cases,
+        statistics.summarise(rows),
+        [c for name in names for c in compare(rows, name)],
+        _subgroups(suite, names, rows, cases),
+        record,
     )
-    return summary
+    _write(folder, result)
+    return result
 
 
-def measure(label: str, outputs: dict[str, np.ndarray], clean: np.ndarray) -> list[Row]:
-    """One row per method and metric; outputs are clipped to [0, 1] first."""
-    return [
-        (label, method, metric, float(function(np.clip(output, 0, 1), clean)))
-        for method, output in outputs.items()
-        for metric, function in METRICS.items()
+def _settings(record: dict) -> str:
+    """What measured values depend on, to tell whether half a table can be gone on with."""
+    keys = ("fingerprint", "records", "lle_jax", "packages")
+    return json.dumps({key: record[key] for key in keys}, sort_keys=True, default=str)
+
+
+def _measure(suite: Suite, everyone: list[Method], folder: Path, settings: str):
+    partial = folder / "partial.jsonl"
+    done = _read_partial(partial, settings)
+    listed = suite.listed()
+    missing = {label(image, number) for image, number, *_ in listed} - done.keys()
+    identities: dict[tuple[str, str], float] = {}
+    shape = None
+    with (
+        partial.open("a", encoding="utf-8") as sink,
+        tqdm.tqdm(
+            total=suite.count,
+            initial=suite.count - len(missing),
+            desc=suite.name,
+            unit="case",
+            mininterval=PROGRESS,
+        ) as bar,
+    ):
+        for case in suite.cases(missing):
+            if shape is not None and case.low.shape != shape:
+                jax.clear_caches()  # programs of one size are of no use to another
+            shape = case.low.shape
+            values = []
+            for method in everyone:
+                measured = measure(np.asarray(method.enhance_case(case), np.float32), case)
+                if method.enhance_image is not None:
+                    key = method.name, case.image
+                    if key not in identities:
+                        identities[key] = _identity(method, case.clean)
+                    measured["identity"] = identities[key]
+                values += [[method.name, name, value] for name, value in measured.items()]
+            sink.write(json.dumps({"case": case.label, "values": values}) + "\n")
+            sink.flush()
+            done[case.label] = values
+            bar.update()
+    rows = [
+        statistics.Row(image, method, metric, value, realisation)
+        for image, realisation, *_ in listed
+        for method, metric, value in done[label(image, realisation)]
     ]
+    return rows, {(image, number): tuple(groups) for image, number, *groups in listed}
 
 
-def summarise(rows: list[Row]) -> list[tuple[str, str, float, float, int]]:
-    """Mean and sample standard deviation over images: (method, metric, mean, std, n)."""
-    values: dict[tuple[str, str], list[float]] = {}
-    for _, method, metric, value in rows:
-        values.setdefault((method, metric), []).append(value)
-    return [
-        (*key, statistics.fmean(v), statistics.stdev(v) if len(v) > 1 else 0.0, len(v))
-        for key, v in values.items()
-    ]
+def _read_partial(path: Path, settings: str) -> dict[str, list]:
+    """Cases that an earlier start with the same settings has finished; begins the file anew."""
+    lines = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                break  # cut off by whatever stopped the earlier start
+    if not lines or lines[0].get("settings") != settings:
+        lines = [{"settings": settings}]
+    files.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+    return {line["case"]: line["values"] for line in lines[1:]}
 
 
-def table(summary: list[tuple]) -> str:
-    """The summary as text: a line per method, mean +- standard deviation per metric."""
-    cells = {(method, metric): (mean, std) for method, metric, mean, std, _ in summary}
-    methods = list(dict.fromkeys(method for method, *_ in summary))
-    width = max(map(len, methods))
-    lines = [f"{'method':<{width}}  {'PSNR (dB)':>14}  {'SSIM':>15}   n = {summary[0][4]}"]
-    for method in methods:
-        (psnr, psnr_std), (ssim, ssim_std) = cells[method, "psnr"], cells[method, "ssim"]
+def measure(output: np.ndarray, case: Case) -> dict[str, float]:
+    """All metrics of one output but identity; the output is clipped to [0, 1] first."""
+    output = np.clip(output, 0, 1)
+    if not np.isfinite(output).all():
+        raise EvaluationError(f"an output for {case.label} is not finite")
+    found = _pairwise(output, case.clean, case.low, case.parameters)
+    return {
+        name: min(float(found[name]), metric.greatest)
+        for name, metric in METRICS.items()
+        if name in found
+    }
+
+
+@jax.jit
+def _pairwise(output, clean, low, parameters) -> dict[str, jax.Array]:
+    matched = metrics.gt_mean(output, clean)
+    structure = metrics.structure_change(output, clean)
+    pair = Pair(output, clean, low, parameters, matched, structure)
+    found = {
+        name: metric.function(pair)
+        for name, metric in METRICS.items()
+        if metric.function is not None
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+_psnr = jax.jit(metrics.psnr)
+
+
+def _identity(method: Method, clean: np.ndarray) -> float:
+    """PSNR of what the method makes of an image that needs nothing."""
+    output = np.clip(np.asarray(method.enhance_image(clean), np.float32), 0, 1)
+    return min(float(_psnr(output, clean)), METRICS["identity"].greatest)
+
+
+def _write(folder: Path, result: EvaluationResult) -> None:
+    files.write_csv(
+        folder / "per_image.csv",
+        ("image", "realisation", "modality", "condition", "method", "metric", "value"),
+        (
+            (r.image, r.realisation, *result.cases[r.image, r.realisation], *r[1:4])
+            for r in result.rows
+        ),
+    )
+    files.write_csv(folder / "summary.csv", statistics.Summary._fields, result.summary)
+    files.write_csv(folder / "comparisons.csv", statistics.Comparison._fields, result.comparisons)
+    files.write_csv(
+        folder / "subgroups.csv",
+        ("group", *statistics.Comparison._fields),
+        ((group, *c) for group, part in result.subgroups for c in part),
+    )
+    text = json.dumps(result.record, indent=2, default=str)
+    files.write_text(folder / "suite.json", text + "\n")
+
+
+def compare(rows: Iterable[statistics.Row], method: str) -> list[statistics.Comparison]:
+    """`statistics.compare` on the metrics that the method has: outputs in files lack identity."""
+    rows = list(rows)
+    has = {row.metric for row in rows if row.method == method}
+    return statistics.compare([row for row in rows if row.metric in has], method)
+
+
+def _subgroups(
+    suite: Suite, methods: Sequence[str], rows: Sequence[statistics.Row], cases: dict
+) -> list[tuple[str, list[statistics.Comparison]]]:
+    tables = []
+    for index, what in enumerate(("modality", "condition")):
+        parts = statistics.split(rows, [cases[row.image, row.realisation][index] for row in rows])
+        if len(parts) < 2 or (what == "condition" and suite.kind == "sweep"):
+            continue
+        for group, part in sorted(parts.items()):
+            compared = [c for name in methods for c in compare(part, name)]
+            tables.append((f"{what} {group or 'other'}", compared))
+    return tables
+
+
+def read(folder: Path) -> tuple[dict, list[statistics.Row]]:
+    """The record and the values of an evaluation that was written.
+
+    Raises:
+      EvaluationError: if there is none, or a file of it is damaged.
+    """
+    try:
+        record = json.loads((folder / "suite.json").read_text(encoding="utf-8"))
+        with (folder / "per_image.csv").open(newline="", encoding="utf-8") as file:
+            rows = [
+                statistics.Row(
+                    r["image"], r["method"], r["metric"], float(r["value"]), r["realisation"]
+                )
+                for r in csv.DictReader(file)
+            ]
+        return {key: record[key] for key in ("fingerprint", "methods", "suite")}, rows
+    except FileNotFoundError:
+        raise EvaluationError(f"{folder}: no evaluation there; make it with lle evaluate") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvaluationError(f"{folder}: damaged ({error}); run lle evaluate again") from None
+
+
+def join(folders: Iterable[Path]) -> tuple[list[str], list[statistics.Row]]:
+    """The methods in question and the values of several evaluations on one suite.
+
+    A method of a later folder whose name is taken gets the folder's name besides, unless it is one
+    that both only compare with.
+
+    Raises:
+      EvaluationError: if they are not of one suite, images and seeds.
+    """
+    methods: list[str] = []
+    rows: list[statistics.Row] = []
+    first = None
+    for folder in folders:
+        record, found = read(folder)
+        if first is None:
+            first = record
+        if record["fingerprint"] != first["fingerprint"]:
+            raise EvaluationError(
+                f"{folder}: evaluated on {record['suite']} with other images, seeds or "
+                f"degradations than {first['suite']} before; evaluate all on one suite"
+            )
+        taken = {row.method for row in rows}
+        names = {}
+        for name in dict.fromkeys(row.method for row in found):
+            if name in taken and name not in record["methods"]:
+                continue
+            new, number = name, 1
+            while new in taken:
+                number += 1
+                new = (
+                    f"{name} ({folder.name})" if number == 2 else f"{name} ({folder.name} {number})"
+                )
+            names[name] = new
+        methods += [names[name] for name in record["methods"]]
+        rows += [row._replace(method=names[row.method]) for row in found if row.method in names]
+    return methods, rows
+
+
+def table(summary: Iterable[statistics.Summary], chosen: Sequence[str] | None = None) -> str:
+    """Means +- standard deviations over images as text, the best of each column starred.
+
+    Args:
+      summary: of `statistics.summarise`.
+      chosen: metrics to show, None for all.
+    """
+    chosen = tuple(METRICS) if chosen is None else chosen
+    found = {(s.method, s.metric): s for s in summary}
+    names = list(dict.fromkeys(method for method, _ in found))
+    columns = [metric for metric in chosen if any((name, metric) in found for name in names)]
+    lines = [["method", *(METRICS[metric].title for metric in columns)]]
+    best = {
+        metric: max(
+            (found[n, metric].mean * METRICS[metric].better, n)
+            for n in names if (n, metric) in found
+        )[1]
+        for metric in columns
+    }  # fmt: skip
+    for name in names:
+        line = [name]
+        for metric in columns:
+            if (name, metric) not in found:
+                line.append("-")
+                continue
+            cell, digits = found[name, metric], METRICS[metric].digits
+            std = "" if math.isnan(cell.std) else f" +- {cell.std:.{digits}f}"
+            star = "*" if best[metric] == name else " "
+            line.append(f"{cell.mean:.{digits}f}{std}{star}")
+        lines.append(line)
+    return text_table.render(lines)
+
+
+def verdict(result: EvaluationResult) -> str:
+    """What the first method gains over its input and the best baseline of each metric, if any."""
+    means = {(s.method, s.metric): s.mean for s in result.summary}
+    first = result.methods[0]
+    psnr, ssim = (means[first, metric] - means["low", metric] for metric in ("psnr", "ssim"))
+    names = dict.fromkeys(s.method for s in result.summary)
+    baselines = [name for name in names if name not in ("low", *result.methods)]
+    if not baselines:
+        return f"{first}: {psnr:+.2f} dB and SSIM {ssim:+.3f} over the low-light input"
+
+    def gain(metric: str) -> tuple[float, str]:
+        best = max(baselines, key=lambda name: means[name, metric])
+        return means[first, metric] - means[best, metric], best
+
+    (more_psnr, best_psnr), (more_ssim, best_ssim) = gain("psnr"), gain("ssim")
+    return (
+        f"{first}: {psnr:+.2f} dB over the low-light input, {more_psnr:+.2f} dB over the best "
+        f"baseline ({best_psnr}); SSIM {ssim:+.3f} and {more_ssim:+.3f} ({best_ssim})"
+    )
+
+
+def comparison_table(comparisons: Sequence[statistics.Comparison]) -> str:
+    """Differences with intervals, corrected p-values and effect sizes as text."""
+    lines = []
+    for c in comparisons:
+        digits = METRICS[c.metric].digits + 1
+        note = f"  {c.note}" if c.note else ""
         lines.append(
-            f"{method:<{width}}  {psnr:>6.2f} +- {psnr_std:>4.2f}  {ssim:>6.3f} +- {ssim_std:>5.3f}"
+            f"{c.method} - {c.other}, {METRICS[c.metric].title}: {c.difference:+.{digits}f} "
+            f"[{c.low:+.{digits}f}, {c.high:+.{digits}f}], p = {c.p_holm:.2g} (Holm), "
+            f"effect {c.effect:+.2f}, n = {c.images}{note}"
         )
     return "\n".join(lines)
 
 
-def verdict(summary: list[tuple], network: str) -> str:
-    """How the network compares with its input and with the best baseline of each metric, if any."""
-    means = {(method, metric): mean for method, metric, mean, _, _ in summary}
-    psnr, ssim = means[network, "psnr"], means[network, "ssim"]
-    baselines = [method for method in classical.METHODS if (method, "psnr") in means]
-    if not baselines:
-        return (
-            f"{network}: {psnr - means['low', 'psnr']:+.2f} dB and SSIM "
-            f"{ssim - means['low', 'ssim']:+.3f} over the low-light input"
-        )
-    best = {metric: max(baselines, key=lambda method: means[method, metric]) for metric in METRICS}
-    return (
-        f"{network}: {psnr - means['low', 'psnr']:+.2f} dB over the low-light input, "
-        f"{psnr - means[best['psnr'], 'psnr']:+.2f} dB over the best baseline ({best['psnr']}); "
-        f"SSIM {ssim - means['low', 'ssim']:+.3f} and "
-        f"{ssim - means[best['ssim'], 'ssim']:+.3f} ({best['ssim']})"
-    )
+def write_inputs(suite: Suite, folder: Path) -> int:
+    """Writes every low-light image for other systems to enhance; returns how many.
+
+    PNG of 8 bits where that is exact, else of 16.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for case in tqdm.tqdm(suite.cases(), total=suite.count, desc="inputs", mininterval=PROGRESS):
+        eighth = np.rint(case.low * 255) / 255
+        bits = 8 if np.abs(eighth - case.low).max() < 1e-6 else 16
+        like = images.Picture(case.low, Path(), "png", bits)
+        images.write(folder / f"{case.label}.png", case.low, like)
+        count += 1
+    return count

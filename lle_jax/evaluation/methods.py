@@ -1,12 +1,12 @@
-"""What a suite judges: networks, classical baselines, and other people's output images.
+"""What is evaluated on a suite: networks, classical baselines, and other people's output images.
 
 A method is named by a string:
 
     low                     the input itself
     clahe, gamma+nlm, ...   a classical baseline
-    released                the model that comes with lle_jax
+    released                the model that is bundled with lle_jax
     runs/unet               a run directory (moving-average weights of the last checkpoint)
-    model/                  a release, as of tools/release.py
+    model/                  a release, as of `lle release`
     NAME=FOLDER             images that somebody else's system made of the suite's inputs
 """
 
@@ -18,13 +18,13 @@ import jax
 import numpy as np
 
 from lle_jax import classical, images, models
-from lle_jax.checkpoints import load as weights
 from lle_jax.checkpoints import release
+from lle_jax.checkpoints.load import load_model
 from lle_jax.evaluation.suite import Case
 
 
 class MethodError(ValueError):
-    """A method cannot be judged as asked; the message says what to change."""
+    """A method cannot be evaluated as asked; the message says what to change."""
 
 
 class Method(NamedTuple):
@@ -32,21 +32,21 @@ class Method(NamedTuple):
 
     Attributes:
       name: in tables.
-      of_case: what it makes of a case, `[H, W, C]`.
-      of_image: what it makes of any image; None for outputs in a folder.
+      enhance_case: what it makes of a case, `[H, W, C]`.
+      enhance_image: what it makes of any image; None for outputs in a folder.
       record: what it is, for the record: kind, step, SHA-256.
-      trained_on: SHA-256 of the images it is known to have been trained on.
-      validated_on: of those it was validated on while training.
-      all_known: whether these are all; False for weights from elsewhere.
+      training_hashes: SHA-256 of the images it is known to have been trained on.
+      validation_hashes: of those it was validated on while training.
+      complete: whether these are all; False for weights from elsewhere.
     """
 
     name: str
-    of_case: Callable[[Case], np.ndarray]
-    of_image: Callable[[np.ndarray], np.ndarray] | None
+    enhance_case: Callable[[Case], np.ndarray]
+    enhance_image: Callable[[np.ndarray], np.ndarray] | None
     record: dict[str, Any]
-    trained_on: frozenset[str] = frozenset()
-    validated_on: frozenset[str] = frozenset()
-    all_known: bool = True
+    training_hashes: frozenset[str] = frozenset()
+    validation_hashes: frozenset[str] = frozenset()
+    complete: bool = True
 
 
 def load(text: str) -> Method:
@@ -64,7 +64,7 @@ def load(text: str) -> Method:
     if equals:
         return _outputs(name, Path(folder))
     if text == "released":
-        return _network(text, release.SHIPPED)
+        return _network(text, release.BUNDLED)
     path = Path(text)
     if (path / "checkpoints").is_dir() or (path / "release.json").exists():
         return _network(path.resolve().name, path)
@@ -87,31 +87,63 @@ def unique(found: Iterable[Method]) -> list[Method]:
     return result
 
 
+def from_network(
+    name: str,
+    model_config: Any,
+    params: Any,
+    record: dict[str, Any],
+    training_hashes: Iterable[str] = (),
+    validation_hashes: Iterable[str] = (),
+    complete: bool = True,
+) -> Method:
+    """A network with parameters that are at hand.
+
+    Args:
+      name: in tables.
+      model_config: as of `models.build`, a ConfigDict.
+      params: of the network.
+      record: what it is; the model's configuration is added.
+      training_hashes: SHA-256 of the images it was trained on.
+      validation_hashes: of those it was validated on while training.
+      complete: whether these are all.
+    """
+    compiled = jax.jit(models.build(model_config, jax.random.key(0))[0])
+
+    def enhance(low: np.ndarray) -> np.ndarray:
+        return np.asarray(compiled(params, low))
+
+    return _function(
+        name,
+        enhance,
+        record | {"model": model_config.to_dict()},
+        training_hashes=frozenset(training_hashes),
+        validation_hashes=frozenset(validation_hashes),
+        complete=complete,
+    )
+
+
 def _function(name: str, enhance: Callable, record: dict, **known) -> Method:
     return Method(name, lambda case: enhance(case.low), enhance, record, **known)
 
 
 def _network(name: str, folder: Path) -> Method:
-    found = weights.load(folder)
-    compiled = jax.jit(models.build(found.config, jax.random.key(0))[0])
-
-    def enhance(low: np.ndarray) -> np.ndarray:
-        return np.asarray(compiled(found.params, low))
-
-    return _function(
+    loaded = load_model(folder)
+    provenance = loaded.provenance
+    return from_network(
         name,
-        enhance,
-        found.record | {"model": found.config.to_dict()},
-        trained_on=frozenset(found.seen.get("train", ())),
-        validated_on=frozenset(found.seen.get("validation", ())),
-        all_known=weights.all_known(found.seen),
+        loaded.config,
+        loaded.params,
+        provenance.record,
+        provenance.training_hashes,
+        provenance.validation_hashes,
+        provenance.complete,
     )
 
 
 def _outputs(name: str, folder: Path) -> Method:
     if not name or not folder.is_dir():
         raise MethodError(f"{name}={folder}: expected NAME=FOLDER with an existing folder")
-    files = {path.stem: path for path in images.find(folder)}
+    files = {images.stem(Path(path.name)).name: path for path in images.find(folder)}
 
     def read(case: Case) -> np.ndarray:
         if case.label not in files:
@@ -133,17 +165,17 @@ def _outputs(name: str, folder: Path) -> Method:
         return pixels
 
     digest = {"kind": "outputs", "files": len(files)}
-    return Method(name, read, None, digest, all_known=False)
+    return Method(name, read, None, digest, complete=False)
 
 
 def overlap(method: Method, hashes: frozenset[str]) -> list[str]:
     """What must be said of a method's acquaintance with a suite's images."""
     notes = []
-    if not method.all_known:
+    if not method.complete:
         notes.append("training images not recorded: whether it saw these images is not known")
-    if seen := len(method.trained_on & hashes):
+    if seen := len(method.training_hashes & hashes):
         notes.append(f"trained on {seen} of the suite's {len(hashes)} images")
-    if seen := len(method.validated_on & hashes):
+    if seen := len(method.validation_hashes & hashes):
         notes.append(
             f"validated on {seen} of the suite's {len(hashes)} images while training: settings "
             "may have been chosen on them"

@@ -15,8 +15,9 @@ import numpy as np
 import tqdm
 
 from lle_jax import pages
+from lle_jax.evaluation import curves as curves_of
 from lle_jax.evaluation import statistics, suite
-from lle_jax.evaluation.judge import METRICS, Judgement
+from lle_jax.evaluation.evaluate import METRICS, PROGRESS, EvaluationResult
 from lle_jax.evaluation.methods import Method
 from lle_jax.files import write_bytes
 from lle_jax.pages import NAME, text
@@ -31,13 +32,19 @@ _LISTS = {
 }
 
 
-def write(folder: Path, result: Judgement, methods: Sequence[Method]) -> None:
-    """Writes index.html into the judgement's folder, atomically.
+def write(
+    folder: Path,
+    result: EvaluationResult,
+    methods: Sequence[Method],
+    curves: Path | None = None,
+) -> None:
+    """Writes index.html into the evaluation's folder, atomically.
 
     Args:
-      folder: that `judge.judge` wrote.
+      folder: that `evaluate.evaluate` wrote.
       result: what it returned.
-      methods: all that were judged, to show what they make of the pictured cases.
+      methods: all that were evaluated, to show what they make of the pictured cases.
+      curves: a training's scalars.csv, to show its curves.
     """
     summary = {(s.method, s.metric): s for s in result.summary}
     worst = _worst(result)
@@ -49,7 +56,7 @@ def write(folder: Path, result: Judgement, methods: Sequence[Method]) -> None:
         report=True,
         suite=text(record["suite"]),
         description=text(record["settings"].get("description", "")),
-        stamps=_stamps(record),
+        warnings=_warnings(record),
         summary=_summary(summary),
         intervals="\n".join(_interval_plot(metric, summary) for metric in METRICS),
         comparisons=pages.table(
@@ -57,6 +64,7 @@ def write(folder: Path, result: Judgement, methods: Sequence[Method]) -> None:
         ),
         subgroups=_subgroups(result),
         surfaces=_surfaces(result),
+        training=_training(curves),
         worst=_worst_lists(worst, shown),
         pictured=f"{len(shown)} of {len(result.cases)} cases",
         record=_record(record),
@@ -69,10 +77,10 @@ def _number(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _stamps(record: dict) -> str:
-    lines = [f"{text(name)}: {text('; '.join(said))}." for name, said in record["stamps"].items()]
-    if record["left_out"]:
-        lines.append(f"{record['left_out']} files were left out.")
+def _warnings(record: dict) -> str:
+    lines = [f"{text(name)}: {text('; '.join(said))}." for name, said in record["warnings"].items()]
+    if record["rejected"]:
+        lines.append(f"{record['rejected']} files were left out.")
     if not lines:
         return ""
     return "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
@@ -115,7 +123,7 @@ def _interval_plot(metric: str, summary: dict) -> str:
     def x(value: float) -> float:
         return 130 + (value - low) * scale
 
-    title, better, digits = METRICS[metric]
+    title, better, digits = METRICS[metric][:3]
     parts = []
     for row, cell in enumerate(found):
         y = 14 + 18 * row
@@ -167,7 +175,7 @@ def _compared(found: Sequence[statistics.Comparison], group: str | None = None) 
     return lines
 
 
-def _subgroups(result: Judgement) -> str:
+def _subgroups(result: EvaluationResult) -> str:
     lines = []
     for group, found in result.subgroups:
         chosen = [c for c in found if c.other == "low" and c.metric in ("psnr", "ssim")]
@@ -177,7 +185,7 @@ def _subgroups(result: Judgement) -> str:
     return pages.table(("group", *_COMPARED), ("group", *_WORDS), lines, "Subgroups")
 
 
-def _surfaces(result: Judgement) -> str:
+def _surfaces(result: EvaluationResult) -> str:
     """Gain in PSNR over the input at every point of a sweep, a picture for each blur."""
     if result.suite.kind != "sweep":
         return "<p>Only a suite with a [sweep] has one.</p>"
@@ -185,10 +193,10 @@ def _surfaces(result: Judgement) -> str:
     values: dict[tuple[str, str], list[float]] = {}
     for row in result.rows:
         if row.metric == "psnr":
-            condition = result.cases[row.image, row.version][1]
+            condition = result.cases[row.image, row.realisation][1]
             values.setdefault((row.method, condition), []).append(row.value)
     figures = []
-    for name in result.subjects:
+    for name in result.methods:
         for blur in part["blurs"]:
             gains = [
                 [
@@ -235,20 +243,30 @@ def _surface(name: str, blur: float, columns: list, rows: list, gains: list) -> 
     )
 
 
-def _worst(result: Judgement) -> dict[str, list[tuple[str, float]]]:
-    """For the first subject, by metric: labels of the worst cases with their values."""
-    if not result.subjects:
+def _training(scalars: Path | None) -> str:
+    if scalars is None:
+        return ""
+    return (
+        '<section id="training" aria-labelledby="training-title">'
+        '<h2 id="training-title">Training</h2>'
+        f'<div class="plots">{curves_of.figures(scalars)}</div></section>'
+    )
+
+
+def _worst(result: EvaluationResult) -> dict[str, list[tuple[str, float]]]:
+    """For the first method, by metric: labels of the worst cases with their values."""
+    if not result.methods:
         return {}
     values: dict[tuple[str, str, str], float] = {}
     for row in result.rows:
-        values[row.method, row.metric, suite.label(row.image, row.version)] = row.value
+        values[row.method, row.metric, suite.label(row.image, row.realisation)] = row.value
     labels = list(dict.fromkeys(label for *_, label in values))
-    subject, lists = result.subjects[0], {}
+    first, lists = result.methods[0], {}
     for metric in _LISTS:
         found = []
         for label in labels:
-            if (subject, metric, label) in values:
-                value = values[subject, metric, label]
+            if (first, metric, label) in values:
+                value = values[first, metric, label]
                 if metric == "psnr":
                     value -= values["low", metric, label]
                 found.append((label, value))
@@ -257,9 +275,9 @@ def _worst(result: Judgement) -> dict[str, list[tuple[str, float]]]:
     return lists
 
 
-def _pictured(result: Judgement, worst: dict) -> list[str]:
+def _pictured(result: EvaluationResult, worst: dict) -> list[str]:
     """The worst cases by any list, then others evenly spread."""
-    labels = [suite.label(image, version) for image, version in result.cases]
+    labels = [suite.label(*key) for key in result.cases]
     chosen = [label for found in worst.values() for label, _ in found[:WORST]]
     spread = np.linspace(0, len(labels) - 1, min(PICTURES, len(labels))).astype(int)
     keep = list(dict.fromkeys(chosen))[: PICTURES - 6]
@@ -283,26 +301,28 @@ def _worst_lists(worst: dict, shown: list[str]) -> str:
 
 
 def _viewer_data(
-    result: Judgement, methods: Sequence[Method], shown: list[str], summary: dict
+    result: EvaluationResult, methods: Sequence[Method], shown: list[str], summary: dict
 ) -> dict:
     """Pictures as data URIs, and the metrics of each, for the script."""
-    baselines = [m for m in methods if m.name not in result.subjects]
+    baselines = [m for m in methods if m.name not in result.methods]
     best = max(baselines, key=lambda m: summary[m.name, "psnr"].mean, default=None)
-    drawn = [m for m in methods if m.name in result.subjects] + ([best] if best else [])
+    drawn = [m for m in methods if m.name in result.methods] + ([best] if best else [])
     values: dict[str, dict[str, dict[str, float]]] = {}
     for row in result.rows:
-        label = suite.label(row.image, row.version)
+        label = suite.label(row.image, row.realisation)
         if label in shown:
             values.setdefault(label, {}).setdefault(row.method, {})[row.metric] = row.value
     found = result.suite.cases(shown)
-    bar = tqdm.tqdm(found, total=len(shown), desc="pictures", unit="case", disable=None)
+    bar = tqdm.tqdm(found, total=len(shown), desc="pictures", unit="case", mininterval=PROGRESS)
     cases = [_pictures(case, drawn) | {"metrics": values[case.label]} for case in bar]
     titles = {name: [m.title, m.digits] for name, m in METRICS.items()}
     return {"cases": cases, "metrics": titles}
 
 
 def _pictures(case: suite.Case, drawn: Sequence[Method]) -> dict:
-    images = {"low": case.low} | {m.name: m.of_case(case) for m in drawn} | {"clean": case.clean}
+    images = (
+        {"low": case.low} | {m.name: m.enhance_case(case) for m in drawn} | {"clean": case.clean}
+    )
     height, width = case.clean.shape[:2]
     return {
         "label": case.label,
@@ -338,7 +358,7 @@ def _record(record: dict) -> str:
         "devices": ", ".join(record["devices"]),
         "started": record["started"],
     }
-    lines |= {f"method {k}": json.dumps(v, default=str) for k, v in record["methods"].items()}
+    lines |= {f"method {k}": json.dumps(v, default=str) for k, v in record["records"].items()}
     rows = "".join(
         f'<tr><th scope="row"{NAME}>{text(k)}</th><td{NAME}>{text(v)}</td></tr>\n'
         for k, v in lines.items()

@@ -19,13 +19,13 @@ FEWEST = 6
 
 
 class Row(NamedTuple):
-    """One measured value. `version` tells the degraded versions of one image apart."""
+    """One measured value. `realisation` tells the degraded versions of one image apart."""
 
     image: str
     method: str
     metric: str
     value: float
-    version: str = ""
+    realisation: str = ""
 
 
 class Summary(NamedTuple):
@@ -75,15 +75,15 @@ def summarise(rows: Iterable[Row], *, seed: int = 0) -> list[Summary]:
     """Mean, sample standard deviation, median and interval of every method and metric.
 
     Args:
-      rows: `Row`s, or tuples in its order; one per image, method, metric and version.
+      rows: `Row`s, or tuples in its order; one per image, method, metric and realisation.
       seed: of the bootstrap. Every entry resamples alike, so none depends on which others exist.
 
     Returns:
-      in the order of first appearance. Each image counts once, however many versions it has. With
-      one image the deviation and the interval are NaN.
+      in the order of first appearance. Each image counts once, however many
+      realisations it has. With one image the deviation and the interval are NaN.
 
     Raises:
-      ValueError: if a value is not finite, appears twice, or a method lacks an image or version
+      ValueError: if a value is not finite, appears twice, or a method lacks an image or realisation
         that another has; the message names the image.
     """
     return [
@@ -164,7 +164,7 @@ def split(rows: Iterable[Row], groups: Sequence[Hashable]) -> dict[Hashable, lis
 
     Args:
       rows: as of `summarise`.
-      groups: one per row, such as its modality or severity. The versions of an image may be of
+      groups: one per row, such as its modality or severity. The realisations of an image may be of
         different groups; it then counts once in each.
 
     Raises:
@@ -180,23 +180,25 @@ def split(rows: Iterable[Row], groups: Sequence[Hashable]) -> dict[Hashable, lis
 
 
 def per_image(rows: Iterable[Row]) -> dict[str, dict[str, np.ndarray]]:
-    """metric -> method -> means over versions `[n]`, in one order of images for all methods.
+    """metric -> method -> means over realisations `[n]`, in one order of images for all methods.
 
     The order is that of the first method's rows. Args and errors are those of `summarise`.
     """
     found: dict[str, dict[str, dict[tuple[str, str], float]]] = {}
     for row in rows:
         row = Row(*row)
-        where = f"image {row.image!r}" + (f", version {row.version!r}," if row.version else "")
+        where = f"image {row.image!r}" + (
+            f", realisation {row.realisation!r}," if row.realisation else ""
+        )
         if not math.isfinite(row.value):
             raise ValueError(
                 f"{where} has {row.metric} {row.value:g} for method {row.method!r}; expected a "
                 "finite number (leave the image out for all methods, or cap an infinite PSNR)"
             )
         values = found.setdefault(row.metric, {}).setdefault(row.method, {})
-        if (row.image, row.version) in values:
+        if (row.image, row.realisation) in values:
             raise ValueError(f"{where} has two values of {row.metric} for method {row.method!r}")
-        values[row.image, row.version] = float(row.value)
+        values[row.image, row.realisation] = float(row.value)
     if not found:
         raise ValueError("there are no rows; expected at least one value")
     result = {}
@@ -209,10 +211,10 @@ def per_image(rows: Iterable[Row]) -> dict[str, dict[str, np.ndarray]]:
 
 def _check_pairs(metric: str, methods: dict[str, dict[tuple[str, str], float]]) -> None:
     everywhere = dict.fromkeys(key for values in methods.values() for key in values)
-    for image, version in everywhere:
-        lacking = [name for name, values in methods.items() if (image, version) not in values]
+    for image, realisation in everywhere:
+        lacking = [name for name, values in methods.items() if (image, realisation) not in values]
         if lacking:
-            of = f" (version {version!r})" if version else ""
+            of = f" (realisation {realisation!r})" if realisation else ""
             raise ValueError(
                 f"image {image!r}{of} has no {metric} for method {', '.join(map(repr, lacking))}; "
                 "methods are compared on the same images only"
@@ -220,10 +222,10 @@ def _check_pairs(metric: str, methods: dict[str, dict[tuple[str, str], float]]) 
 
 
 def _means(values: dict[tuple[str, str], float], order: Iterable[tuple[str, str]]) -> np.ndarray:
-    versions: dict[str, list[float]] = {}
-    for image, version in order:
-        versions.setdefault(image, []).append(values[image, version])
-    return np.array([math.fsum(v) / len(v) for v in versions.values()])
+    found: dict[str, list[float]] = {}
+    for image, realisation in order:
+        found.setdefault(image, []).append(values[image, realisation])
+    return np.array([math.fsum(v) / len(v) for v in found.values()])
 
 
 def interval(

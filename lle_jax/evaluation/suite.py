@@ -1,4 +1,4 @@
-"""Suites: what methods are judged on, as data in TOML files (configs/evaluation/).
+"""Suites: what methods are evaluated on, as data in TOML files (configs/evaluation/).
 
 A suite is a sequence of cases, each a low-light image with its truth. Three kinds, by section:
 
@@ -9,6 +9,7 @@ A suite is a sequence of cases, each a low-light image with its truth. Three kin
 The first two need [images]: a `source` as of `data.load`, and a `role`.
 """
 
+import collections
 import dataclasses
 import difflib
 import functools
@@ -16,7 +17,7 @@ import hashlib
 import itertools
 import json
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ from lle_jax import data, degrade, files, images
 
 _SECTIONS = {
     "images": {"source": str, "role": str},
-    "degradation": {"preset": str, "draws": int, "seed": int, "severities": list},
+    "degradation": {"preset": str, "realisations": int, "seed": int, "severities": list},
     "sweep": {"seed": int, "gains": list, "noises": list, "blurs": list},
     "pairs": {"low": str, "clean": str},
 }
@@ -44,7 +45,7 @@ class Case(NamedTuple):
 
     Attributes:
       image: the clean image's name.
-      version: tells the degraded versions of one image apart.
+      realisation: tells the degraded versions of one image apart.
       modality: one of data.MODALITIES.
       condition: how it was degraded, for tables: a severity, or a point of a sweep.
       low: `[H, W, C]` float32 in [0, 1].
@@ -53,7 +54,7 @@ class Case(NamedTuple):
     """
 
     image: str
-    version: str
+    realisation: str
     modality: str
     condition: str
     low: np.ndarray
@@ -62,12 +63,12 @@ class Case(NamedTuple):
 
     @property
     def label(self) -> str:
-        return label(self.image, self.version)
+        return label(self.image, self.realisation)
 
 
-def label(image: str, version: str) -> str:
+def label(image: str, realisation: str) -> str:
     """Names a case, and the files that belong to it."""
-    return f"{image}__{version}" if version else image
+    return f"{image}__{realisation}" if realisation else image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,14 +108,14 @@ class Suite:
     @property
     def count(self) -> int:
         """Number of cases."""
-        return len(self._versions()) * len(self.images)
+        return len(self._realisations()) * len(self.images)
 
     def listed(self) -> list[tuple[str, str, str, str]]:
-        """(image, version, modality, condition) of every case in the order of `cases`; unmade."""
+        """(image, realisation, modality, condition) of every case, in the order of `cases`."""
         return [
-            (self.images.names[index], version, self.images.modalities[index], condition)
+            (self.images.names[index], realisation, self.images.modalities[index], condition)
             for index in self._order()
-            for version, condition, _ in self._versions()
+            for realisation, condition, _ in self._realisations()
         ]
 
     def cases(self, wanted: Collection[str] | None = None) -> Iterator[Case]:
@@ -128,28 +129,29 @@ class Suite:
         make = {"degradation": self._degraded, "sweep": self._swept, "pairs": self._paired}
         for index in self._order():
             name, modality = self.images.names[index], self.images.modalities[index]
-            versions = [
-                version
-                for version in self._versions()
-                if wanted is None or label(name, version[0]) in wanted
+            made = [
+                each
+                for each in self._realisations()
+                if wanted is None or label(name, each[0]) in wanted
             ]
-            if not versions:
+            if not made:
                 continue  # the image need not be decoded
             clean = self.images[index]
-            for version, condition, setting in versions:
+            for realisation, condition, setting in made:
                 low, parameters = make[self.kind](index, clean, *setting)
-                yield Case(name, version, modality, condition, np.asarray(low), clean, parameters)
+                low = np.asarray(low)
+                yield Case(name, realisation, modality, condition, low, clean, parameters)
 
     def _order(self) -> list[int]:
         return sorted(range(len(self.images)), key=lambda index: self.images.sizes[index])
 
-    def _versions(self) -> list[tuple[str, str, tuple]]:
-        """(version, condition, what it is made with) of every image's cases."""
+    def _realisations(self) -> list[tuple[str, str, tuple]]:
+        """(realisation, condition, what it is made with) of every image's cases."""
         part = self.settings[self.kind]
         match self.kind:
             case "degradation":
-                draws = itertools.product(range(part["draws"]), part["severities"])
-                return [(f"{draw}-{s:g}", f"{s:g}", (draw, s)) for draw, s in draws]
+                made = itertools.product(range(part["realisations"]), part["severities"])
+                return [(f"{number}-{s:g}", f"{s:g}", (number, s)) for number, s in made]
             case "sweep":
                 points = itertools.product(part["gains"], part["noises"], part["blurs"])
                 numbers = [(" ".join(f"{value:g}" for value in point), point) for point in points]
@@ -157,10 +159,10 @@ class Suite:
             case _:
                 return [("", "", ())]
 
-    def _degraded(self, index: int, clean: np.ndarray, draw: int, severity: float):
+    def _degraded(self, index: int, clean: np.ndarray, number: int, severity: float):
         part = self.settings["degradation"]
         preset = degrade.load(degrade.name_for(part["preset"], self.images.modalities[index]))
-        key = jax.random.fold_in(data.image_key(part["seed"], self.images.hashes[index]), draw)
+        key = jax.random.fold_in(data.image_key(part["seed"], self.images.hashes[index]), number)
         return _degrade(key, preset, clean, jnp.float32(severity))
 
     def _swept(self, index: int, clean: np.ndarray, gain: float, noise: float, blur: float):
@@ -231,6 +233,37 @@ def load(
     return Suite(path.stem, settings, found, frozenset(found.hashes), splits.rejected)
 
 
+def from_images(
+    name: str,
+    images: data.Images,
+    *,
+    preset: str,
+    realisations: int,
+    seed: int,
+    rejected: Iterable[tuple[str, str]] = (),
+) -> Suite:
+    """A suite of images that are at hand, as a file's [degradation] would make it.
+
+    Args:
+      name: of the suite.
+      images: the clean images.
+      preset: as in a file, "by_modality" included.
+      realisations: low-light versions of each image, at severity 1.
+      seed: of the low-light images.
+      rejected: (path, reason) of files that were found but left out.
+
+    Raises:
+      degrade.PresetError: (a ValueError) if there is no such preset.
+    """
+    part = {"preset": preset, "realisations": realisations, "seed": seed, "severities": [1.0]}
+    if realisations < 1:
+        raise SuiteError(f"{name}: realisations is {realisations}; expected at least 1")
+    for modality in dict.fromkeys(images.modalities):
+        degrade.load(degrade.name_for(preset, modality))
+    hashes = frozenset(images.hashes)
+    return Suite(name, {"degradation": part}, images, hashes, tuple(map(tuple, rejected)))
+
+
 def _check(path: Path, settings: dict) -> None:
     for name, section in settings.items():
         if name == "description":
@@ -239,6 +272,8 @@ def _check(path: Path, settings: dict) -> None:
             raise SuiteError(f"{path}: {name!r} is not known{_nearest(name, _SECTIONS)}")
         known = _SECTIONS[name]
         for key, value in section.items():
+            if (name, key) == ("degradation", "draws"):
+                raise SuiteError(f"{path}: degradation.draws is now called realisations")
             if key not in known:
                 raise SuiteError(f"{path}: {name}.{key} is not known{_nearest(key, known)}")
             if type(value) is not known[key]:
@@ -259,8 +294,8 @@ def _check(path: Path, settings: dict) -> None:
         raise SuiteError(f"{path}: it needs exactly one of [degradation], [sweep] and [pairs]")
     if ("images" in settings) == (kinds == ["pairs"]):
         raise SuiteError(f"{path}: [images] is for [degradation] and [sweep], which need it")
-    if "degradation" in settings and settings["degradation"]["draws"] < 1:
-        raise SuiteError(f"{path}: degradation.draws must be at least 1")
+    if "degradation" in settings and settings["degradation"]["realisations"] < 1:
+        raise SuiteError(f"{path}: degradation.realisations must be at least 1")
     if "images" in settings and settings["images"]["role"] not in (*data.ROLES, "all"):
         raise SuiteError(f"{path}: images.role must be one of {', '.join(data.ROLES)}, all")
 
@@ -275,23 +310,47 @@ def _load_pairs(name: str, settings: dict) -> Suite:
     for root in (low, clean):
         if not root.is_dir():
             raise SuiteError(f"{root}: no such folder; give both with --pairs LOW CLEAN")
-    stems = {path.relative_to(low).with_suffix(""): path for path in images.find(low)}
-    matched, rejected = [], []
-    for truth in images.find(clean):
-        stem = truth.relative_to(clean).with_suffix("")
-        if stem in stems:
-            matched.append((stems.pop(stem), truth, stem.as_posix().replace("/", "_")))
-        else:
-            rejected.append((str(truth), f"{truth}: {low} has no image of that name"))
-    rejected += [
-        (str(path), f"{path}: {clean} has no image of that name") for path in stems.values()
-    ]
+    matched, rejected = match_pairs(low, clean)
     if not matched:
         raise SuiteError(f"{low} and {clean} have no image of the same name")
-    names = [name for *_, name in matched]
+    relative = [truth.relative_to(clean) for _, truth in matched]
+    names = [images.stem(path).as_posix().replace("/", "_") for path in relative]
+    if len({name.casefold() for name in names}) < len(names):  # they differ in their suffix
+        names = [path.as_posix().replace("/", "_") for path in relative]
+    if len({name.casefold() for name in names}) < len(names):
+        raise SuiteError(f"{clean}: names of images differ in case or folder only; rename them")
     dark, light = (_listed([pair[side] for pair in matched], names) for side in range(2))
     hashes = frozenset(dark.hashes + light.hashes)
     return Suite(name, settings, light, hashes, tuple(rejected), dark)
+
+
+def match_pairs(low: Path, clean: Path) -> tuple[list[tuple[Path, Path]], list[tuple[str, str]]]:
+    """Matches the images of two folders by their path, or by it without the suffix where unique.
+
+    Returns:
+      pairs (low, clean), and (path, reason) of what has no partner.
+    """
+    partners = {path.relative_to(low): path for path in images.find(low)}
+    matched, rejected, remaining = [], [], []
+    for truth in images.find(clean):
+        same = partners.pop(truth.relative_to(clean), None)
+        matched.append((same, truth)) if same else remaining.append(truth)
+    by_stem: dict[Path, list[Path]] = {}
+    for path in partners:
+        by_stem.setdefault(images.stem(path), []).append(path)
+    truths = collections.Counter(images.stem(truth.relative_to(clean)) for truth in remaining)
+    for truth in remaining:
+        stem = images.stem(truth.relative_to(clean))
+        candidates = by_stem.get(stem, [])
+        if len(candidates) == truths[stem] == 1:
+            matched.append((partners.pop(candidates[0]), truth))
+        elif candidates:
+            reason = f"{truth}: several images of that name, which differ in suffix; rename them"
+            rejected.append((str(truth), reason))
+        else:
+            rejected.append((str(truth), f"{truth}: {low} has no image of that name"))
+    rejected += [(str(p), f"{p}: {clean} has no image of that name") for p in partners.values()]
+    return sorted(matched, key=lambda pair: pair[1]), rejected
 
 
 def _listed(paths: list[Path], names: list[str]) -> data.Images:

@@ -13,7 +13,6 @@ from lle_jax.metrics.harm import (
     background_colour_shift,
     fourier_ring_correlation,
     hallucination_rate,
-    redegradation_psnr,
     structure_change,
 )
 from lle_jax.metrics.learned import load_lpips, lpips
@@ -57,7 +56,6 @@ __all__ = [
     "niqe",
     "niqe_model",
     "psnr",
-    "redegradation_psnr",
     "srgb_to_lab",
     "ssim",
     "ssim_map",

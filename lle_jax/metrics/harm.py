@@ -6,7 +6,6 @@ that. None is a loss: the rates are counts, without a useful gradient.
 
 import itertools
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -15,18 +14,9 @@ import numpy as np
 import scipy.ndimage
 
 from lle_jax import checks
-from lle_jax.degrade import chain
 from lle_jax.metrics.colour import ciede2000_map
 from lle_jax.metrics.conventions import pair, select
-from lle_jax.metrics.fidelity import psnr
 
-NOISE_STAGES = (
-    "poisson_gaussian_noise",
-    "approximate_poisson_gaussian_noise",
-    "banding_noise",
-    "gaussian_noise",
-    "salt_and_pepper",
-)
 # Of structure_change; lengths in pixels.
 SCALES = (1.5, 3.0)
 ORIENTATIONS = 6
@@ -41,38 +31,6 @@ ENERGY = 0.03
 # Of background_colour_shift.
 FLAT_SHARE, FLAT_SCALE = 0.25, 2.0
 BLACK, WHITE = 0.05, 0.98  # luma beyond which a sensor tells no colour
-
-
-def redegradation_psnr(
-    output: jax.Array, low: jax.Array, parameters: Mapping[str, jax.Array]
-) -> jax.Array:
-    """Consistency: PSNR between the output, degraded again, and the low-light input.
-
-    An output that is a possible truth returns the input when the known degradation is applied to
-    it. The noise cannot be applied again, it would be another noise; so the stages of noise and
-    impulses are left out and all others (illumination, exposure, blur, white balance, gamma,
-    quantisation, JPEG) applied as they were. The input's own noise remains and bounds the value, by
-    the same for all methods: the bound is that of the truth itself, `redegradation_psnr(truth, low,
-    parameters)`. Above it, the output has kept the noise. Detail that the degradation removes, or
-    that the dark input hides, is not judged.
-
-    Args:
-      output: `[..., H, W, C]` in [0, 1].
-      low: what it was made from, same shape.
-      parameters: of `lle_jax.degrade.apply`, each a scalar or one per image.
-
-    Returns:
-      `[...]` in dB, higher is more consistent.
-
-    Raises:
-      ValueError: if an image is malformed, shapes differ, or a parameter is unknown, missing or out
-        of range.
-    """
-    output, low = checks.image(output, "output"), checks.image(low, "low")
-    checks.same_shape(output, low, ("output", "low"))
-    chain.group(parameters)
-    known = {k: v for k, v in parameters.items() if k.partition(".")[0] not in NOISE_STAGES}
-    return psnr(chain.apply(jax.random.key(0), known, output), low)  # the key decides nothing
 
 
 class StructureChange(NamedTuple):

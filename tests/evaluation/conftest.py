@@ -1,10 +1,8 @@
-import csv
-
 import numpy as np
 import pytest
 
 from lle_jax import images
-from lle_jax.evaluation import judge, methods, suite
+from lle_jax.evaluation import evaluate, methods, suite
 
 SUITE = """
 description = "Seven small photographs"
@@ -13,7 +11,7 @@ source = "{source}"
 role = "all"
 [degradation]
 preset = "lowlight"
-draws = 1
+realisations = 1
 seed = 3
 severities = [0.5, 1.0]
 """
@@ -48,16 +46,13 @@ def brightener():
 
 
 @pytest.fixture(scope="session")
-def judged(tmp_path_factory, small_suite, brightener):
-    """(folder, judgement) of the brightener, a copy of it, and gamma."""
-    folder = tmp_path_factory.mktemp("judged") / "small"
-    subjects = methods.unique([brightener, brightener])
-    return folder, judge.judge(small_suite, subjects, [methods.load("gamma")], folder)
-
-
-def read_csv(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def evaluated(tmp_path_factory, small_suite, brightener):
+    """(folder, result) of the brightener, a copy of it, and gamma."""
+    folder = tmp_path_factory.mktemp("evaluated") / "small"
+    evaluated_methods = methods.unique([brightener, brightener])
+    return folder, evaluate.evaluate(
+        small_suite, evaluated_methods, [methods.load("gamma")], folder
+    )
 
 
 @pytest.fixture

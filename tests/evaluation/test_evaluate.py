@@ -1,24 +1,158 @@
 import csv
+import json
+import re
 
+import jax
+import ml_collections
 import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from lle_jax import classical, data, images
-from lle_jax.evaluation import evaluate as evaluation
+from lle_jax import classical, cli, data, images, models
+from lle_jax.evaluation import curves, evaluate, methods, report, statistics, suite
 
 
-def darken(key, batch):
-    return 0.3 * batch.clean
+def read_csv(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
-def brighten(low):
-    return low / 0.3
+def values(rows, method, metric):
+    return {
+        (r.image, r.realisation): r.value for r in rows if (r.method, r.metric) == (method, metric)
+    }
+
+
+def test_values_are_those_of_scikit_image(evaluated, small_suite):
+    _, result = evaluated
+    for case in small_suite.cases():
+        output = np.clip(case.low * 2.5, 0, 1)
+        key = case.image, case.realisation
+        psnr = peak_signal_noise_ratio(case.clean, output, data_range=1)
+        assert abs(values(result.rows, "brightener", "psnr")[key] - psnr) < 1e-3
+        ssim = structural_similarity(
+            case.clean, output, data_range=1, channel_axis=-1, gaussian_weights=True, sigma=1.5,
+            use_sample_covariance=False,
+        )  # fmt: skip
+        assert abs(values(result.rows, "brightener", "ssim")[key] - ssim) < 1e-4
+
+
+def test_plain_and_gt_mean_columns_come_together(evaluated):
+    folder, result = evaluated
+    header, *lines = evaluate.table(result.summary).splitlines()
+    assert "PSNR (dB)" in header
+    assert "PSNR, GT-mean (dB)" in header
+    assert len(lines) == 4
+    text = (folder / "summary.csv").read_text()
+    assert "psnr_gt_mean" in text
+    assert "ssim_gt_mean" in text
+
+
+def test_the_input_is_its_own_identity_and_a_brightener_is_not(evaluated):
+    _, result = evaluated
+    assert set(values(result.rows, "low", "identity").values()) == {evaluate.IDENTICAL}
+    assert max(values(result.rows, "brightener", "identity").values()) < 20
+
+
+def test_two_copies_do_not_differ_and_the_input_does(evaluated):
+    _, result = evaluated
+    found = {
+        c.other: c for c in statistics.compare(result.rows, "brightener") if c.metric == "psnr"
+    }
+    copy, low = found["brightener 2"], found["low"]
+    assert (copy.difference, copy.p_holm) == (0, 1)
+    assert low.difference > 3
+    assert low.p_holm < 0.05
+
+
+def test_compare_joins_folders_and_refuses_another_suite(evaluated, tmp_path, capsys):
+    folder, _ = evaluated
+    assert cli.main(["compare", str(folder), str(folder), "-o", str(tmp_path / "all.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "brightener - brightener (small), PSNR (dB): +0.000" in out
+    assert "no image differs" in out
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("suite.json", "per_image.csv"):
+        (other / name).write_text((folder / name).read_text())
+    record = json.loads((other / "suite.json").read_text()) | {"fingerprint": "0"}
+    (other / "suite.json").write_text(json.dumps(record))
+    assert cli.main(["compare", str(folder), str(other)]) == 2
+    assert "other images, seeds or degradations" in capsys.readouterr().err
+    assert cli.main(["compare", str(tmp_path)]) == 2
+    assert "no evaluation there" in capsys.readouterr().err
+
+
+def test_a_method_trained_on_the_suite_is_refused_and_with_the_flag_warned_of(
+    small_suite, brightener, with_hashes, tmp_path
+):
+    seen = sorted(small_suite.hashes)[:2]
+    trained = with_hashes(brightener, training_hashes=seen)
+    with pytest.raises(evaluate.EvaluationError, match="trained on 2 of the suite's 7"):
+        evaluate.evaluate(small_suite, [trained], [], tmp_path)
+    assert not list(tmp_path.iterdir())
+    result = evaluate.evaluate(small_suite, [trained], [], tmp_path, allow_overlap=True)
+    assert "trained on 2" in result.record["warnings"]["brightener"][0]
+    assert "trained on 2" in (tmp_path / "suite.json").read_text()
+
+
+def test_validation_on_the_suite_and_unknown_training_are_warned_of(
+    small_suite, brightener, with_hashes
+):
+    chosen = with_hashes(brightener, validation_hashes=sorted(small_suite.hashes)[:1])
+    assert "validated on 1 of" in methods.overlap(chosen, small_suite.hashes)[0]
+    unknown = brightener._replace(complete=False)
+    assert "not recorded" in methods.overlap(unknown, small_suite.hashes)[0]
+    assert methods.overlap(brightener, small_suite.hashes) == []
+
+
+def test_what_was_measured_before_a_stop_is_not_measured_again(small_suite, brightener, tmp_path):
+    calls = []
+
+    def counting(case):
+        calls.append(case.label)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return case.low * 2.5
+
+    method = brightener._replace(enhance_case=counting)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.evaluate(small_suite, [method], [], tmp_path)
+    with (tmp_path / "partial.jsonl").open("a") as file:
+        file.write('{"case": "cut o')
+    resumed = evaluate.evaluate(small_suite, [method], [], tmp_path)
+    assert len(calls) == small_suite.count + 1
+    whole = evaluate.evaluate(small_suite, [brightener], [], tmp_path / "whole")
+    assert [row[:3] for row in resumed.rows] == [row[:3] for row in whole.rows]
+    np.testing.assert_allclose(
+        [row.value for row in resumed.rows], [row.value for row in whole.rows], rtol=1e-5
+    )
+
+
+def test_somebody_elses_outputs_are_evaluated_like_a_method(small_suite, evaluated, tmp_path):
+    _, result = evaluated
+    assert evaluate.write_inputs(small_suite, tmp_path / "in") == 14
+    (tmp_path / "out").mkdir()
+    for path in (tmp_path / "in").iterdir():
+        picture = images.read(path)
+        bright = np.clip(picture.pixels * 2.5, 0, 1)
+        images.write(tmp_path / "out" / path.name, bright, picture)
+    theirs = methods.load(f"theirs={tmp_path / 'out'}")
+    found = evaluate.evaluate(small_suite, [theirs], [], tmp_path / "evaluated")
+    mine = values(result.rows, "brightener", "psnr")
+    for key, value in values(found.rows, "theirs", "psnr").items():
+        assert abs(value - mine[key]) < 0.1  # the files hold 8 bits, or 16
+    assert not values(found.rows, "theirs", "identity")
+    (tmp_path / "out" / "photo1__0-1.png").unlink()
+    with pytest.raises(methods.MethodError, match="no output for photo1__0-1"):
+        evaluate.evaluate(
+            small_suite, [methods.load(f"theirs={tmp_path / 'out'}")], [], tmp_path / "b"
+        )
 
 
 @pytest.fixture(scope="module")
-def result(photographs, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("evaluation")
+def at_hand(photographs, tmp_path_factory, brightener):
+    """(folder, result) of three images of a training job, one of them grey, two realisations."""
     arrays = [photographs[0], photographs[1], photographs[0, ..., :1]]
     test = data.Images(
         ("astronaut", "retina", "grey"),
@@ -26,83 +160,153 @@ def result(photographs, tmp_path_factory):
         ((64, 64),) * 3,
         tuple(lambda a=a: a for a in arrays),
     )
-    summary = evaluation.evaluate(
-        test, 2, ("net (EMA)", brighten), darken, draws=2, seed=0, folder=folder
+    mine = suite.from_images(
+        "test", test, preset="lowlight", realisations=2, seed=0, rejected=[("x.png", "damaged")]
     )
-    return folder, summary, arrays
+    folder = tmp_path_factory.mktemp("at_hand")
+    baselines = [methods.load(name) for name in classical.METHODS]
+    return folder, evaluate.evaluate(mine, [brightener], baselines, folder)
 
 
-def read(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_there_is_a_value_per_image_version_method_and_metric(result):
-    folder, _, _ = result
-    rows = read(folder / "per_image.csv")
-    methods = {"low", "net (EMA)", *classical.METHODS}
-    assert len(rows) == 3 * 2 * len(methods) * 2
-    assert {row["method"] for row in rows} == methods
-    assert {row["image"] for row in rows} == {
-        f"{name}-{draw}" for name in ("astronaut", "retina", "grey") for draw in (0, 1)
+def test_there_is_a_value_per_image_realisation_method_and_metric(at_hand):
+    rows = read_csv(at_hand[0] / "per_image.csv")
+    assert list(rows[0]) == [
+        "image", "realisation", "modality", "condition", "method", "metric", "value",
+    ]  # fmt: skip
+    names = {"low", "brightener", *classical.METHODS}
+    assert len(rows) == 3 * 2 * len(names) * len(evaluate.METRICS)
+    assert {row["method"] for row in rows} == names
+    assert {(row["image"], row["realisation"]) for row in rows} == {
+        (name, f"{number}-1") for name in ("astronaut", "retina", "grey") for number in (0, 1)
     }
 
 
-def test_values_equal_scikit_image(result):
-    folder, _, arrays = result
-    rows = {
-        (row["image"], row["method"], row["metric"]): float(row["value"])
-        for row in read(folder / "per_image.csv")
-    }
-    clean = arrays[1].astype(np.float64)
-    low = 0.3 * clean
-    psnr = peak_signal_noise_ratio(clean, low, data_range=1)
-    np.testing.assert_allclose(rows["retina-0", "low", "psnr"], psnr, atol=1e-4)
-    gamma = classical.gamma_from_mean(low.astype(np.float32)).astype(np.float64)
-    ssim = structural_similarity(
-        clean, gamma, data_range=1, channel_axis=-1, gaussian_weights=True, sigma=1.5,
-        use_sample_covariance=False,
-    )  # fmt: skip
-    np.testing.assert_allclose(rows["retina-0", "gamma", "ssim"], ssim, atol=1e-6)
-    assert rows["astronaut-0", "net (EMA)", "ssim"] == pytest.approx(1, abs=1e-5)
-
-
-def test_the_summary_is_mean_and_deviation_of_the_per_image_values(result):
-    folder, summary, _ = result
-    values = [
-        float(row["value"])
-        for row in read(folder / "per_image.csv")
-        if (row["method"], row["metric"]) == ("clahe", "psnr")
-    ]
+def test_the_summary_is_over_images_and_not_over_realisations(at_hand):
+    folder, _ = at_hand
+    found = {}
+    for row in read_csv(folder / "per_image.csv"):
+        if (row["method"], row["metric"]) == ("clahe", "psnr"):
+            found.setdefault(row["image"], []).append(float(row["value"]))
+    means = [np.mean(v) for v in found.values()]
     (row,) = [
         row
-        for row in read(folder / "summary.csv")
+        for row in read_csv(folder / "summary.csv")
         if (row["method"], row["metric"]) == ("clahe", "psnr")
     ]
-    np.testing.assert_allclose(float(row["mean"]), np.mean(values), rtol=1e-6)
-    np.testing.assert_allclose(float(row["std"]), np.std(values, ddof=1), rtol=1e-6)
-    assert row["n"] == "6"
-    assert len(summary) == 2 * (2 + len(classical.METHODS))
+    np.testing.assert_allclose(float(row["mean"]), np.mean(means), rtol=1e-6)
+    np.testing.assert_allclose(float(row["std"]), np.std(means, ddof=1), rtol=1e-6)
+    assert row["images"] == "3"
+    record = json.loads((folder / "suite.json").read_text())
+    assert record["rejected"] == 1
+    assert record["methods"] == ["brightener"]
+    assert set(record["records"]) == {"low", "brightener", *classical.METHODS}
 
 
-def test_the_summary_counts_the_files_left_out(result):
-    last = read(result[0] / "summary.csv")[-1]
-    assert (last["method"], last["metric"], last["mean"]) == ("(files left out)", "count", "2")
+def test_the_verdict_names_the_best_baseline_of_each_metric(at_hand, small_suite, brightener):
+    _, result = at_hand
+    means = {(s.method, s.metric): s.mean for s in result.summary}
+    said = evaluate.verdict(result)
+    assert "\n" not in said
+    for metric, digits, unit in (("psnr", 2, " dB"), ("ssim", 3, "")):
+        best = max(classical.METHODS, key=lambda name: means[name, metric])
+        for other in ("low", best):
+            gain = means["brightener", metric] - means[other, metric]
+            assert f"{gain:+.{digits}f}{unit}" in said
+        assert f"({best})" in said
+    alone = result._replace(
+        summary=[s for s in result.summary if s.method in ("low", "brightener")]
+    )
+    assert evaluate.verdict(alone).endswith("over the low-light input")
+    assert "baseline" not in evaluate.verdict(alone)
 
 
-def test_each_test_image_has_a_panel(result):
-    panels = sorted((result[0] / "panels").iterdir())
-    assert [path.name for path in panels] == ["astronaut.png", "grey.png", "retina.png"]
-    picture = images.read(panels[0]).pixels
-    assert picture.shape[1] > 4 * 64
-    assert picture.std() > 0.1
+def test_a_network_at_hand_is_a_method(small_suite):
+    config = ml_collections.ConfigDict(
+        {"name": "unet", "widths": (4, 6), "blocks": 1, "dtype": "float32"}
+    )
+    apply, params = models.build(config, jax.random.key(3))
+    record = {"kind": "run", "step": 5}
+    method = methods.from_network("unet (EMA)", config, params, record, ["a"], ["b"], False)
+    case = next(small_suite.cases())
+    np.testing.assert_allclose(method.enhance_case(case), apply(params, case.low), atol=1e-5)
+    np.testing.assert_array_equal(method.enhance_image(case.low), method.enhance_case(case))
+    assert method.training_hashes == {"a"}
+    assert method.validation_hashes == {"b"}
+    assert not method.complete
+    assert method.record == {**record, "model": config.to_dict()}
 
 
-def test_the_printed_table_names_the_weights_and_the_verdict_the_best_baseline(result):
-    summary = result[1]
-    text = evaluation.table(summary)
-    assert "net (EMA)" in text
-    assert "n = 6" in text
-    baselines = {m: mean for m, k, mean, *_ in summary if k == "psnr" and m in classical.METHODS}
-    best = max(baselines, key=baselines.get)
-    assert f"over the best baseline ({best})" in evaluation.verdict(summary, "net (EMA)")
+SCALARS = """step,loss,gradient_norm,learning_rate,images_per_second,validation_psnr,validation_ssim
+20,0.5,1,0.001,30,,
+40,0.25,1,0.001,31,20.5,0.7
+60,0.125,1,0.0005,31,,
+80,0.1,1,0.0001,29,22.5,0.8
+"""
+
+
+def test_the_page_shows_the_curves_of_a_training(at_hand, brightener, tmp_path):
+    _, result = at_hand
+    (tmp_path / "scalars.csv").write_text(SCALARS)
+    report.write(tmp_path, result, [brightener], tmp_path / "scalars.csv")
+    page = (tmp_path / "index.html").read_text()
+    titles = ("loss", "validation PSNR (dB)", "validation SSIM", "learning rate")
+    for title in (*titles, "images per second"):
+        assert f"<figcaption><strong>{title}</strong>" in page
+    lines = re.findall(r'<polyline points="(.*?)"', page)
+    assert [len(line.split()) for line in lines] == [4, 2, 2, 4, 4]
+    heights = [float(point.split(",")[1]) for point in lines[0].split()]
+    assert heights == sorted(heights)  # down the page, as the loss falls
+    np.testing.assert_allclose((heights[1] - heights[0]) / (heights[3] - heights[0]), 0.625, 0.01)
+    assert "gradient_norm" not in page
+    report.write(tmp_path, result, [brightener])
+    assert 'id="training"' not in (tmp_path / "index.html").read_text()
+
+
+def test_curves_without_values_are_left_out_and_damaged_ones_refused(tmp_path):
+    path = tmp_path / "scalars.csv"
+    path.write_text("step,loss,validation_psnr\n20,0.5,\n")
+    assert curves.figures(path).count("<figure>") == 1
+    path.write_text("step,loss\n20,low\n")
+    with pytest.raises(ValueError, match="loss is 'low'; expected a number"):
+        curves.figures(path)
+
+
+def test_progress_is_shown_where_stderr_is_no_terminal(small_suite, brightener, tmp_path, capsys):
+    evaluate.evaluate(small_suite, [brightener], [], tmp_path)
+    assert "small: 100%" in capsys.readouterr().err
+
+
+@pytest.fixture
+def a_metric_more(monkeypatch):
+    """METRICS with a line more, and its name; nothing compiled before or after is used again."""
+    halved = evaluate.Metric("halved error", -1, 3, lambda p: abs(p.output - p.clean).mean() / 2)
+    monkeypatch.setitem(evaluate.METRICS, "halved", halved)
+    evaluate._pairwise.clear_cache()
+    yield "halved"
+    evaluate._pairwise.clear_cache()
+
+
+def test_a_line_in_the_registry_is_a_column_of_every_table(
+    small_suite, brightener, a_metric_more, tmp_path, capsys
+):
+    result = evaluate.evaluate(small_suite, [brightener], [], tmp_path)
+    report.write(tmp_path, result, [brightener])
+    found = values(result.rows, "brightener", a_metric_more)
+    for case in small_suite.cases():
+        error = np.abs(np.clip(case.low * 2.5, 0, 1) - case.clean).mean() / 2
+        np.testing.assert_allclose(found[case.image, case.realisation], error, rtol=1e-4)
+    for name in ("per_image.csv", "summary.csv", "comparisons.csv", "subgroups.csv"):
+        assert a_metric_more in (tmp_path / name).read_text()
+    assert "halved error" in evaluate.table(result.summary)
+    assert "halved error" in (tmp_path / "index.html").read_text()
+    assert cli.main(["compare", str(tmp_path), "--metric", a_metric_more]) == 0
+    assert "brightener - low, halved error" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("nowhere", "no such method"), ("x=nowhere", "existing folder"), (".", "NAME=.")],
+)
+def test_a_method_that_is_none_says_so(text, message):
+    with pytest.raises(methods.MethodError, match=message):
+        methods.load(text)

@@ -172,7 +172,7 @@ def test_one_image_has_no_deviation_and_no_interval():
 def test_subgroups_are_those_of_their_rows():
     values = np.arange(16.0).reshape(8, 2)
     rows = rows_of(a=values, b=-values)
-    severities = [0.5 if row.version == "0" else 1.0 for row in rows]
+    severities = [0.5 if row.realisation == "0" else 1.0 for row in rows]
     table = {
         g: statistics.summarise(part) for g, part in statistics.split(rows, severities).items()
     }
@@ -191,9 +191,9 @@ def test_pairs_that_do_not_match_are_refused_with_the_image():
     lost = [row for row in rows if (row.image, row.method) != ("image-1", "b")]
     with pytest.raises(ValueError, match=r"image 'image-1' .*has no psnr for method 'b'"):
         statistics.compare(lost, "a")
-    with pytest.raises(ValueError, match=r"'image-2' \(version '1'\) has no psnr for method 'b'"):
+    with pytest.raises(ValueError, match=r"'image-2' \(realisation '1'\) has no psnr"):
         statistics.summarise(rows[:-1])
-    with pytest.raises(ValueError, match=r"image 'image-0', version '0', has two values of psnr"):
+    with pytest.raises(ValueError, match="realisation '0', has two values of psnr"):
         statistics.summarise([*rows, rows[0]])
     swapped = [row._replace(image="other") if row.method == "a" else row for row in rows[:1]]
     with pytest.raises(ValueError, match=r"image 'other' .*has no psnr for method 'b'"):
@@ -217,3 +217,15 @@ def test_unknown_methods_and_no_rows_are_refused():
         statistics.compare(rows_of(a=[1.0], b=[2.0]), "c")
     with pytest.raises(ValueError, match="no rows"):
         statistics.summarise([])
+
+
+def test_the_interval_is_that_of_its_level():
+    values = np.random.default_rng(5).exponential(size=25)
+    wide, narrow = (statistics.interval(values, level=level) for level in (0.99, 0.8))
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+    expected = scipy.stats.bootstrap(
+        (values,), np.mean, confidence_level=0.8, n_resamples=9999, method="BCa",
+        rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    np.testing.assert_allclose(narrow, expected, rtol=0.01)
+    assert np.diff(wide) > 1.5 * np.diff(narrow)

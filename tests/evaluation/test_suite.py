@@ -53,7 +53,7 @@ def small_suite_path(small_suite, clean_folder):
     part = small_suite.settings["degradation"]
     path.write_text(
         f'[images]\nsource = "x"\nrole = "all"\n[degradation]\npreset = "{part["preset"]}"\n'
-        f"draws = 1\nseed = {part['seed']}\nseverities = [0.5, 1.0]\n"
+        f"realisations = 1\nseed = {part['seed']}\nseverities = [0.5, 1.0]\n"
     )
     return path
 
@@ -68,6 +68,25 @@ def test_a_sweep_degrades_by_what_it_says(tmp_path, clean_folder):
         parameters = {"exposure.gain": np.float32(case.condition.split()[0])}
         expected = degrade.exposure(case.clean, gain=parameters["exposure.gain"])
         np.testing.assert_allclose(case.low, expected, atol=2e-3)
+
+
+def test_images_at_hand_are_degraded_as_those_of_a_file(small_suite):
+    part = small_suite.settings["degradation"]
+    found = suite.from_images(
+        "mine",
+        small_suite.images,
+        preset=part["preset"],
+        realisations=1,
+        seed=part["seed"],
+        rejected=[("x.png", "damaged")],
+    )
+    assert (found.kind, found.count, found.rejected) == ("degradation", 7, (("x.png", "damaged"),))
+    assert found.hashes == small_suite.hashes
+    expected = {case.label: case.low for case in small_suite.cases()}
+    for case in found.cases():
+        np.testing.assert_array_equal(case.low, expected[case.label])
+    with pytest.raises(suite.SuiteError, match="realisations is 0"):
+        suite.from_images("mine", small_suite.images, preset="lowlight", realisations=0, seed=0)
 
 
 def test_pairs_are_matched_by_name_and_the_others_named(tmp_path, photographs):
@@ -95,14 +114,18 @@ GOOD = '[images]\nsource = "samples"\nrole = "test"\n'
         ("[images", "not TOML"),
         (GOOD, "exactly one of"),
         (GOOD + "[swep]\n", "did you mean 'sweep'"),
-        (GOOD + '[degradation]\npreset = "lowlight"\ndraw = 1\n', "did you mean 'draws'"),
-        (GOOD + '[degradation]\npreset = "lowlight"\n', "degradation.draws is missing"),
+        (
+            GOOD + '[degradation]\npreset = "lowlight"\nrealisation = 1\n',
+            "did you mean 'realisations'",
+        ),
+        (GOOD + '[degradation]\npreset = "lowlight"\ndraws = 1\n', "now called realisations"),
+        (GOOD + '[degradation]\npreset = "lowlight"\n', "degradation.realisations is missing"),
         (GOOD + "[sweep]\nseed = 0\ngains = [0]\nnoises = [0]\nblurs = [0]\n", "sweep.gains is"),
         (GOOD + "[sweep]\nseed = true\n", "sweep.seed must be a int"),
         ("[sweep]\nseed = 0\ngains = [1]\nnoises = [0]\nblurs = [0]\n", r"\[images\] is for"),
         (
             GOOD.replace("test", "tests")
-            + '[degradation]\npreset = "fundus"\ndraws = 1\nseed = 0\nseverities = [1]\n',
+            + '[degradation]\npreset = "fundus"\nrealisations = 1\nseed = 0\nseverities = [1]\n',
             "images.role must be",
         ),
     ],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lle_jax import images
-from lle_jax.evaluation import judge, methods, report, suite
+from lle_jax.evaluation import evaluate, methods, report, suite
 
 SUITE = """
 [images]
@@ -29,7 +29,7 @@ def page_path(tmp_path_factory, photographs):
     (root / "small.toml").write_text(SUITE.format(source=(root / "clean").as_posix()))
     loaded = suite.load(str(root / "small.toml"))
     gamma, he = methods.load("gamma"), methods.load("he")
-    result = judge.judge(loaded, [gamma], [he], root)
+    result = evaluate.evaluate(loaded, [gamma], [he], root)
     report.write(root, result, [gamma, he])
     return root / "index.html"
 

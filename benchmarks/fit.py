@@ -33,7 +33,7 @@ from sklearn.model_selection import cross_val_predict
 
 from lle_jax import degrade
 from lle_jax.degrade import presets
-from lle_jax.fit import fit, fit_files
+from lle_jax.fit import distributions, measures
 
 COUNT = 60
 HIDDEN = {
@@ -110,7 +110,7 @@ def made_with(preset: degrade.Preset, clean: np.ndarray, seed: int) -> np.ndarra
     """Measures of 8-bit images degraded with a preset."""
     parameters = degrade.sample(jax.random.key(seed), preset, (len(clean),))
     low = degrade.apply(jax.random.key(seed + 1), parameters, clean)
-    return np.asarray(fit_files.measure(jnp.round(low * 255) / 255))
+    return np.asarray(measures.measure(jnp.round(low * 255) / 255))
 
 
 def area(real: np.ndarray, synthetic: np.ndarray) -> float:
@@ -136,11 +136,11 @@ def main() -> None:
             continue
         hidden = presets.parse(text, name)
         real = made_with(hidden, base, 100 + number)
-        found = fit.fit(jax.random.key(1), prior, real, clean, fit_files.measure)
-        truth, fitted = medians(hidden), medians(found.space.preset(found.phi, name, ""))
+        found = distributions.fit(jax.random.key(1), prior, real, clean, measures.measure)
+        truth, fitted = medians(hidden), medians(found.space.preset(found.parameters, name, ""))
         ratios = ", ".join(f"{key} {fitted[key] / truth[key]:.2f}" for key in ASKED)
         areas = [
-            area(real, made_with(found.space.preset(found.phi, name, ""), clean, 7)),
+            area(real, made_with(found.space.preset(found.parameters, name, ""), clean, 7)),
             area(real, made_with(degrade.load("lowlight"), clean, 7)),
         ]
         print(f"{name}: fitted over true median: {ratios};")

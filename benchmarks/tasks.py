@@ -17,7 +17,8 @@ import numpy as np
 import skimage.filters
 
 from lle_jax import classical, degrade
-from lle_jax.evaluation import methods, predictors, statistics
+from lle_jax.checkpoints import segmenters
+from lle_jax.evaluation import methods, statistics
 from lle_jax.evaluation import tasks as task
 
 TASKS = {"drive": ("vessels", "fundus"), "kvasir_seg": ("polyps", "endoscopy")}
@@ -38,7 +39,7 @@ def within(case: task.Case) -> task.Case:
 def main(root: Path, sets: list[str]) -> None:
     for name in sets:
         predictor, light = TASKS[name]
-        predictor, preset = predictors.load(predictor), degrade.load(light)
+        predictor, preset = segmenters.load(predictor), degrade.load(light)
         cases = list(task.cases(root, name, "test"))
         judged = classical.METHODS | {"released": methods.load("released").of_image}
         rows = task.evaluate_task(cases, predictor, preset, judged)

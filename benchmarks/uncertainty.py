@@ -20,10 +20,10 @@ from lle_jax.inference import enhance
 def main(root: Path) -> None:
     cases = suite.load("modalities", source=str(root / "manifest.csv")).cases()
     found: dict[str, list[tuple[float, ...]]] = {}
-    for each in coverage.judged(enhance.load(), cases):
+    for each in coverage.measure(enhance.load(), cases):
         error = each.error.mean(axis=-1)
-        pixels = scipy.stats.spearmanr(error.ravel(), each.spread.ravel()).statistic
-        row = each.covered, float(each.spread.mean()), float(error.mean()), float(pixels)
+        pixels = scipy.stats.spearmanr(error.ravel(), each.half_width.ravel()).statistic
+        row = each.coverage, float(each.half_width.mean()), float(error.mean()), float(pixels)
         for name in (each.case.modality, "all"):
             found.setdefault(name, []).append(row)
     print("| | images | covered | least covered image | half width | error | images | pixels |")

@@ -18,6 +18,7 @@ from lle_jax.commands import (
     import_weights,
     quantify,
     reader_study,
+    release,
 )
 
 MODULES = (
@@ -29,6 +30,7 @@ MODULES = (
     compare,
     ablate,
     reader_study,
+    release,
     export,
     import_weights,
 )

@@ -2,10 +2,13 @@
 
 import contextlib
 import csv
+import functools
 import hashlib
 import io
 import os
+import re
 import secrets
+import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +26,10 @@ def sha256(path: Path) -> str:
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Writes `data` to `path` so that a reader sees the old file or the whole new one.
 
-    A hidden temporary file in the same folder is written, flushed to the disk and renamed.
+    A hidden temporary file in the same folder is written, flushed to the disk and renamed. Its name
+    holds its writer, so that `remove_abandoned` can tell what a killed process left.
     """
-    temporary = path.with_name(f".{secrets.token_hex(12)}.part")
+    temporary = path.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
         with open(temporary, "xb") as file:
             file.write(data)
@@ -36,6 +40,48 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def remove_abandoned(folder: Path) -> int:
+    """Deletes temporary files in `folder` whose writers, processes of this machine, have ended.
+
+    Returns:
+      how many were deleted. Files of other machines, which may be running, are retained.
+    """
+    removed = 0
+    with contextlib.suppress(OSError):
+        for path in folder.glob(".*.part"):
+            match = _PART.fullmatch(path.name)
+            if match and match[1] == _machine() and not _is_running(int(match[2])):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    removed += 1
+    return removed
+
+
+_PART = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{16}\.part")
+
+
+@functools.cache
+def _machine() -> str:
+    """Identifies where a process number means the same process: host and PID namespace."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:8]
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":  # elsewhere signal 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -62,5 +108,5 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 def configs() -> Path:
     """Returns the folder of the configs: beside the package in a checkout, inside it in a wheel."""
     package = Path(__file__).resolve().parent
-    beside, inside = package.parent / "configs", package / "configs"
-    return inside if inside.is_dir() else beside
+    checkout, wheel = package.parent / "configs", package / "configs"
+    return wheel if wheel.is_dir() else checkout

@@ -8,28 +8,20 @@ The same command again resumes a run that was interrupted.
 """
 
 import difflib
-import json
 import os
 import re
 import runpy
 import sys
 from pathlib import Path
 
-import jax
-import numpy as np
 from absl import flags, logging
 from ml_collections import config_flags
 
-from lle_jax import checks, classical, data, degrade, files, images, rundir
-from lle_jax.checkpoints import load as weights
+from lle_jax import checks, data, degrade, images, rundir
 from lle_jax.checkpoints.release import ReleaseError
-from lle_jax.checkpoints.run import CheckpointError, Checkpoints
-from lle_jax.evaluation import evaluate
-from lle_jax.models import cost
-from lle_jax.phase_timer import PhaseTimer
-from lle_jax.training import losses
-from lle_jax.training import train as loop
-from lle_jax.training.state import TrainState
+from lle_jax.checkpoints.run import CheckpointError
+from lle_jax.experiments.base import RENAMED_KEYS
+from lle_jax.training import train
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="The experiment: a Python file.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The run directory (default: runs/<config's name>).")
@@ -52,7 +44,7 @@ USER_ERRORS = (
     rundir.RunError,
     CheckpointError,
     ReleaseError,
-    loop.TrainingError,
+    train.TrainingError,
 )
 
 
@@ -100,112 +92,14 @@ def _unknown_override(arguments: list[str], known: list[str], error: Exception) 
         name = re.match(r"--?config\.([\w.]+)", argument)
         if name and name[1] not in known:
             nearest = difflib.get_close_matches(name[1], known, n=1, cutoff=0)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            hint = _renamed(name[1]) or (f"; did you mean {nearest[0]}?" if nearest else "")
             return f"--config.{name[1]}: the configuration has no such field{hint}"
     return " ".join(str(error).split())
 
 
-def run() -> None:
-    """The job: load, train, evaluate, report. Nothing is written before all inputs are sound."""
-    timer = PhaseTimer()
-    config, workdir = CONFIG.value, Path(WORKDIR.value or f"runs/{_config_path(sys.argv).stem}")
-    workdir = workdir.absolute()
-    with timer("set-up"):
-        check(config)
-        rundir.check(workdir, config)
-        splits = data.load(config.data.source, crop=config.data.crop)
-        setup = loop.prepare(config)
-        record, environment = splits.record, rundir.environment(splits.fingerprint)
-        if setup.start is not None:
-            record = weights.joined(record, setup.start.seen)
-            environment["start_from"] = setup.start.record
-            if seen := len(set(record["train"]) & set(record["test"])):
-                raise UsageError(
-                    f"train.start_from {config.train.start_from}: it was trained on {seen} of the "
-                    "test images; split the images as it did, or start from other weights"
-                )
-        if networks := losses.files(config.loss):
-            environment["loss_networks"] = networks
-        resume = _newest(workdir / "checkpoints", setup.state)
-        rundir.open_for(workdir, config, environment)
-        files.write_text(workdir / "data.json", json.dumps(record, indent=1) + "\n")
-    for _, reason in splits.rejected:
-        print(f"left out: {reason}", file=sys.stderr)
-    sizes = ", ".join(f"{len(getattr(splits, role))} {role}" for role in data.ROLES)
-    parameters, macs = cost.cost(config.model, 256, 256)
-    print(
-        f"run directory {workdir}\n"
-        f"images: {sizes}, {len(splits.rejected)} left out\n"
-        f"{config.model.name} with {parameters:,} parameters, {macs / 1e9:.2f} G multiply-"
-        f"accumulates at 256x256, on {jax.device_count()} x {jax.devices()[0].device_kind}"
-        + _beginning(config, resume),
-        flush=True,
-    )
-    if MODE.value == "train":
-        state = loop.train(config, setup, resume, splits, workdir, timer)
-    else:
-        state, _ = resume
-
-    with timer("evaluate"):
-        enhance = jax.jit(setup.apply)
-        name = f"{config.model.name} (EMA)"
-        summary = evaluate.evaluate(
-            splits.test,
-            len(splits.rejected),
-            (name, lambda low: np.asarray(enhance(state.ema, low))),
-            jax.jit(setup.degrade),
-            draws=config.evaluation.draws,
-            seed=config.evaluation.seed,
-            folder=workdir / "evaluation",
-            baselines=classical.METHODS if config.evaluation.get("baselines", True) else {},
-        )
-    print(f"\ntest images, moving-average (EMA) weights of step {int(state.step)}, the last\n")
-    print(f"{evaluate.table(summary)}\n\n{evaluate.verdict(summary, name)}")
-    print(f"{len(splits.rejected)} files were left out; pictures: {workdir}/evaluation/panels")
-    print(timer.summary())
-
-
-def _beginning(config, resume) -> str:
-    if resume:
-        return f"; resuming from step {int(resume[0].step)}"
-    folder = config.train.get("start_from", "")
-    return f"; from the weights of {folder}" if folder else ""
-
-
-def _newest(folder: Path, start: TrainState) -> tuple[TrainState, dict] | None:
-    """The newest checkpoint's state and data position; None before the first, if that will do."""
-    if folder.exists():
-        with Checkpoints(folder) as checkpoints:
-            if checkpoints.latest() is not None:
-                return checkpoints.restore(start)
-    if MODE.value == "evaluate":
-        raise CheckpointError(f"{folder}: no checkpoint yet; train first, with --mode train")
-    return None
-
-
-def check(config) -> None:
-    """Raises UsageError for a value that no run can have."""
-    counts = {"data": ("crop", "batch_size"), "evaluation": ("draws",)}
-    counts["train"] = ("steps", "log_every", "validate_every", "checkpoint_every")
-    for group, names in counts.items():
-        for name in names:
-            if (value := config[group][name]) < 1:
-                raise UsageError(f"{group}.{name} is {value}; expected a whole number >= 1")
-    if config.data.crop < 11:
-        raise UsageError(f"data.crop is {config.data.crop}; SSIM needs at least 11 pixels")
-    for side in config.data.get("views", ()):
-        if side < config.data.crop:
-            raise UsageError(f"data.views: {side} is less than data.crop ({config.data.crop})")
-    for group, name in (("data", "augmented"), ("degradation", "untouched")):
-        if not 0 <= (value := config[group].get(name, 0.0)) <= 1:
-            raise UsageError(f"{group}.{name} is {value}; expected a fraction in [0, 1]")
-    if not 0 <= config.optim.ema_decay < 1:
-        raise UsageError(f"optim.ema_decay is {config.optim.ema_decay}; expected [0, 1)")
-    if config.data.batch_size % jax.device_count():
-        raise UsageError(
-            f"data.batch_size is {config.data.batch_size}; expected a multiple of the "
-            f"{jax.device_count()} devices"
-        )
+def _renamed(name: str) -> str:
+    """Says what a key of an earlier version is called now, or nothing."""
+    return f"; it is now called {RENAMED_KEYS[name]}" if name in RENAMED_KEYS else ""
 
 
 def main() -> None:
@@ -216,7 +110,8 @@ def main() -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax reports every step of every save
     try:
         parse(sys.argv)
-        run()
+        workdir = Path(WORKDIR.value or f"runs/{_config_path(sys.argv).stem}").absolute()
+        train.train(CONFIG.value, workdir, evaluate_only=MODE.value == "evaluate")
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -6,15 +6,20 @@ data.json          SHA-256 of every image by role
 checkpoints/       Orbax
 scalars.csv        one row per logged step; events* has the same for TensorBoard
 pictures/          validation grids (low, enhanced, clean)
-evaluation/        per_image.csv, summary.csv, panels/
+evaluation/        per_image.csv, summary.csv, comparisons.csv, index.html
 """
 
+import collections
+import contextlib
 import datetime
+import fcntl
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +33,9 @@ PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy",
     "opencv-python-headless", "scikit-image", "pydicom", "pillow", "ml_collections",
 )  # fmt: skip
+
+
+ROLES = ("train", "validation", "test")
 
 
 class RunError(ValueError):
@@ -46,15 +54,55 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return flat
 
 
-def check(workdir: Path, config: ml_collections.ConfigDict) -> None:
-    """Raises RunError if the directory holds a run of another configuration."""
-    path = workdir / "config.json"
+def check(
+    workdir: Path,
+    config: ml_collections.ConfigDict,
+    data: Mapping[str, Any] | None = None,
+    renamed: Mapping[str, str] | None = None,
+) -> None:
+    """Refuses a directory that holds a run of another configuration, or of other data.
+
+    Args:
+      workdir: the run directory.
+      config: the configuration that is asked for.
+      data: SHA-256 of the images by role; None does not compare them.
+      renamed: keys of earlier versions, and what they are called now.
+
+    Raises:
+      RunError: naming what differs.
+    """
+    if (before := _read_json(workdir / "config.json")) is not None:
+        _check_config(workdir, before, config, renamed or {})
+    trained = None if data is None else _read_json(workdir / "data.json")
+    if data is not None and trained is not None and (changes := _data_changes(trained, data)):
+        raise RunError(
+            f"{workdir}: the images are not those of this run: {'; '.join(changes)}; restore "
+            "them, or choose another --workdir"
+        )
+
+
+def _read_json(path: Path) -> Any:
     if not path.exists():
-        return
+        return None
     try:
-        before = flatten(ml_collections.ConfigDict(json.loads(path.read_text())))
+        return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: unreadable ({error}); choose another --workdir") from None
+
+
+def _check_config(
+    workdir: Path, stored: Any, config: ml_collections.ConfigDict, renamed: Mapping[str, str]
+) -> None:
+    try:
+        before = flatten(ml_collections.ConfigDict(stored))
+    except (TypeError, ValueError, AttributeError):
+        raise RunError(f"{workdir / 'config.json'}: no config; choose another --workdir") from None
+    for name, new in renamed.items():
+        if name in before:
+            raise RunError(
+                f"{workdir} holds a run of an earlier version: {name} is now called {new}; choose "
+                "another --workdir, with --config.train.start_from to go on from its weights"
+            )
     now = flatten(config)
     differing = [
         f"{name} (there {before.get(name)!r}, here {now.get(name)!r})"
@@ -66,6 +114,60 @@ def check(workdir: Path, config: ml_collections.ConfigDict) -> None:
             f"{workdir} holds a run with another configuration: {', '.join(differing)}; "
             "choose another --workdir, or ask for the same values"
         )
+
+
+def _data_changes(trained: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+    """Describes how the images of a run, by role, differ from those there are now."""
+    before, now = (
+        {digest: role for role in ROLES for digest in record.get(role, ())}
+        for record in (trained, data)
+    )
+    counts = {
+        "added": len(now.keys() - before.keys()),
+        "gone": len(before.keys() - now.keys()),
+    }
+    changes = [f"{count} {what}" for what, count in counts.items() if count]
+    moved = collections.Counter(
+        (before[digest], now[digest])
+        for digest in before.keys() & now.keys()
+        if before[digest] != now[digest]
+    )
+    return changes + [f"{count} moved from {a} to {b}" for (a, b), count in sorted(moved.items())]
+
+
+@contextlib.contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+    """Holds a run directory for one process, and makes it if it does not exist.
+
+    The lock is the operating system's, on the directory itself: it ends with its process, however
+    that ends.
+
+    Raises:
+      RunError: if another process holds it, or the directory cannot be made.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(workdir, os.O_RDONLY)
+    except OSError as error:
+        raise _unwritable(workdir, error) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(
+                f"{workdir}: another process is at work in this run directory; wait for it, or "
+                "choose another --workdir"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(workdir: Path, error: OSError) -> RunError:
+    return RunError(
+        f"{workdir}: the run directory cannot be written ({error.strerror}); "
+        "choose another with --workdir"
+    )
 
 
 def open_for(workdir: Path, config: ml_collections.ConfigDict, record: dict[str, Any]) -> None:
@@ -89,10 +191,7 @@ def open_for(workdir: Path, config: ml_collections.ConfigDict, record: dict[str,
             text = json.dumps(json.loads(config.to_json_best_effort()), indent=2)
             files.write_text(workdir / "config.json", text + "\n")
     except OSError as error:
-        raise RunError(
-            f"{workdir}: the run directory cannot be written ({error.strerror}); "
-            "choose another with --workdir"
-        ) from None
+        raise _unwritable(workdir, error) from None
 
 
 def environment(fingerprint: str) -> dict[str, Any]:

@@ -8,9 +8,13 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
+import ml_collections
 import numpy as np
 import pytest
 import skimage.data
+
+from lle_jax import models
+from lle_jax.checkpoints import release
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -32,3 +36,34 @@ def pair(photographs) -> tuple[np.ndarray, np.ndarray]:
     """The photographs with noise of sigma 0.05 and a shift in brightness, and themselves."""
     noise = np.random.default_rng(0).normal(0.02, 0.05, photographs.shape)
     return np.clip(photographs + noise, 0, 1).astype(np.float32), photographs
+
+
+@pytest.fixture(scope="session")
+def config():
+    """The config of a small network that works in tiles."""
+    return ml_collections.ConfigDict(
+        {
+            "name": "dual_path",
+            "dtype": "float32",
+            "widths": (4, 6),
+            "blocks": (1, 1),
+            "uncertainty": False,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def params(config):
+    """Random parameters of a small network, with which it changes every image."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), models.shapes(config)
+    )
+
+
+@pytest.fixture(scope="session")
+def folder(config, params, tmp_path_factory):
+    """A release of that network."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    release.save(folder, config, params, {"trained": "not at all"})
+    return folder

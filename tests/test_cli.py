@@ -34,8 +34,23 @@ def test_degrade_names_failed_files_and_exits_1(image, tmp_path, capsys):
         (tmp_path / name).rename(tmp_path / "in" / name)
     status = degrade(tmp_path / "in", "-o", str(tmp_path / "out"))
     assert status == 1
-    assert "1 of 2 files failed" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "1 of 2 files failed" in printed.err
+    assert printed.out == "1 degraded, 1 failed\n"
     assert (tmp_path / "out" / "face.png").exists()
+
+
+def test_degrade_names_pictures_of_other_formats_and_says_what_was_finished(
+    image, tmp_path, capsys
+):
+    (tmp_path / "in").mkdir()
+    image.rename(tmp_path / "in" / "face.png")
+    (tmp_path / "in" / "x.gif").write_bytes(b"anything")
+    options = ["--preset", str(tmp_path / "p.toml"), "-o", str(tmp_path / "out")]
+    skipped = f"1 skipped: gif ({tmp_path / 'in' / 'x.gif'})\n"
+    for summary in ("1 degraded\n", "0 degraded, 1 skipped (finished before)\n"):
+        assert cli.main(["degrade", str(tmp_path / "in"), *options]) == 0
+        assert capsys.readouterr().out == summary + skipped
 
 
 @pytest.mark.parametrize(
@@ -93,10 +108,10 @@ def test_quantify_prints_writes_and_names_what_it_cannot_read(dark, tmp_path, ca
     printed = capsys.readouterr()
     assert status == 1
     assert {path.name for path in (tmp_path / "report").iterdir()} == {
-        "measures.csv", "measures.jsonl", "unreadable.csv", "index.html",
+        "measures.csv", "measures.jsonl", "unreadable.csv", "index.html", ".lle-quantify.jsonl",
     }  # fmt: skip
     assert "broken.png: the file is cut short" in printed.err
-    assert "1 of 2 files could not be read" in printed.err
+    assert "1 of 2 files failed" in printed.err
     assert "strong" in next(s for s in printed.out.splitlines() if "face.png" in s)
     assert "cannot be trusted on low light" in printed.out
     assert "brighten (strong low light)" in printed.out
@@ -143,8 +158,8 @@ def test_quantify_that_cannot_start_is_one_line_and_exits_2(
 def test_quantify_of_nothing_readable_says_so(dark, capsys):
     assert cli.main(["quantify", str(dark / "broken.png")]) == 1
     printed = capsys.readouterr()
-    assert "1 of 1 files could not be read" in printed.err
-    assert printed.out == ""
+    assert "1 of 1 files failed" in printed.err
+    assert printed.out == "0 measured, 1 failed\n"
 
 
 def test_help_does_not_import_jax():

@@ -28,7 +28,7 @@ SMALL = [
     "--config.train.log_every=1",
     "--config.train.validate_every=12",
     "--config.train.checkpoint_every=4",
-    "--config.evaluation.draws=1",
+    "--config.evaluation.realisations=1",
 ]
 
 
@@ -36,10 +36,54 @@ def command(*arguments):
     return [sys.executable, "-m", "lle_jax.main", *arguments]
 
 
-def run(*arguments, cache, cwd=ROOT):
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, cwd=cwd, env=environment(cache)
-    )
+# Imports the main job once and forks for each line of arguments, which saves most of the start.
+SERVER = """
+import json, os, sys
+from lle_jax import main
+for line in sys.stdin:
+    job = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.chdir(job["cwd"])
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.argv = ["lle_jax.main", *job["arguments"]]
+        try:
+            main.main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code or 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            status = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def server(cache, tmp_path_factory):
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(cache), cwd=ROOT,
+    )  # fmt: skip
+    yield process, tmp_path_factory.mktemp("server")
+    process.stdin.close()
+    process.wait()
+
+
+def run(*arguments, server, cwd=ROOT):
+    process, folder = server
+    streams = {name: str(folder / name) for name in ("stdout", "stderr")}
+    job = {"arguments": list(map(str, arguments)), "cwd": str(cwd), **streams}
+    process.stdin.write(json.dumps(job) + "\n")
+    process.stdin.flush()
+    status = int(process.stdout.readline())
+    texts = (Path(path).read_text() for path in streams.values())
+    return subprocess.CompletedProcess(arguments, status, *texts)
 
 
 def environment(cache):
@@ -72,11 +116,11 @@ def folder(tmp_path_factory, photographs):
 
 
 @pytest.fixture(scope="module")
-def finished(folder, cache, tmp_path_factory):
+def finished(folder, server, tmp_path_factory):
     """An uninterrupted run: what it printed, and its directory."""
     workdir = tmp_path_factory.mktemp("finished") / "run"
     arguments = [*SMALL, f"--config.data.source={folder}", f"--workdir={workdir}"]
-    result = run("--config", "experiments/unet.py", *arguments, cache=cache)
+    result = run("--config", "experiments/unet.py", *arguments, server=server)
     assert result.returncode == 0, result.stderr
     return result, workdir, arguments
 
@@ -110,7 +154,6 @@ def test_the_run_directory_is_the_record(finished, folder):
     assert [row[0] for row in losses(workdir)] == [str(n) for n in range(1, 25)]
     assert (workdir / "pictures" / "validation_000024.png").exists()
     assert list(workdir.glob("events*"))
-    assert len(list((workdir / "evaluation" / "panels").iterdir())) == 1
 
 
 def test_the_report_names_weights_baselines_files_left_out_and_time(finished, folder):
@@ -118,18 +161,24 @@ def test_the_report_names_weights_baselines_files_left_out_and_time(finished, fo
     assert "moving-average (EMA) weights of step 24, the last" in result.stdout
     for name in ("low", "unet (EMA)", "gamma", "he", "clahe", "gamma+nlm", "he+nlm", "clahe+nlm"):
         assert f"\n{name} " in result.stdout
-    assert "2 files were left out" in result.stdout
+    assert "2 files were skipped" in result.stdout
     assert "truncated.png" in result.stderr
     assert "text.jpg" in result.stderr
     for phase in ("set-up", "compile", "train", "evaluate", "save"):
         assert f"{phase} " in result.stdout.splitlines()[-1]
     with (workdir / "evaluation" / "summary.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert rows[-1]["method"] == "(files left out)"
-    assert float(rows[-1]["mean"]) == 2
+    assert {row["images"] for row in rows} == {"1"}
+    record = json.loads((workdir / "evaluation" / "suite.json").read_text())
+    assert record["rejected"] == 2
+    page = (workdir / "evaluation" / "index.html").read_text()
+    for curve in ("loss", "validation", "learning rate", "images per second"):
+        assert curve in page
 
 
-def test_killed_at_any_moment_and_run_again_ends_with_the_same_bits(finished, cache, tmp_path):
+def test_killed_at_any_moment_and_run_again_ends_with_the_same_bits(
+    finished, cache, tmp_path, server
+):
     _, whole, arguments = finished
     workdir = tmp_path / "run"
     arguments = [*arguments[:-1], f"--workdir={workdir}"]
@@ -149,7 +198,7 @@ def test_killed_at_any_moment_and_run_again_ends_with_the_same_bits(finished, ca
         kills += process.wait() == -signal.SIGKILL
     assert kills == 3
     assert not (workdir / "checkpoints" / "24").exists()
-    result = run("--config", "experiments/unet.py", *arguments, cache=cache)
+    result = run("--config", "experiments/unet.py", *arguments, server=server)
     assert result.returncode == 0, result.stderr
     before, after = final_state(whole), final_state(workdir)
     assert before.keys() == after.keys()
@@ -158,12 +207,12 @@ def test_killed_at_any_moment_and_run_again_ends_with_the_same_bits(finished, ca
     assert losses(workdir) == losses(whole)
 
 
-def test_evaluating_alone_repeats_the_table(finished, cache):
+def test_evaluating_alone_repeats_the_table(finished, server):
     _, workdir, arguments = finished
     table = (workdir / "evaluation" / "per_image.csv").read_text()
     (workdir / "evaluation" / "per_image.csv").unlink()
     result = run(
-        "--config", "experiments/unet.py", *arguments, "--mode", "evaluate", cache=cache
+        "--config", "experiments/unet.py", *arguments, "--mode", "evaluate", server=server
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert (workdir / "evaluation" / "per_image.csv").read_text() == table
@@ -178,18 +227,20 @@ def error_line(result):
     return lines[0]
 
 
-def test_an_override_is_taken_and_a_wrong_one_names_the_nearest_field(cache, tmp_path):
+def test_an_override_is_taken_and_a_wrong_one_names_the_nearest_field(server, tmp_path):
     arguments = ["--config", str(ROOT / "experiments/unet.py"), f"--workdir={tmp_path / 'run'}"]
-    wrong = run(*arguments, "--config.optim.lrr=1e-4", cache=cache, cwd=tmp_path)
+    wrong = run(*arguments, "--config.optim.lrr=1e-4", server=server, cwd=tmp_path)
     assert "--config.optim.lrr" in error_line(wrong)
     assert "did you mean optim.lr?" in error_line(wrong)
-    text = run(*arguments, "--config.optim.lr=fast", cache=cache, cwd=tmp_path)
+    text = run(*arguments, "--config.optim.lr=fast", server=server, cwd=tmp_path)
     assert "config.optim.lr" in error_line(text)
+    renamed = run(*arguments, "--config.data.augmented=1", server=server, cwd=tmp_path)
+    assert "it is now called data.photometric_augmentation" in error_line(renamed)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_config_that_is_nowhere(cache, tmp_path):
-    result = run("--config", "nowhere.py", cache=cache, cwd=tmp_path)
+def test_a_config_that_is_nowhere(server, tmp_path):
+    result = run("--config", "nowhere.py", server=server, cwd=tmp_path)
     assert error_line(result).startswith("error: --config nowhere.py: no such file")
     assert list(tmp_path.iterdir()) == []
 
@@ -198,9 +249,9 @@ def test_a_config_that_is_nowhere(cache, tmp_path):
     ("text", "message"),
     [("x = 1", "it has no get_config()"), ("this is no Python", "it cannot be run (SyntaxError")],
 )
-def test_a_config_that_is_no_experiment(text, message, cache, tmp_path):
+def test_a_config_that_is_no_experiment(text, message, server, tmp_path):
     (tmp_path / "notes.py").write_text(text)
-    result = run("--config", "notes.py", cache=cache, cwd=tmp_path)
+    result = run("--config", "notes.py", server=server, cwd=tmp_path)
     assert f"--config notes.py: {message}" in error_line(result)
 
 
@@ -216,14 +267,20 @@ def test_a_config_that_is_no_experiment(text, message, cache, tmp_path):
         (["--config.degradation.preset=nowhere"], "nowhere"),
         (["--mode=evaluate"], "run/checkpoints: no checkpoint yet; train first"),
         (["--config.optim.lr=-1"], "optim.lr is -1.0; expected a number >= 0"),
-        (["--config.data.views=(64, 96)"], "data.views: 64 is less than data.crop (96)"),
-        (["--config.data.augmented=2"], "data.augmented is 2.0; expected a fraction in [0, 1]"),
+        (
+            ["--config.data.context_sizes=(64, 96)"],
+            "data.context_sizes: 64 is less than data.crop (96)",
+        ),
+        (
+            ["--config.data.photometric_augmentation=2"],
+            "data.photometric_augmentation is 2.0; expected a fraction in [0, 1]",
+        ),
         (["--config.train.steps=0"], "train.steps is 0; expected a whole number >= 1"),
         (["--config.loss.ssim=-1"], "loss.ssim is -1.0; expected a number >= 0"),
     ],
 )
 def test_what_the_caller_can_put_right_is_one_line_and_writes_nothing(
-    arguments, message, folder, cache, tmp_path
+    arguments, message, folder, server, tmp_path
 ):
     (tmp_path / "empty").mkdir()
     (tmp_path / "texts").mkdir()
@@ -234,40 +291,40 @@ def test_what_the_caller_can_put_right_is_one_line_and_writes_nothing(
     (tmp_path / "file").write_text("in the way")
     before = sorted(tmp_path.rglob("*"))
     base = ["--config", str(ROOT / "experiments/unet.py"), "--workdir=run"]
-    result = run(*base, *arguments, cache=cache, cwd=tmp_path)
+    result = run(*base, *arguments, server=server, cwd=tmp_path)
     assert message in error_line(result)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_checkpoint_of_another_architecture_is_refused_and_kept(finished, cache, tmp_path):
+def test_a_checkpoint_of_another_architecture_is_refused_and_kept(finished, server, tmp_path):
     _, workdir, arguments = finished
     shutil.copytree(workdir / "checkpoints", tmp_path / "run" / "checkpoints")
     before = sorted(tmp_path.rglob("*"))
     changed = [*arguments[:-1], f"--workdir={tmp_path / 'run'}", "--config.model.widths=(4, 8)"]
-    result = run("--config", "experiments/unet.py", *changed, cache=cache)
+    result = run("--config", "experiments/unet.py", *changed, server=server)
     expected = r"another architecture: ema\.\S+ is \(6,\) there and \(8,\)"
     assert re.search(expected, error_line(result))
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_run_of_another_configuration_is_refused_and_kept(finished, cache):
+def test_a_run_of_another_configuration_is_refused_and_kept(finished, server):
     _, workdir, arguments = finished
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
     result = run(
-        "--config", "experiments/unet.py", *arguments, "--config.optim.lr=0.5", cache=cache
+        "--config", "experiments/unet.py", *arguments, "--config.optim.lr=0.5", server=server
     )  # fmt: skip
     assert "optim.lr (there 0.001, here 0.5)" in error_line(result)
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
 
 
 def test_a_run_starts_from_the_average_of_another_and_has_seen_its_images(
-    finished, folder, cache, tmp_path
+    finished, folder, server, tmp_path
 ):
     _, workdir, arguments = finished
     still = ["--config.optim.lr=0", "--config.train.steps=3", "--config.train.validate_every=3"]
     start = f"--config.train.start_from={workdir}"
     arguments = [*arguments[:-1], *still, start, f"--workdir={tmp_path / 'run'}"]
-    result = run("--config", "experiments/unet.py", *arguments, cache=cache)
+    result = run("--config", "experiments/unet.py", *arguments, server=server)
     assert result.returncode == 0, result.stderr
     assert f"from the weights of {workdir}" in result.stdout
     here = ocp.StandardCheckpointer().restore((tmp_path / "run/checkpoints/3/state").absolute())
@@ -286,6 +343,49 @@ def test_a_run_starts_from_the_average_of_another_and_has_seen_its_images(
         role = "test" if learnt else ("train", "validation")[number % 2]
         shutil.copy(path, tmp_path / "images" / role)
     again = [f"--config.data.source={tmp_path / 'images'}", f"--workdir={tmp_path / 'other'}"]
-    result = run("--config", "experiments/unet.py", *SMALL, start, *again, cache=cache)
+    result = run("--config", "experiments/unet.py", *SMALL, start, *again, server=server)
     assert "it was trained on" in error_line(result)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_second_start_in_one_run_directory_is_refused_in_one_line(
+    finished, cache, tmp_path, server
+):
+    _, _, arguments = finished
+    workdir = tmp_path / "run"
+    arguments = [*arguments[:-1], f"--workdir={workdir}"]
+    first = subprocess.Popen(
+        command("--config", "experiments/unet.py", *arguments, "--config.train.steps=2000"),
+        cwd=ROOT, env=environment(cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        while first.poll() is None and not (workdir / "scalars.csv").exists():
+            time.sleep(0.05)
+        second = run(
+            "--config",
+            "experiments/unet.py",
+            *arguments,
+            "--config.train.steps=2000",
+            server=server,
+        )
+        assert first.poll() is None
+        assert str(workdir) in error_line(second)
+    finally:
+        first.kill()
+        first.wait()
+
+
+def test_a_run_whose_images_changed_is_refused_with_what_changed(folder, server, tmp_path):
+    copy = tmp_path / "images"
+    shutil.copytree(folder, copy)
+    arguments = [*SMALL, f"--config.data.source={copy}", f"--workdir={tmp_path / 'run'}"]
+    arguments += ["--config.train.steps=3", "--config.train.validate_every=3"]
+    assert run("--config", "experiments/unet.py", *arguments, server=server).returncode == 0
+    before = (tmp_path / "run" / "data.json").read_bytes()
+    for number in range(20, 36):
+        image = np.random.default_rng(number).random((32, 32, 3), np.float32)
+        images.write(copy / f"{number}.png", image)
+    line = error_line(run("--config", "experiments/unet.py", *arguments, server=server))
+    assert "16" in line
+    assert "added" in line
+    assert (tmp_path / "run" / "data.json").read_bytes() == before

@@ -1,11 +1,15 @@
 import csv
 import json
 import subprocess
+import sys
+from pathlib import Path
 
 import ml_collections
 import pytest
 
 from lle_jax import files, rundir
+
+ROOT = Path(__file__).parent.parent
 
 
 def config(**optim):
@@ -56,3 +60,42 @@ def test_tables_are_quoted_as_csv(tmp_path):
     files.write_csv(tmp_path / "t.csv", ("name", "value"), [("a,b", 0.1), ('say "x"', 2)])
     with (tmp_path / "t.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [["name", "value"], ["a,b", "0.1"], ['say "x"', "2"]]
+
+
+def test_data_that_changed_are_refused_with_what_changed(tmp_path):
+    before = {"train": ["a", "b"], "validation": ["c"], "test": ["d"]}
+    (tmp_path / "data.json").write_text(json.dumps(before))
+    rundir.check(tmp_path, config(), before)
+    now = {"train": ["e", "f", "b"], "validation": ["c"], "test": ["a"]}
+    with pytest.raises(rundir.RunError) as caught:
+        rundir.check(tmp_path, config(), now)
+    assert "2 added; 1 gone; 1 moved from train to test" in str(caught.value)
+
+
+def test_a_key_of_an_earlier_version_is_named_by_what_it_is_called_now(tmp_path):
+    (tmp_path / "config.json").write_text('{"seed": 0, "optim": {"rate": 0.1}}')
+    with pytest.raises(rundir.RunError, match=r"optim\.rate is now called optim\.lr"):
+        rundir.check(tmp_path, config(), renamed={"optim.rate": "optim.lr"})
+
+
+def test_a_lock_is_held_by_one_process_and_dies_with_it(tmp_path):
+    code = (
+        "import pathlib, sys, time\nfrom lle_jax import rundir\n"
+        "with rundir.lock(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n    time.sleep(600)"
+    )
+    workdir = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(workdir)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    try:
+        assert process.stdout.readline() == "held\n"
+        refused = pytest.raises(rundir.RunError, match="run: another process is at work")
+        with refused, rundir.lock(workdir):
+            pass
+    finally:
+        process.kill()
+        process.wait()
+    with rundir.lock(workdir), pytest.raises(rundir.RunError), rundir.lock(workdir):
+        pass
+    assert list(workdir.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Trains the predictors of lle_jax/evaluation/weights on clean images.
+"""Trains the segmenters of lle_jax/segmenters on clean images.
 
     python tools/train_tasks.py [path of shared/data] [vessels | polyps ...] [--seed 1 -o FOLDER]
 
@@ -18,14 +18,16 @@ from pathlib import Path
 import cv2
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import optax
 import tqdm
 from flax import nnx
 
 import lle_jax
-from lle_jax.evaluation import predictors
+from lle_jax.checkpoints import segmenters
 from lle_jax.evaluation import tasks as task
+from lle_jax.models import segmenter
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 EMA = 0.995
@@ -111,7 +113,7 @@ def loss_of(logits: jax.Array, mask: jax.Array, region: jax.Array) -> jax.Array:
 def train(recipe: Recipe, cases: list[task.Case], seed: int = 0):
     """Trains on reduced images; returns the moving average of the parameters."""
     cases = [reduced(case, recipe.reduce) for case in cases]
-    network = predictors.Segmenter(
+    network = segmenter.Segmenter(
         widths=recipe.widths, reduce=1, fold=recipe.fold, rngs=nnx.Rngs(seed)
     )
     graph, params = nnx.split(network, nnx.Param)
@@ -170,14 +172,14 @@ def main(root: Path, names: list[str], seed: int, folder: Path) -> None:
         # what is saved is what is measured: rounded to float16 before the threshold is chosen
         params = jax.tree.map(lambda leaf: leaf.astype(jnp.float16).astype(jnp.float32), params)
         network = {key: getattr(recipe, key) for key in ("widths", "reduce", "fold")}
-        predict = predictors.probabilities(predictors.declare(network)[0], params)
+        graph, _ = segmenter.declare(ml_collections.ConfigDict(network))
+        predict = segmenter.probabilities(graph, params)
         threshold, dice = best_threshold(predict, roles["val"])
         settings = dataclasses.asdict(recipe)
         licence = settings.pop("licence")
         for key in network:
             settings.pop(key)
         record = {
-            "network": network,
             "threshold": threshold,
             "data": f"{recipe.set}: {len(roles['train'])} clean training images, "
             f"{len(roles['val'])} validation images for the threshold",
@@ -193,7 +195,7 @@ def main(root: Path, names: list[str], seed: int, folder: Path) -> None:
                 "validation_dice": round(dice, 4),
             },
         }
-        predictors.save(folder, name, params, record)
+        segmenters.save(folder / name, network, params, record)
         print(f"{name}: threshold {threshold}, validation Dice {dice:.4f}, {seconds:.0f} s")
 
 
@@ -202,7 +204,7 @@ if __name__ == "__main__":
     parser.add_argument("root", nargs="?", type=Path, default=DATA)
     parser.add_argument("names", nargs="*", help="vessels, polyps; all if left out")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--folder", type=Path, default=predictors.FOLDER)
+    parser.add_argument("-o", "--folder", type=Path, default=segmenters.FOLDER)
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     main(given.root, given.names or list(RECIPES), given.seed, given.folder)

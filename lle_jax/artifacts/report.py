@@ -1,4 +1,4 @@
-"""The page of `lle quantify`: one HTML file that asks for nothing outside it, of bounded size.
+"""The page of `lle quantify`: one HTML file of bounded size that loads nothing from outside.
 
 Everything that comes from files (their names, what is wrong with them) is escaped, and the page's
 own policy lets no script run but its own, by its hash, and nothing be loaded.
@@ -45,7 +45,7 @@ def write(path: Path, result: Result, dicom_pictures: bool = False) -> None:
         Path(__file__).with_suffix(".html"),
         report=True,
         images=_count(len(result.rows), "image"),
-        failed=f"{_count(len(result.failures), 'file')} could not be read",
+        failed=f"{_count(len(result.unreadable), 'file')} could not be read",
         recommendation=text(tables.recommendation(result.rows)) if rows else "nothing",
         severities=_severities(result.rows),
         histograms="\n".join(_histogram(name, result.rows) for name in _COLUMNS),
@@ -53,7 +53,7 @@ def write(path: Path, result: Result, dicom_pictures: bool = False) -> None:
         table=_table(rows),
         pictured=_pictured(len(pictures), result.rows, dicom_pictures),
         pictures="\n".join(pictures),
-        unreadable=_unreadable(result.failures),
+        unreadable=_unreadable(result.unreadable),
         version=text(lle_jax.__version__),
     )
     write_bytes(path, page)
@@ -76,13 +76,13 @@ def _shown(listed: int, total: int) -> str:
 def _severities(rows: Sequence[dict]) -> str:
     heads = "".join(f'<th scope="col">{label}</th>' for label in tables.LABELS)
     lines = []
-    for artifact, found in tables.severities(rows).items():
-        counts = "".join(f"<td>{found.labels[label]}</td>" for label in tables.LABELS)
+    for artifact, result in tables.severities(rows).items():
+        counts = "".join(f"<td>{result.labels[label]}</td>" for label in tables.LABELS)
         name = artifact.replace("_", " ")
         lines.append(
             f'<tr><th scope="row" class="name">{name}</th>'
-            f"<td>{tables.number(found.median, 2)}</td>"
-            f"<td>{_shares(found.labels)}</td>{counts}</tr>"
+            f"<td>{tables.number(result.median, 2)}</td>"
+            f"<td>{_shares(result.labels)}</td>{counts}</tr>"
         )
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Severity by artifact"><table>'
@@ -93,7 +93,7 @@ def _severities(rows: Sequence[dict]) -> str:
 
 
 def _shares(labels: dict[str, int]) -> str:
-    """A bar of the images' labels; the numbers are beside it for who cannot see it."""
+    """Draws a bar of the images' labels; their numbers are in the next cells for screen readers."""
     total, start, parts = max(sum(labels.values()), 1), 0.0, []
     for label, count in labels.items():
         width = 100 * count / total
@@ -108,10 +108,10 @@ def _shares(labels: dict[str, int]) -> str:
 def _histogram(name: str, rows: Sequence[dict]) -> str:
     values = np.array([row[name] for row in rows], np.float64)
     values = values[~np.isnan(values)]
-    found = tables.quartiles(values)
+    quartiles = tables.quartiles(values)
     summary = (
-        f"median {tables.number(found.median)}, quartiles {tables.number(found.lower)} and "
-        f"{tables.number(found.upper)}, n = {found.count}"
+        f"median {tables.number(quartiles.median)}, quartiles {tables.number(quartiles.lower)} and "
+        f"{tables.number(quartiles.upper)}, n = {quartiles.n}"
     )
     bars, ends = "", ("", "")
     if len(values):
@@ -122,7 +122,7 @@ def _histogram(name: str, rows: Sequence[dict]) -> str:
             for i, h in enumerate(height)
             if h
         )
-        ends = tuple(tables.number(float(edge)) for edge in (edges[0], edges[-1]))
+        ends = (tables.number(float(edges[0])), tables.number(float(edges[-1])))
     return (
         f'<figure><svg class="histogram" viewBox="0 0 {10 * _BINS} 100" role="img" '
         f'preserveAspectRatio="none" aria-label="Histogram of {name}: {summary}">{bars}</svg>'
@@ -165,9 +165,9 @@ def _severity(value: float) -> str:
 
 def _pictures(worst: Iterable[dict], dicom: bool) -> list[str]:
     """Of the first rows whose files can still be read, one frame each in memory at a time."""
-    found: list[str] = []
+    shown: list[str] = []
     for row in worst:
-        if len(found) == PICTURES:
+        if len(shown) == PICTURES:
             break
         if row["format"] == "dicom" and not dicom:
             continue
@@ -175,8 +175,8 @@ def _pictures(worst: Iterable[dict], dicom: bool) -> list[str]:
             pixels = images.read(row["source"]).pixels
         except images.ImageError:
             continue
-        found.append(_picture(row, pixels if pixels.ndim == 3 else pixels[row["frame"]]))
-    return found
+        shown.append(_picture(row, pixels if pixels.ndim == 3 else pixels[row["frame"]]))
+    return shown
 
 
 def _picture(row: dict, image: np.ndarray) -> str:

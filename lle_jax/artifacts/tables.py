@@ -1,4 +1,4 @@
-"""What a folder's measures come to: quartiles, severities, and the published study's table."""
+"""Summarises a folder's measures: quartiles, severities, and the published study's table."""
 
 import math
 from collections import Counter
@@ -21,9 +21,9 @@ impulse: its verdict cannot be trusted on low light. impulse_density does not co
 
 
 class Quartiles(NamedTuple):
-    """Of the `count` values that are not NaN."""
+    """Quartiles of the `n` values that are not NaN."""
 
-    count: int
+    n: int
     lower: float
     median: float
     upper: float
@@ -47,19 +47,19 @@ class Severity(NamedTuple):
 
 def severities(rows: Sequence[dict]) -> dict[str, Severity]:
     """By artifact, from rows of `quantify.Result`."""
-    found = {}
+    result = {}
     for artifact in severity.curves():
         values = [row["severity"][artifact] for row in rows]
         counts = Counter(map(severity.label, values))
-        found[artifact] = Severity(
+        result[artifact] = Severity(
             quartiles(values).median, {name: counts[name] for name in LABELS}
         )
-    return found
+    return result
 
 
 def recommendation(rows: Sequence[dict]) -> str:
     """One line for all the images, from the median of each severity."""
-    return severity.recommend({name: found.median for name, found in severities(rows).items()})
+    return severity.recommend({name: one.median for name, one in severities(rows).items()})
 
 
 def text(rows: Sequence[dict]) -> str:
@@ -72,9 +72,9 @@ def text(rows: Sequence[dict]) -> str:
         cells = "".join(f"{number(value):>10s}" for value in values)
         lines.append(f"{name:24s}{cells}  {count:6d}  {unit}")
     lines += ["", f"{'severity':24s}{'median':>10s}" + "".join(f"{x:>10s}" for x in LABELS)]
-    for artifact, found in severities(rows).items():
-        counts = "".join(f"{found.labels[name]:10d}" for name in LABELS)
-        lines.append(f"{artifact.replace('_', ' '):24s}{number(found.median, 2):>10s}{counts}")
+    for artifact, one in severities(rows).items():
+        counts = "".join(f"{one.labels[name]:10d}" for name in LABELS)
+        lines.append(f"{artifact.replace('_', ' '):24s}{number(one.median, 2):>10s}{counts}")
     lines += ["", f"recommended for the median image: {recommendation(rows)}"]
     return "\n".join(lines)
 
@@ -86,16 +86,16 @@ def number(value: float, digits: int = 4) -> str:
 
 def verdicts(row: dict) -> dict[str, str]:
     """The study's verdict for each of its measures of one image; a dash where it has none."""
-    known = {name: row[name] for name in study.MEASURES}
-    judged = study.severity({n: 0.0 if math.isnan(v) else v for n, v in known.items()})
+    valid = {name: row[name] for name in study.MEASURES}
+    judged = study.severity({n: np.nan_to_num(v, nan=0.0) for n, v in valid.items()})
     return {
         name: "-" if math.isnan(value) else str(judged[_JUDGED[name]])
-        for name, value in known.items()
+        for name, value in valid.items()
     }
 
 
 def study_text(rows: Sequence[dict]) -> str:
-    """The study's table with its verdicts, and what is wrong with it."""
+    """The study's table with its verdicts, and a note on its error."""
     names = tuple(study.MEASURES)
     table = [("image", *names)]
     for row in rows:
@@ -104,10 +104,10 @@ def study_text(rows: Sequence[dict]) -> str:
         table.append((image, *(f"{number(row[n], 5)} {judged[n]}" for n in names)))
     lines = [text_table.render(table, words=len(names) + 1)]
     strong = sum(verdicts(row)["salt_and_pepper_ratio"] == "strong" for row in rows)
-    found = quartiles(row["salt"] + row["pepper"] for row in rows).median
+    impulses = quartiles(row["salt"] + row["pepper"] for row in rows).median
     lines += ["", STUDY_NOTE]
     lines.append(
         f"Here it calls {strong} of {len(rows)} images strong; the median of impulse_density is "
-        f"{number(found)}."
+        f"{number(impulses)}."
     )
     return "\n".join(lines)

@@ -1,121 +1,97 @@
-"""A network's weights and what they have seen, read from a run directory or a release."""
+"""Loads a trained network from a run directory or a release."""
 
 import contextlib
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import ml_collections
-import orbax.checkpoint as ocp
 from flax import nnx
 
-from lle_jax import checks, models
 from lle_jax.checkpoints import release
-from lle_jax.checkpoints.run import CheckpointError, damaged, difference
+from lle_jax.checkpoints.legacy import upgrade_model_config, upgrade_name
+from lle_jax.checkpoints.provenance import Provenance
+from lle_jax.checkpoints.run import CheckpointError, Checkpoints
+from lle_jax.models.params import load_params, named
 
 
-class Weights(NamedTuple):
-    """Trained parameters.
+class LoadedModel(NamedTuple):
+    """A trained network.
 
     Attributes:
       config: of the network, as for `models.build`.
-      params: the parameters; of a run, the moving average (EMA) of its last checkpoint.
-      record: what they are: kind, the run's step or the release's SHA-256.
-      seen: SHA-256 of the images by role, "train" and "validation"; without "train" where nobody
-        knows. "incomplete" is True where these are not all.
+      params: the parameters; of a run, the moving average (EMA) of its newest sound checkpoint.
+      provenance: what they are, and the images they were trained on.
     """
 
     config: ml_collections.ConfigDict
     params: nnx.State
-    record: dict[str, Any]
-    seen: dict[str, Any]
+    provenance: Provenance
 
 
-def load(folder: Path) -> Weights:
-    """Reads the weights of a run directory or of a release.
+def load_model(folder: Path | None = None) -> LoadedModel:
+    """Loads the network of a run directory or a release; nothing in the folder is changed.
+
+    Args:
+      folder: of either; None takes the release that is bundled with lle_jax.
 
     Raises:
       CheckpointError: if it is neither, or a run without a sound checkpoint.
       release.ReleaseError: if it is a release and unsound.
     """
-    if folder == release.SHIPPED or (folder / "release.json").exists():
+    folder = release.BUNDLED if folder is None else Path(folder)
+    if is_release(folder):
         config, params = release.load(folder)
-        seen = json.loads((folder / "config.json").read_text())["record"].get("images", {})
-        record = {"kind": "release", "sha256": release.digest(folder)}
-        return Weights(config, params, record, seen)
+        images = release.record(folder).get("images", {})
+        kind = {"kind": "release", "sha256": release.digest(folder)}
+        return LoadedModel(config, params, Provenance(kind, images))
+    config = _run_config(folder)
+    with _reader(folder) as checkpoints:
+        step, state = checkpoints.read()
+    tree = {upgrade_name(name): leaf for name, leaf in named(state["ema"])}
+    images: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):  # an older run: its images are not known
+        images = json.loads((folder / "data.json").read_text())
+    params = load_params(tree, config, f"{folder / 'checkpoints'}/{step}")
+    return LoadedModel(config, params, Provenance({"kind": "run", "step": step}, images))
+
+
+def is_release(folder: Path) -> bool:
+    """Tells a release from a run directory."""
+    return folder == release.BUNDLED or (folder / "release.json").exists()
+
+
+def digest(folder: Path | None = None) -> str:
+    """Identifies the parameters of a release, or of a run's newest checkpoint, by a SHA-256.
+
+    Raises:
+      CheckpointError, release.ReleaseError: as `load_model`.
+    """
+    if folder is None or is_release(Path(folder)):
+        return release.digest(folder)
+    folder = Path(folder)
+    _run_config(folder)
+    with _reader(folder) as checkpoints:
+        step = checkpoints.latest()
+    content = [(folder / "config.json").read_text(), step]
+    with contextlib.suppress(OSError):
+        content.append((folder / "checkpoints" / str(step) / "data" / "metadata").read_text())
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _run_config(folder: Path) -> ml_collections.ConfigDict:
     try:
-        config = ml_collections.ConfigDict(json.loads((folder / "config.json").read_text())).model
-    except (OSError, ValueError, AttributeError):
+        model = json.loads((folder / "config.json").read_text())["model"]
+        return ml_collections.ConfigDict(upgrade_model_config(model))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(
             f"{folder}: neither a run directory nor a release (no sound config.json)"
         ) from None
-    step, params = _newest((folder / "checkpoints").absolute(), config)
-    seen = {}
-    with contextlib.suppress(OSError, ValueError):  # an older run: nobody knows
-        seen = json.loads((folder / "data.json").read_text())
-    return Weights(config, params, {"kind": "run", "step": step}, seen)
 
 
-def _newest(folder: Path, config: ml_collections.ConfigDict) -> tuple[int, nnx.State]:
-    """The newest checkpoint's step and average; the optimiser's state is of no use here."""
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no checkpoint yet; train first")
-    handlers = {"state": ocp.StandardCheckpointHandler()}
-    with ocp.CheckpointManager(folder, item_handlers=handlers) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise CheckpointError(f"{folder}: no checkpoint yet; train first")
-        try:
-            state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))
-            average = state.state["ema"]
-        except (OSError, ValueError, KeyError):
-            raise damaged(folder, step) from None
-    return step, fitted(average, config, f"{folder}/{step}")
-
-
-def fitted(
-    params,
-    config: ml_collections.ConfigDict,
-    where: str,
-    drawn: nnx.State | None = None,
-    new: tuple[str, ...] = (),
-) -> nnx.State:
-    """A tree of parameters as the state of the network that `config` names.
-
-    Args:
-      params: the tree, whatever its containers.
-      config: of the network.
-      where: names the tree in errors.
-      drawn: freshly drawn parameters, from which those come whose names begin as one of `new`.
-      new: what the tree need not have.
-
-    Raises:
-      checks.ConfigError: if they are another network's; names the first that differs.
-    """
-    expected = models.shapes(config)
-    there = dict(release.named(params))
-    if new:
-        there |= {n: leaf for n, leaf in release.named(drawn) if n.startswith(new)} | there
-    if found := difference(there, expected):
-        name, shape, wanted = found
-        raise checks.ConfigError(
-            f"{where}: weights of another network: {name} is {shape} there and {wanted} here; use "
-            "the model they were trained as"
-        )
-    leaves = [jax.numpy.asarray(there[name]) for name, _ in release.named(expected)]
-    return jax.tree.unflatten(jax.tree.structure(expected), leaves)
-
-
-def joined(record: dict[str, list[str]], seen: dict[str, Any]) -> dict[str, Any]:
-    """The images of a run (SHA-256 by role) that started from weights which had seen others."""
-    roles = {
-        role: sorted(set(record[role]) | set(seen.get(role, ())))
-        for role in ("train", "validation")
-    }
-    return record | roles | ({} if all_known(seen) else {"incomplete": True})
-
-
-def all_known(seen: dict[str, Any]) -> bool:
-    """Whether `Weights.seen` has all images that the weights were trained on."""
-    return "train" in seen and not seen.get("incomplete")
+def _reader(folder: Path) -> Checkpoints:
+    checkpoints = (folder / "checkpoints").absolute()
+    if not checkpoints.is_dir():
+        raise CheckpointError(f"{checkpoints}: no checkpoint yet; train first")
+    return Checkpoints(checkpoints, read_only=True)

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ import numpy as np
 from flax import nnx
 
 from lle_jax import checks, files, models
+from lle_jax.checkpoints.legacy import upgrade_model_config, upgrade_name
+from lle_jax.models.params import named
 
-SHIPPED = Path(__file__).resolve().parents[1] / "released"
+BUNDLED = Path(__file__).resolve().parents[1] / "released"
 _FILES = ("params.npz", "config.json", "CARD.md")
 _FORMAT = 1
 
@@ -38,6 +40,7 @@ def save(
     *,
     dtype: str = "float32",
     card: str | None = None,
+    shapes: Callable[[ml_collections.ConfigDict], nnx.State] = models.shapes,
 ) -> None:
     """Writes a release; what was in the folder before is replaced.
 
@@ -48,6 +51,7 @@ def save(
       record: how it was trained, and on what; anything JSON can hold.
       dtype: to store the parameters in, "float32" or "float16" (half the size, 11 bits).
       card: the text of CARD.md; None makes one of the configuration and the record.
+      shapes: the network's parameters as shapes, from its config.
 
     Raises:
       ReleaseError: if the parameters are not those of the network, are not finite, or do not fit
@@ -57,7 +61,7 @@ def save(
     if dtype not in ("float32", "float16"):
         raise ReleaseError(f"dtype is {dtype!r}; expected float32 or float16")
     arrays = {name: np.asarray(leaf) for name, leaf in named(params)}
-    _check(arrays, config, "params")
+    _check(arrays, shapes(config), "params")
     with np.errstate(over="ignore"):  # checked here
         arrays = {name: array.astype(dtype) for name, array in arrays.items()}
     for name, array in arrays.items():
@@ -81,11 +85,15 @@ def save(
     files.write_bytes(folder / "release.json", text.encode())
 
 
-def load(folder: Path | None = None) -> tuple[ml_collections.ConfigDict, nnx.State]:
+def load(
+    folder: Path | None = None,
+    shapes: Callable[[ml_collections.ConfigDict], nnx.State] = models.shapes,
+) -> tuple[ml_collections.ConfigDict, nnx.State]:
     """Reads a release after checking it: its digests, its arrays' names and shapes.
 
     Args:
-      folder: of the release; None takes the one that comes with lle_jax.
+      folder: of the release; None takes the one that is bundled with lle_jax.
+      shapes: the network's parameters as shapes, from its config.
 
     Returns:
       the network's configuration, as for `models.build`, and its parameters, float32.
@@ -93,18 +101,19 @@ def load(folder: Path | None = None) -> tuple[ml_collections.ConfigDict, nnx.Sta
     Raises:
       ReleaseError: if there is no release or something about it is wrong; names the first.
     """
-    folder = SHIPPED if folder is None else Path(folder)
-    digests = _digests(folder)
+    folder = BUNDLED if folder is None else Path(folder)
+    expected_digests = digests(folder)
     data = {name: _read(folder, name) for name in _FILES}
     for name in _FILES:
-        if hashlib.sha256(data[name]).hexdigest() != digests.get(name):
+        if hashlib.sha256(data[name]).hexdigest() != expected_digests.get(name):
             raise ReleaseError(
                 f"{folder / name}: its SHA-256 is not the one in release.json, so the file is "
                 "damaged or was changed; copy the release again"
             )
     try:
-        config = ml_collections.ConfigDict(json.loads(data["config.json"])["model"])
-        expected = models.shapes(config)
+        model = json.loads(data["config.json"])["model"]
+        config = ml_collections.ConfigDict(upgrade_model_config(model))
+        expected = shapes(config)
     except checks.ConfigError as error:
         raise ReleaseError(f"{folder / 'config.json'}: {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -112,34 +121,44 @@ def load(folder: Path | None = None) -> tuple[ml_collections.ConfigDict, nnx.Sta
             f"{folder / 'config.json'}: no description of a network; copy the release again"
         ) from None
     arrays = _arrays(data["params.npz"], folder / "params.npz", models.parameter_count(expected))
-    _check(arrays, config, folder / "params.npz")
+    arrays = {upgrade_name(name): array for name, array in arrays.items()}
+    _check(arrays, expected, folder / "params.npz")
     leaves = [jax.numpy.asarray(arrays[name], np.float32) for name, _ in named(expected)]
     return config, jax.tree.unflatten(jax.tree.structure(expected), leaves)
 
 
+def record(folder: Path) -> dict[str, Any]:
+    """Returns how a release was made, from its config.json; {} where that cannot be read."""
+    try:
+        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8"))["record"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def digest(folder: Path | None = None) -> str:
     """Identifies a release: SHA-256 of its files' digests; raises ReleaseError if there is none."""
-    digests = _digests(SHIPPED if folder is None else Path(folder))
-    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    content = digests(BUNDLED if folder is None else Path(folder))
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _digests(folder: Path) -> dict[str, str]:
+def digests(folder: Path) -> dict[str, str]:
+    """Reads the SHA-256 of a release's files by name; raises ReleaseError if there is none."""
     path = folder / "release.json"
     if not path.is_file():
-        if folder == SHIPPED:
+        if folder == BUNDLED:
             raise ReleaseError(
-                "no model comes with this copy of lle_jax; train one (see README), make a release "
-                "of it with tools/release.py RUN FOLDER, and give that FOLDER as the model"
+                "no model is bundled with this copy of lle_jax; train one (see README), make a "
+                "release of it with lle release RUN -o FOLDER, and give that FOLDER as the model"
             )
         raise ReleaseError(f"{folder}: no released model (release.json) there; check the path")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        number, digests = content["format"], dict(content["sha256"])
+        number, by_name = content["format"], dict(content["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ReleaseError(f"{path}: damaged; copy the release again") from None
     if number != _FORMAT:
         raise ReleaseError(f"{path}: format {number!r}, not {_FORMAT}; install a newer lle_jax")
-    return digests
+    return by_name
 
 
 def _read(folder: Path, name: str) -> bytes:
@@ -168,9 +187,9 @@ def _arrays(data: bytes, path: Path, count: int) -> dict[str, np.ndarray]:
         raise ReleaseError(f"{path}: not a file of plain arrays; copy the release again") from None
 
 
-def _check(arrays: Mapping[str, np.ndarray], config: ml_collections.ConfigDict, where) -> None:
+def _check(arrays: Mapping[str, np.ndarray], declared: nnx.State, where) -> None:
     """Raises ReleaseError unless names, shapes and dtypes are those of the network."""
-    expected = {name: leaf.shape for name, leaf in named(models.shapes(config))}
+    expected = {name: leaf.shape for name, leaf in named(declared)}
     for name in sorted(expected.keys() | arrays.keys()):
         if name not in arrays:
             raise ReleaseError(f"{where}: {name} is missing; it belongs to another network")
@@ -182,17 +201,6 @@ def _check(arrays: Mapping[str, np.ndarray], config: ml_collections.ConfigDict, 
                 f"{where}: {name} is {array.dtype} {array.shape}; expected float16 or float32 "
                 f"{expected[name]}"
             )
-
-
-def named(params) -> list[tuple[str, Any]]:
-    """The leaves of a tree of parameters with names, as "encoder.0.0.kernel"."""
-    paths = jax.tree_util.tree_flatten_with_path(params)[0]
-    return [(_name(path), leaf) for path, leaf in paths]
-
-
-def _name(path) -> str:
-    keys = [str(getattr(k, "name", getattr(k, "key", getattr(k, "idx", k)))) for k in path]
-    return ".".join(key for key in keys if key != "value")
 
 
 def _card(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:

@@ -1,34 +1,49 @@
-"""Orbax checkpoints: the state, the data iterator's position and the configuration."""
+"""Orbax checkpoints of a run: the state, the data iterator's position, the config, checksums."""
 
+import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
-from lle_jax.checkpoints import release
-from lle_jax.training.state import TrainState
+from lle_jax.models.params import difference, named
+
+_MANAGER = {
+    "state": ocp.StandardCheckpointHandler,
+    "data": ocp.JsonCheckpointHandler,
+    "config": ocp.JsonCheckpointHandler,
+}
 
 
 class CheckpointError(ValueError):
     """A checkpoint is missing or does not fit; the message says what to change."""
 
 
+class _DamagedError(Exception):
+    """A checkpoint cannot be read; the one before may serve."""
+
+
 class Checkpoints:
     """The checkpoints of one run. Each appears under its own name only when it is whole.
 
     Args:
-      folder: absolute path; made if missing.
+      folder: absolute path; a writer makes it if missing.
       keep: how many of the newest are kept.
+      read_only: never change anything in the folder. Only a writer, of which a run may have one at
+        a time (`rundir.lock`), removes what a killed save left behind.
     """
 
-    def __init__(self, folder: Path, keep: int = 2):
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
-        handlers = {
-            "state": ocp.StandardCheckpointHandler(),
-            "data": ocp.JsonCheckpointHandler(),
-            "config": ocp.JsonCheckpointHandler(),
-        }
+    def __init__(self, folder: Path, keep: int = 2, read_only: bool = False):
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else keep,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+            create=not read_only,
+        )
+        handlers = {name: handler() for name, handler in _MANAGER.items()}
         self._manager = ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
         self._folder = folder
 
@@ -43,70 +58,124 @@ class Checkpoints:
         self._manager.close()
 
     def latest(self) -> int | None:
-        """The newest checkpoint's step, None before the first."""
+        """Returns the newest checkpoint's step, None before the first."""
         return self._manager.latest_step()
 
-    def save(self, state: TrainState, data: dict[str, Any], config: dict[str, Any]) -> None:
-        """Starts writing in the background; the next save or closing waits for it."""
+    def save(self, state: Any, position: dict[str, Any], config: dict[str, Any]) -> None:
+        """Starts writing in the background; the next save or closing waits for it.
+
+        Raises:
+          CheckpointError: if the state holds NaN or infinity, which is never saved.
+        """
+        arrays = {name: np.asarray(leaf) for name, leaf in named(jax.device_get(state))}
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise CheckpointError(
+                    f"{name} is not finite at step {int(state.step)}, so it was not saved; the "
+                    "checkpoints before are kept: set --config.optim.lr lower in a new --workdir"
+                )
         self._manager.save(
             int(state.step),
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state),
-                data=ocp.args.JsonSave(data),
+                data=ocp.args.JsonSave({"position": position, "crc32": checksums(arrays)}),
                 config=ocp.args.JsonSave(config),
             ),
         )
 
-    def restore(self, template: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """The newest checkpoint, placed on devices as `template`'s arrays are.
+    def restore(self, template: Any) -> tuple[Any, dict[str, Any]] | None:
+        """Restores the newest sound checkpoint; None before the first.
+
+        A damaged one is named in a line on stderr, and the one before is used.
+
+        Args:
+          template: a state; arrays are placed on devices as its arrays are.
+
+        Returns:
+          the state, and the position of the data iterator.
 
         Raises:
-          CheckpointError: if it is damaged, or its arrays differ from the template's in name or
+          CheckpointError: if none is sound, or the arrays differ from the template's in name or
             shape; the message names the first.
         """
-        self._manager.wait_until_finished()  # a save under way is not there yet
-        step = self.latest()
-        self._check(step, template)
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(jax.tree.map(_abstract, template)),
-                data=ocp.args.JsonRestore(),
-            ),
-        )
-        return restored.state, restored.data
 
-    def _check(self, step: int, template: TrainState) -> None:
-        try:
-            metadata = self._manager.item_metadata(step).state.tree
-        except (OSError, ValueError, KeyError, AttributeError):
-            raise damaged(self._folder, step) from None
-        if found := difference(metadata, template):
-            name, there, here = found
-            raise CheckpointError(
-                f"{self._folder}/{step}: a checkpoint of another architecture: {name} is {there} "
-                f"there and {here} in this model; use the configuration it was trained with, or "
-                "another --workdir"
+        def place(step: int) -> Any:
+            if (differing := difference(self._metadata(step), template)) is not None:
+                name, loaded, expected = differing
+                raise CheckpointError(
+                    f"{self._folder}/{step}: a checkpoint of another architecture: {name} is "
+                    f"{loaded} there and {expected} in this model; use the configuration it was "
+                    "trained with, or another --workdir"
+                )
+            return jax.tree.map(_abstract, template)
+
+        restored = self._newest(place)
+        return None if restored is None else restored[1:]
+
+    def read(self) -> tuple[int, Any]:
+        """Reads the newest sound checkpoint as (step, tree of arrays), whatever devices wrote it.
+
+        Raises:
+          CheckpointError: if there is none.
+        """
+        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+        def place(step: int) -> Any:
+            return jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+                self._metadata(step),
             )
 
+        restored = self._newest(place)
+        if restored is None:
+            raise CheckpointError(f"{self._folder}: no checkpoint yet; train first")
+        return restored[0], restored[1]
 
-def damaged(folder: Path, step: int) -> CheckpointError:
-    """What to raise of a checkpoint that cannot be read."""
-    return CheckpointError(
-        f"{folder}/{step}: damaged checkpoint; delete that folder to fall back on the one before"
-    )
+    def _newest(self, place) -> tuple[int, Any, dict[str, Any]] | None:
+        self._manager.wait_until_finished()  # a save under way is not there yet
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for number, step in enumerate(steps):
+            try:
+                return step, *self._restore(step, place)
+            except _DamagedError as error:
+                rest = ", so the one before is used" if steps[number + 1 :] else ""
+                print(f"{self._folder}/{step}: damaged checkpoint ({error}){rest}", file=sys.stderr)
+        if steps:
+            raise CheckpointError(
+                f"{self._folder}: no checkpoint is sound; train again in a new --workdir"
+            )
+        return None
+
+    def _restore(self, step: int, place) -> tuple[Any, dict[str, Any]]:
+        target = place(step)
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore()
+        )
+        try:
+            restored = self._manager.restore(step, args=arguments)
+            data = restored.data
+            position = data["position"] if "crc32" in data else data
+            expected = data.get("crc32")
+        except Exception as error:  # whatever a damaged file can raise
+            raise _DamagedError(" ".join(str(error).split())[:80]) from None
+        if expected is not None:
+            arrays = {name: np.asarray(leaf) for name, leaf in named(restored.state)}
+            computed = checksums(arrays)
+            for name in expected:
+                if computed.get(name) != expected[name]:
+                    raise _DamagedError(f"the checksum of {name} is wrong")
+        return restored.state, position
+
+    def _metadata(self, step: int) -> Any:
+        try:
+            return self._manager.item_metadata(step).state.tree
+        except Exception as error:  # whatever a damaged file can raise
+            raise _DamagedError(" ".join(str(error).split())[:80]) from None
 
 
-def difference(there, here) -> tuple[str, Any, Any] | None:
-    """The first name at which the arrays of two trees differ in shape, and both shapes."""
-    shapes = [
-        {name: tuple(leaf.shape) for name, leaf in release.named(tree)} for tree in (there, here)
-    ]
-    for name in sorted(shapes[0].keys() | shapes[1].keys()):
-        pair = [found.get(name, "absent") for found in shapes]
-        if pair[0] != pair[1]:
-            return name, *pair
-    return None
+def checksums(arrays: dict[str, np.ndarray]) -> dict[str, int]:
+    """Computes the CRC-32 of the bytes of arrays by name."""
+    return {n: zlib.crc32(np.ascontiguousarray(array).data) for n, array in arrays.items()}
 
 
 def _abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:

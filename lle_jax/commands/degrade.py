@@ -1,7 +1,6 @@
 """`lle degrade`: low-light copies of images."""
 
 import argparse
-import sys
 from pathlib import Path
 
 
@@ -13,13 +12,19 @@ def add(commands) -> None:
         "JSON. The same seed gives the same bytes whatever the order or number of files; finished "
         "files are skipped, so an interrupted command can be repeated.",
     )
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="images or folders")
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="images, folders, patterns")
     parser.add_argument("--preset", required=True, help="a name, as endoscopy, or a .toml file")
     parser.add_argument("--seed", type=int, default=0, help="whole number (default 0)")
     parser.add_argument(
         "--severity", type=float, default=1.0, help="0 (unchanged) to 1 (default): all strengths"
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="folder to write to")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="folder to write to; or, of one image, a file",
+    )
     parser.add_argument(
         "--contact-sheet",
         type=Path,
@@ -32,20 +37,20 @@ def add(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.output is None and arguments.contact_sheet is None:
         raise ValueError("nothing to write; give -o OUT or --contact-sheet PNG")
-    from lle_jax import degrade, images
+    from lle_jax import degrade, images, jobs
     from lle_jax.degrade import files, sheet
+    from lle_jax.images import plan
 
     settings = files.Settings(degrade.load(arguments.preset), arguments.seed, arguments.severity)
-    failures, count = [], 0
+    status = 0
     if arguments.output is not None:
-        pairs = files.plan(arguments.inputs, arguments.output)
-        count = len(pairs)
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        failures = files.degrade_files(pairs, settings)
+        planned = plan.plan(arguments.inputs, arguments.output)
+        folder = None if plan.is_file(planned, arguments.output) else arguments.output
+        outcome = files.degrade_files(planned.pairs, settings, folder)
+        outcome.failed.extend(planned.failed)
+        skipped = images.skipped_formats(planned.others)
+        status = jobs.report("degrade", outcome, "degraded", skipped=skipped)
     if arguments.contact_sheet is not None:
-        sheet.write(images.find(arguments.inputs)[0], arguments.contact_sheet, settings)
-    for failure in failures:
-        print(f"lle degrade: {failure}", file=sys.stderr)
-    if failures:
-        print(f"lle degrade: {len(failures)} of {count} files failed", file=sys.stderr)
-    return 1 if failures else 0
+        first = images.find(plan.expand(arguments.inputs))[0]
+        sheet.write(first, arguments.contact_sheet, settings)
+    return status

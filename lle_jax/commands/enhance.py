@@ -34,16 +34,17 @@ def add(commands) -> None:
         "--strength", type=float, default=1.0, help="0 (unchanged) to 1 (default) of the change"
     )
     parser.add_argument(
-        "--gate", action="store_true", help="pass through unchanged what is bright and clean"
+        "--skip-well-exposed", action="store_true", help="leave unchanged what is bright and clean"
     )
+    parser.add_argument("--gate", action=_Renamed, nargs=0, help=argparse.SUPPRESS)
     parser.add_argument(
         "--compare", action="store_true", help="also write pictures, before and after side by side"
     )
     parser.add_argument(
         "--uncertainty",
         action="store_true",
-        help="also write OUT.uncertainty.tif, 16 bits: how far off each value may be, half of an "
-        "interval that the model's card tells the coverage of",
+        help="also write OUT.uncertainty.tif, 16 bits: the half-width of the prediction interval "
+        "of each value; the model's card has its coverage",
     )
     parser.add_argument(
         "--anonymise",
@@ -52,19 +53,28 @@ def add(commands) -> None:
         "names burnt into the pixels, stay",
     )
     parser.add_argument(
-        "--model", type=Path, metavar="FOLDER", help="a release (default: the one that comes along)"
+        "--model", type=Path, metavar="FOLDER", help="a release (default: the bundled one)"
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
     parser.set_defaults(run=run)
+
+
+class _Renamed(argparse.Action):
+    """An option of an earlier version."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        parser.error(f"{option_string} is now --skip-well-exposed")
 
 
 def run(arguments: argparse.Namespace) -> int:
     compilation_cache()
+    from lle_jax import images, jobs
+    from lle_jax.images.plan import is_file
     from lle_jax.inference import files
 
     settings = files.Settings(
         arguments.strength,
-        arguments.gate,
+        arguments.skip_well_exposed,
         arguments.compare,
         arguments.anonymise,
         arguments.uncertainty,
@@ -74,37 +84,35 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is None:
         raise ValueError("nowhere to write; give -o OUT")
     output = Path(arguments.output)
-    pairs = files.plan(arguments.inputs, output, settings)
-    to_file = len(pairs) == 1 and pairs[0][1] == output
-    job = files.Job(None if to_file else output, arguments.model, settings)
+    plan = files.plan(arguments.inputs, output, settings)
+    skipped = images.skipped_formats(plan.others)
+    job = files.Job(None if is_file(plan, output) else output, arguments.model, settings)
     if arguments.dry_run:
-        for source, target in pairs:
-            print(f"{source} -> {target}{' (finished)' * job.finished(source, target)}")
-        return 0
-    outcome = job.run(pairs)
-    for source in outcome.passed:
-        print(f"passed through, well exposed: {source}")
-    count = len(pairs) - len(outcome.failures) - len(outcome.passed) - outcome.finished
-    others = f"{len(outcome.passed)} passed through, {outcome.finished} finished before"
-    print(f"{count} enhanced, {others}")
-    for failure in outcome.failures:
-        print(f"lle enhance: {failure}", file=sys.stderr)
-    if outcome.failures:
-        print(f"lle enhance: {len(outcome.failures)} of {len(pairs)} files failed", file=sys.stderr)
-    return 1 if outcome.failures else 0
+        for source, target in plan.pairs:
+            print(f"{source} -> {target}{' (finished)' * job.finished((source, target))}")
+        for _, reason in plan.failed:
+            print(f"lle enhance: {reason}", file=sys.stderr)
+        if skipped:
+            print(skipped)
+        return 1 if plan.failed else 0
+    outcome = job.run(plan.pairs)
+    outcome.failed.extend(plan.failed)
+    return jobs.report(
+        "enhance", outcome, "enhanced", skipped=skipped, label=lambda pair: str(pair[0])
+    )
 
 
 def _pipe(arguments: argparse.Namespace, settings) -> int:
     """One image from standard input, or to standard output; nothing else is printed there."""
     from lle_jax import images
-    from lle_jax.checkpoints import release
+    from lle_jax.checkpoints import load
     from lle_jax.inference import enhance, files
 
-    beside = settings.compare or settings.uncertainty
-    if len(arguments.inputs) != 1 or beside or arguments.dry_run:
+    siblings = settings.compare or settings.uncertainty
+    if len(arguments.inputs) != 1 or siblings or arguments.dry_run:
         raise ValueError("- is for one image, without --compare, --uncertainty and --dry-run")
     output = arguments.output or "-"
-    net, digest = enhance.load(arguments.model), release.digest(arguments.model)
+    net, digest = enhance.load(arguments.model), load.digest(arguments.model)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(arguments.inputs[0])
         if arguments.inputs[0] == "-":
@@ -113,7 +121,7 @@ def _pipe(arguments: argparse.Namespace, settings) -> int:
         suffix = SUFFIX_OF[images.read(source).format]
         target = Path(folder, f"standard output{suffix}") if output == "-" else Path(output)
         if files.enhance_file(net, source, target, settings, digest):
-            print("passed through, well exposed", file=sys.stderr)
+            print("unchanged: well exposed", file=sys.stderr)
         if output == "-":
             sys.stdout.buffer.write(target.read_bytes())
             sys.stdout.buffer.flush()
@@ -127,7 +135,7 @@ def compilation_cache() -> None:
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(base, "lle_jax", "xla")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -38,10 +38,10 @@ def add(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from lle_jax import degrade
     from lle_jax.degrade import presets
-    from lle_jax.fit import fit_files
+    from lle_jax.fit import preset
 
     prior = degrade.load(arguments.prior or presets.folder().parent / "fit" / "prior.toml")
-    report = fit_files.fit_files(
+    report = preset.fit_files(
         arguments.inputs, arguments.clean, prior, arguments.output, arguments.seed
     )
     print("\n".join(report.provenance))

@@ -1,7 +1,6 @@
 """`lle quantify`: noise, impulses, blur, JPEG and exposure of images."""
 
 import argparse
-import sys
 from pathlib import Path
 
 
@@ -13,7 +12,7 @@ def add(commands) -> None:
         "quartiles, severities and the correction that applies. OUT gets measures.csv, "
         "measures.jsonl, unreadable.csv and index.html, a page that needs no network and is about "
         "the images given. What was measured before is not measured again, so an interrupted "
-        "command can be repeated. The page shows file names, and small pictures of the worst "
+        "command resumes. The page shows file names, and small pictures of the worst "
         "images; of DICOM it shows neither pictures, which may have a name burnt in, nor any "
         "other element.",
     )
@@ -32,6 +31,7 @@ def add(commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from lle_jax import images, jobs
     from lle_jax.artifacts import quantify, report, tables
 
     result = quantify.quantify(arguments.inputs, arguments.output)
@@ -43,12 +43,6 @@ def run(arguments: argparse.Namespace) -> int:
         page = arguments.output / quantify.PAGE
         report.write(page, result, dicom_pictures=arguments.dicom_pictures)
         print(f"\nreport: {page}")
-    for path, reason in result.failures:
-        print(f"lle quantify: {path}: {reason}", file=sys.stderr)
-    if result.failures:
-        files = len({row["path"] for row in result.rows}) + len(result.failures)
-        print(
-            f"lle quantify: {len(result.failures)} of {files} files could not be read",
-            file=sys.stderr,
-        )
-    return 1 if result.failures else 0
+    assert result.outcome is not None
+    skipped = images.skipped_formats(result.others)
+    return jobs.report("quantify", result.outcome, "measured", skipped=skipped)

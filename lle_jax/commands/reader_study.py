@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         if name in methods:
             raise ValueError(f"method {name!r} is given twice; give each its own name")
         methods[name] = Path(folder)
+    from lle_jax import images
     from lle_jax.reader_study import page as reader_study
 
     written = reader_study.write(
@@ -56,6 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(f"{written.pairs} pairs of {len(methods)} methods on {written.cases} cases")
     print(f"page: {written.page}\nkey, not for readers: {written.key}")
+    folders = [*methods.values(), *([arguments.reference] if arguments.reference else [])]
+    if skipped := images.skipped_formats(images.scan(folders).others):
+        print(skipped)
     print("look through the page for names burnt into images before you give it away")
     return 0
 

@@ -5,7 +5,7 @@ Degradation is not done here: it runs on the accelerator, inside the training st
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import cv2
 import grain
@@ -25,35 +25,42 @@ class Batch(NamedTuple):
     modality: np.ndarray | jax.Array
 
 
-class _Labelled(Sequence):
-    """Images with the number of their modality; balanced, the rarer modalities come more often."""
+class _Labelled(Sequence[Batch]):
+    """Images with their modality; balanced, the images of rarer modalities come more often."""
 
     def __init__(self, images: Images, balance: bool):
         self.images = images
-        self.numbers = images.numbers
+        self.modality_ids = images.modality_ids
         self.order = np.arange(len(images))
         if balance:
-            groups = [np.flatnonzero(self.numbers == number) for number in np.unique(self.numbers)]
+            ids = self.modality_ids
+            groups = [np.flatnonzero(ids == one) for one in np.unique(ids)]
             size = max(map(len, groups))
             self.order = np.concatenate([np.resize(group, size) for group in groups])
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, index: int) -> Batch:
-        index = self.order[index]
-        return Batch(self.images[index], self.numbers[index])
+    @overload
+    def __getitem__(self, index: int) -> Batch: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Batch]: ...
+    def __getitem__(self, index: int | slice) -> Batch | list[Batch]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(len(self))[index]]
+        place = int(self.order[index])
+        return Batch(self.images[place], self.modality_ids[place])
 
 
 class _RandomCrop(grain.transforms.RandomMap):
     """A random square crop in a random one of the eight orientations of a square."""
 
-    def __init__(self, crop: int, min_scale: float):
+    def __init__(self, crop: int, min_scale: float = 1.0):
         self.crop = crop
         self.min_scale = min_scale
 
     def random_map(self, element: Batch, rng: np.random.Generator) -> Batch:
-        image = element.clean
+        image = np.asarray(element.clean)
         side = self.crop
         if self.min_scale < 1:
             largest = min(*image.shape[:2], int(self.crop / self.min_scale))
@@ -63,7 +70,7 @@ class _RandomCrop(grain.transforms.RandomMap):
         if side > self.crop:
             image = cv2.resize(image, (self.crop, self.crop), interpolation=cv2.INTER_AREA)
             image = image.reshape(self.crop, self.crop, -1)
-        image = np.rot90(image, rng.integers(4))
+        image = np.rot90(image, int(rng.integers(4)))
         if rng.integers(2):
             image = image[:, ::-1]
         image = np.broadcast_to(image, (self.crop, self.crop, 3)).astype(np.float32)
@@ -76,7 +83,7 @@ def crops(
     sides: Sequence[int],
     batch_size: int,
     seed: int,
-    min_scale: float = 1.0,
+    random_resized_crop_min_scale: float = 1.0,
     balance: bool = False,
 ) -> grain.DatasetIterator:
     """An endless iterator over batches of random crops.
@@ -90,8 +97,8 @@ def crops(
         image smaller than a side has no crops of it.
       batch_size: crops per batch over all processes, a multiple of their number.
       seed: of the order, the positions and the orientations.
-      min_scale: below 1, a crop shows up to 1 / `min_scale` as much of the image along each side,
-        reduced by area averaging: what is global in an image is then seen too.
+      random_resized_crop_min_scale: below 1, a crop shows up to 1 / this as much of the image
+        along each side, reduced by area averaging, so that batches hold what is global too.
       balance: every modality appears equally often, the images of rarer ones repeatedly.
 
     Returns:
@@ -108,7 +115,7 @@ def crops(
         if not len(large):
             raise DataError(
                 f"no training image is {side} pixels high and wide; remove {side} from "
-                "--config.data.views, or add larger images"
+                "--config.data.context_sizes, or add larger images"
             )
         parts.append(
             grain.MapDataset.source(_Labelled(large, balance))
@@ -116,7 +123,7 @@ def crops(
             .seed(seed + number)
             .shuffle()
             .repeat()
-            .random_map(_RandomCrop(side, min_scale))
+            .random_map(_RandomCrop(side, random_resized_crop_min_scale))
             .batch(batch_size // processes, drop_remainder=True)
         )
     dataset = parts[0] if len(parts) == 1 else grain.MapDataset.mix(parts)
@@ -125,5 +132,5 @@ def crops(
 
 
 def _at_least(images: Images, side: int) -> Images:
-    """The images at least `side` high and wide."""
-    return images.of([index for index, size in enumerate(images.sizes) if min(size) >= side])
+    """Returns the images at least `side` high and wide."""
+    return images.subset([index for index, size in enumerate(images.sizes) if min(size) >= side])

@@ -4,6 +4,7 @@ Three sources: the embedded `samples`, any folder of well-lit images, and a mani
 says of what modality each image is.
 """
 
+import collections
 import concurrent.futures
 import csv
 import dataclasses
@@ -11,19 +12,20 @@ import functools
 import hashlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import overload
 
 import jax
 import numpy as np
-import tqdm
 
-from lle_jax import images
+from lle_jax import images, jobs
 from lle_jax.data import samples
+from lle_jax.images.files import refusal
 
 ROLES = ("train", "validation", "test")
 
-# What an image can be of; the names of presets where there is one, "" where nobody said.
+# What an image can be of; the names of presets where there is one, "" where it is not stated.
 MODALITIES = ("", "dermatology", "endoscopy", "fundus", "microscopy", "radiograph", "ultrasound")
 
 
@@ -32,7 +34,7 @@ class DataError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Images(Sequence):
+class Images(Sequence[np.ndarray]):
     """A sequence of clean images, decoded when asked for: float32 `[H, W, C]` in [0, 1].
 
     Attributes:
@@ -40,7 +42,7 @@ class Images(Sequence):
       hashes: SHA-256 of each image's content.
       sizes: (height, width) of each.
       loaders: a function per image that returns its pixels.
-      modalities: one of MODALITIES per image; left out, "" for all.
+      modalities: one of MODALITIES per image; by default "" for all.
     """
 
     names: tuple[str, ...]
@@ -49,23 +51,29 @@ class Images(Sequence):
     loaders: tuple[Callable[[], np.ndarray], ...]
     modalities: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.modalities:
             object.__setattr__(self, "modalities", ("",) * len(self.names))
 
     @property
-    def numbers(self) -> np.ndarray:
-        """The place in MODALITIES of each image's modality, int32."""
+    def modality_ids(self) -> np.ndarray:
+        """Returns the index in MODALITIES of each image's modality, int32."""
         return np.array([MODALITIES.index(name) for name in self.modalities], np.int32)
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+        if isinstance(index, slice):
+            return [load() for load in self.loaders[index]]
         return self.loaders[index]()
 
-    def of(self, indices: Sequence[int]) -> "Images":
-        """These images only, in this order."""
+    def subset(self, indices: Sequence[int]) -> "Images":
+        """Returns these images only, in this order."""
         columns = (getattr(self, field.name) for field in dataclasses.fields(self))
         return Images(*(tuple(column[index] for index in indices) for column in columns))
 
@@ -76,7 +84,7 @@ class Splits:
 
     Attributes:
       train, validation, test: the images.
-      rejected: (path, reason) of files that were found but left out.
+      rejected: (path, reason) of files, or rows of a manifest, that are not used.
     """
 
     train: Images
@@ -96,7 +104,7 @@ class Splits:
 
     @property
     def record(self) -> dict[str, list[str]]:
-        """SHA-256 of every image by role: by it `lle evaluate` tells what a network has seen."""
+        """SHA-256 of every image by role, from which `lle evaluate` finds train/test overlap."""
         return {role: sorted(getattr(self, role).hashes) for role in ROLES}
 
 
@@ -110,7 +118,7 @@ class _Entry:
 
 
 def image_key(seed: int, digest: str) -> jax.Array:
-    """The random key of an image by the SHA-256 of its content, whatever the other images are."""
+    """Returns the random key of an image from the SHA-256 of its content, whatever the others."""
     return jax.random.fold_in(jax.random.key(seed), int(digest[:8], 16))
 
 
@@ -123,8 +131,8 @@ def load(source: str, *, crop: int) -> Splits:
         three are there; otherwise each image's content decides its role (a tenth test, a tenth
         validation, at least one each), so that renaming files moves none to another role. A
         manifest has the columns path (relative to it), modality and role (train, validation or
-        val, test); rows of other modalities than MODALITIES, such as masks, are passed over, and
-        other columns too.
+        val, test); rows of other modalities than MODALITIES, such as masks, are rejected, other
+        columns ignored.
       crop: training and validation images must be at least this high and wide.
 
     Raises:
@@ -156,14 +164,49 @@ def _load(source: str) -> Splits:
 
 
 def join(first: Images, second: Images) -> Images:
-    """The images of both, in order."""
+    """Returns the images of both, in order; a name that both have gets a number in the second."""
     fields = [field.name for field in dataclasses.fields(Images)]
-    return Images(*(getattr(first, name) + getattr(second, name) for name in fields))
+    joined = Images(*(getattr(first, name) + getattr(second, name) for name in fields))
+    return dataclasses.replace(joined, names=_numbered(joined.names))
+
+
+def _numbered(names: Sequence[str]) -> tuple[str, ...]:
+    """Makes names unique: what occurs again gets "_2", "_3" and so on."""
+    taken = set(names)
+    unique: list[str] = []
+    used: set[str] = set()
+    for name in names:
+        candidate, number = name, 1
+        while candidate in used:
+            number += 1
+            if f"{name}_{number}" not in taken:
+                candidate = f"{name}_{number}"
+        used.add(candidate)
+        unique.append(candidate)
+    return tuple(unique)
+
+
+def _names(root: Path, paths: Sequence[Path]) -> tuple[str, ...]:
+    """Returns a unique name for each file below `root`: its path with "_" for "/", no suffix.
+
+    Only suffixes of image formats are cut, since the last part of a UID is none. Where that gives
+    two files one name (b/c.png and b_c.png, or a.png and a.tif), both keep their suffix, and where
+    that does not suffice, later ones get a number.
+    """
+    relative = [path.relative_to(root) for path in paths]
+    short = [images.stem(path).as_posix().replace("/", "_") for path in relative]
+    counts = collections.Counter(short)
+    full = [path.as_posix().replace("/", "_") for path in relative]
+    return _numbered([f if counts[s] > 1 else s for s, f in zip(short, full, strict=True)])
 
 
 def _join(first: Splits, second: Splits) -> Splits:
-    parts = [join(getattr(first, role), getattr(second, role)) for role in ROLES]
-    return Splits(*parts, first.rejected + second.rejected)
+    return Splits(
+        join(first.train, second.train),
+        join(first.validation, second.validation),
+        join(first.test, second.test),
+        first.rejected + second.rejected,
+    )
 
 
 def _images(entries: Sequence[_Entry]) -> Images:
@@ -185,19 +228,26 @@ def _load_samples() -> Splits:
         short = name.replace(".dcm", "").replace(":", "_")
         modality = modality if modality in MODALITIES else ""
         entries[role].append(_Entry(short, digest, image.shape[:2], loader, modality))
-    return Splits(*(_images(entries[role]) for role in ROLES))
+    return _splits(entries)
+
+
+def _splits(
+    entries: Mapping[str, Sequence[_Entry]], rejected: Sequence[tuple[str, str]] = ()
+) -> Splits:
+    train, validation, test = (_images(entries[role]) for role in ROLES)
+    return Splits(train, validation, test, tuple(rejected))
 
 
 def _read(path: Path) -> np.ndarray:
-    """One picture; of a file with several frames the middle one, which is seldom blank."""
+    """Reads a picture; of a file with several frames the middle one, which is seldom blank."""
     pixels = images.read(path).pixels
     return pixels if pixels.ndim == 3 else pixels[len(pixels) // 2]
 
 
-def _examine(path: Path, root: Path) -> _Entry | tuple[str, str]:
+def _examine(path: Path, name: str) -> _Entry | tuple[str, str]:
     try:
-        size = _read(path).shape[:2]
-        name = path.relative_to(root).with_suffix("").as_posix().replace("/", "_")
+        height, width = _read(path).shape[:2]
+        size = (height, width)
         return _Entry(name, images.sha256(path), size, functools.partial(_read, path))
     except images.ImageError as error:
         return str(path), str(error)
@@ -209,27 +259,23 @@ def _load_folder(root: Path) -> Splits:
             f"{root}: no such folder; set --config.data.source to a folder of images or to samples"
         )
     try:
-        paths = images.find(root)
+        paths, others = images.scan(root)
     except images.ImageError as error:
         raise DataError(str(error)) from None
     entries, rejected = _examine_all(root, paths)
-    return Splits(*_divide(root, entries), tuple(rejected))
+    rejected += [(str(path), refusal(path)) for path in others]
+    return _splits(_divide(root, entries), rejected)
 
 
 def _examine_all(
     root: Path, paths: Sequence[Path]
 ) -> tuple[list[tuple[Path, _Entry]], list[tuple[str, str]]]:
-    """What can be used, each content once, and (path, reason) of what cannot."""
+    """Returns what can be used, each content once, and (path, reason) of what cannot."""
+    names = _names(root, paths)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(_examine, paths, names)
         examined = list(
-            tqdm.tqdm(
-                pool.map(lambda path: _examine(path, root), paths),
-                total=len(paths),
-                desc="checking images",
-                unit="image",
-                leave=False,
-                disable=None,  # silent where nobody watches: an error is to be one line
-            )
+            jobs.track(results, len(paths), unit="image", description="checking images")
         )
     rejected = [item for item in examined if isinstance(item, tuple)]
     entries: dict[str, tuple[Path, _Entry]] = {}
@@ -254,31 +300,45 @@ def _load_manifest(path: Path) -> Splits:
     if missing:
         raise DataError(f"{path}: the column {sorted(missing)[0]!r} is missing")
     chosen: dict[Path, tuple[str, str]] = {}
+    unknown: collections.Counter[str] = collections.Counter()
     for number, row in enumerate(rows, start=2):
         if row["modality"] in MODALITIES:
-            role = {"val": "validation"}.get(row["role"], row["role"])
-            if role not in ROLES:
-                raise DataError(f"{path}:{number}: role is {row['role']!r}; expected {ROLES}")
-            file = path.parent / row["path"]
-            if not file.resolve().is_relative_to(path.parent.resolve()):
-                raise DataError(f"{path}:{number}: {row['path']!r} lies outside the folder")
-            chosen[file] = role, row["modality"]
+            image, role = _chosen(path, number, row)
+            chosen[image] = role, row["modality"]
+        else:
+            unknown[row["modality"] or ""] += 1
     if not chosen:
         raise DataError(f"{path}: no row has a modality of {', '.join(MODALITIES[1:])}")
     entries, rejected = _examine_all(path.parent, list(chosen))
     parts: dict[str, list[_Entry]] = {role: [] for role in ROLES}
-    for file, entry in entries:
-        role, modality = chosen[file]
+    for image, entry in entries:
+        role, modality = chosen[image]
         parts[role].append(dataclasses.replace(entry, modality=modality))
-    return Splits(*(_images(parts[role]) for role in ROLES), tuple(rejected))
+    known = ", ".join(MODALITIES[1:])
+    for modality, count in sorted(unknown.items()):
+        rows_of = f"{count} row{'' if count == 1 else 's'}"
+        reason = f"{path}: {rows_of} of modality {modality!r} skipped; known are {known}"
+        rejected.append((str(path), reason))
+    return _splits(parts, rejected)
 
 
-def _divide(root: Path, entries: list[tuple[Path, _Entry]]) -> list[Images]:
+def _chosen(manifest: Path, number: int, row: Mapping[str, str]) -> tuple[Path, str]:
+    """Returns the image and role of a row; raises DataError where it cannot be used."""
+    role = {"val": "validation"}.get(row["role"], row["role"])
+    if role not in ROLES:
+        raise DataError(f"{manifest}:{number}: role is {row['role']!r}; expected {ROLES}")
+    image = manifest.parent / row["path"]
+    if not image.resolve().is_relative_to(manifest.parent.resolve()):
+        raise DataError(f"{manifest}:{number}: {row['path']!r} lies outside the folder")
+    return image, role
+
+
+def _divide(root: Path, entries: Sequence[tuple[Path, _Entry]]) -> dict[str, list[_Entry]]:
     if all((root / role).is_dir() for role in ROLES):
-        return [
-            _images([entry for path, entry in entries if path.is_relative_to(root / role)])
+        return {
+            role: [entry for path, entry in entries if path.is_relative_to(root / role)]
             for role in ROLES
-        ]
+        }
     # By content: the tenth of the images with the lowest digests, then the next, then the rest.
     ordered = sorted((entry for _, entry in entries), key=lambda entry: entry.digest)
     if len(ordered) < len(ROLES):
@@ -288,4 +348,4 @@ def _divide(root: Path, entries: list[tuple[Path, _Entry]]) -> list[Images]:
         )
     share = math.ceil(len(ordered) / 10)
     test, validation, train = ordered[:share], ordered[share : 2 * share], ordered[2 * share :]
-    return [_images(train), _images(validation), _images(test)]
+    return {"train": train, "validation": validation, "test": test}

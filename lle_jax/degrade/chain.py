@@ -20,51 +20,12 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 
 from lle_jax import checks, colour
-from lle_jax.degrade.blur import defocus_blur, gaussian_blur, motion_blur
-from lle_jax.degrade.exposure import channel_gains, gamma
-from lle_jax.degrade.illumination import (
-    cos4_vignetting,
-    fundus_illumination,
-    light_source,
-    polynomial_vignetting,
-)
-from lle_jax.degrade.jpeg import jpeg
-from lle_jax.degrade.noise import (
-    banding_noise,
-    gaussian_noise,
-    poisson_gaussian_noise,
-    quantise,
-    salt_and_pepper,
-)
-from lle_jax.degrade.presets import STAGES, Distribution, Meaning, Preset
+from lle_jax.degrade.presets import Distribution, Preset
+from lle_jax.degrade.stages import STAGES, ParameterSpec, Stage
 
 Parameters = dict[str, jax.Array]
 
-_FIELDS = {
-    "cos4_vignetting": cos4_vignetting,
-    "polynomial_vignetting": polynomial_vignetting,
-    "light_source": light_source,
-    "fundus_illumination": fundus_illumination,
-}
-_LIGHT = {
-    "gaussian_blur": lambda key, x, **p: gaussian_blur(x, **p),
-    "defocus_blur": lambda key, x, **p: defocus_blur(x, **p),
-    "motion_blur": lambda key, x, **p: motion_blur(x, **p),
-    "poisson_gaussian_noise": poisson_gaussian_noise,
-    "approximate_poisson_gaussian_noise": lambda key, x, **p: poisson_gaussian_noise(
-        key, x, exact=False, **p
-    ),
-    "banding_noise": banding_noise,
-}
-# Stages that change the image at any strength.
-_NEVER_IDENTITY = ("quantise", "jpeg")
-_DISPLAY = {
-    "gamma": lambda key, x, **p: gamma(x, **p),
-    "gaussian_noise": gaussian_noise,
-    "salt_and_pepper": salt_and_pepper,
-    "quantise": lambda key, x, **p: quantise(x, **p),
-    "jpeg": lambda key, x, **p: jpeg(x, **p),
-}
+_ACTIVE = ParameterSpec(0, 1, 0)
 
 
 def sample(
@@ -102,8 +63,8 @@ def sample(
         parameters[f"{stage.name}.active"] = active.astype(jnp.float32)
         for name, distribution in stage.parameters:
             value = _quantile(distribution, next(draws))
-            meaning = STAGES[stage.name][name]
-            parameters[f"{stage.name}.{name}"] = _weaken(value, meaning, severity)
+            spec = STAGES[stage.name].parameters[name]
+            parameters[f"{stage.name}.{name}"] = _weaken(value, spec, severity)
     return parameters
 
 
@@ -128,8 +89,8 @@ def sample_mixture(
     parameters = {}
     for name in {name: None for each in drawn for name in each}:
         stage, _, parameter = name.partition(".")
-        meaning = STAGES[stage].get(parameter, Meaning(0, 1, 0))
-        absent = min(max(meaning.identity or 0.0, meaning.low), meaning.high)
+        spec = STAGES[stage].parameters.get(parameter, _ACTIVE)
+        absent = min(max(spec.neutral or 0.0, spec.low), spec.high)
         values = [each.get(name, jnp.full(which.shape, absent, jnp.float32)) for each in drawn]
         parameters[name] = jnp.choose(which, values, mode="clip")
     return parameters
@@ -163,14 +124,14 @@ def _truncated_normal(u: jax.Array, mean: float, std: float, low: float, high: f
     return mean + std * ndtri(below + u * (above - below))
 
 
-def _weaken(value: jax.Array, meaning: Meaning, severity: jax.Array) -> jax.Array:
-    if meaning.identity is None:
+def _weaken(value: jax.Array, spec: ParameterSpec, severity: jax.Array) -> jax.Array:
+    if spec.neutral is None:
         return value
-    if meaning.log:
+    if spec.log_scaled:
         value = value**severity
     else:
-        value = meaning.identity + severity * (value - meaning.identity)
-    return jnp.round(value) if meaning.integer else value
+        value = spec.neutral + severity * (value - spec.neutral)
+    return jnp.round(value) if spec.integer else value
 
 
 def apply(key: jax.Array, parameters: Mapping[str, jax.Array], image: jax.Array) -> jax.Array:
@@ -198,8 +159,8 @@ def apply(key: jax.Array, parameters: Mapping[str, jax.Array], image: jax.Array)
     image = checks.image(image)
     for stage, values in group(parameters).items():
         for name, value in values.items():
-            meaning = STAGES[stage].get(name, Meaning(0, 1))
-            checks.number(f"{stage}.{name}", value, meaning.low, meaning.high)
+            spec = STAGES[stage].parameters.get(name, _ACTIVE)
+            checks.number(f"{stage}.{name}", value, spec.low, spec.high)
             checks.per_image(f"{stage}.{name}", value, image)
     return _apply(key, dict(parameters), image)
 
@@ -218,41 +179,22 @@ def sample_and_apply(
 
 @jax.jit
 def _apply(key: jax.Array, parameters: Parameters, image: jax.Array) -> jax.Array:
-    stages = group(parameters)
-    keys = {name: jax.random.fold_in(key, number) for number, name in enumerate(STAGES)}
+    values = group(parameters)
     x = image.astype(checks.compute_dtype(image))
     grey = _is_grey(x)
-    light = [name for name in stages if name not in _DISPLAY]
+    light = [STAGES[name] for name in values if STAGES[name].domain != "display"]
     if light:
-        active = [_active(stages[name])[..., None, None, None] for name in light]
-        seen = colour.linear_to_srgb(_through_light(keys, stages, grey, x))
+        active = [_active(values[stage.name])[..., None, None, None] for stage in light]
+        linear = colour.srgb_to_linear(jnp.clip(x, 0, 1))
+        for stage in light:
+            run = _run_field if stage.domain == "field" else _run
+            linear = run(stage, key, values[stage.name], grey, linear)
+        seen = colour.linear_to_srgb(jnp.clip(linear, 0, 1))
         x = jnp.where(functools.reduce(jnp.logical_or, active), seen, x)
-    for name in _DISPLAY:
-        if name in stages:
-            x = _run(name, stages[name], _DISPLAY[name], keys[name], x)
-            if name == "gaussian_noise":
-                x = _one_channel(grey, x)
+    for name in values:
+        if STAGES[name].domain == "display":
+            x = _run(STAGES[name], key, values[name], grey, x)
     return x.astype(image.dtype)
-
-
-def _through_light(keys: dict, stages: dict, grey: jax.Array, x: jax.Array) -> jax.Array:
-    """The stages in linear light, from display values to clipped linear light."""
-    x = colour.srgb_to_linear(jnp.clip(x, 0, 1))
-    for name, build in _FIELDS.items():
-        if name in stages:
-            x = x * build(*x.shape[-3:-1], **_values(name, stages[name]))
-    if "exposure" in stages:
-        gain = _values("exposure", stages["exposure"])["gain"]
-        x = x * checks.per_image("gain", gain, x)
-    for name, function in _LIGHT.items():
-        if name in stages:
-            x = _run(name, stages[name], function, keys[name], x)
-    x = _one_channel(grey, x)
-    if "white_balance" in stages and x.shape[-1] == 3:
-        gains = _values("white_balance", stages["white_balance"])
-        red, blue = (checks.per_image(name, gains[name], x) for name in ("red", "blue"))
-        x = x * jnp.where(grey, 1, channel_gains(red, blue))
-    return jnp.clip(x, 0, 1)
 
 
 def _is_grey(image: jax.Array) -> jax.Array:
@@ -260,47 +202,57 @@ def _is_grey(image: jax.Array) -> jax.Array:
     return jnp.all(image == image[..., :1], axis=(-3, -2, -1), keepdims=True)
 
 
-def _one_channel(grey: jax.Array, x: jax.Array) -> jax.Array:
-    """The first channel's noise for all channels of a grey image."""
-    return jnp.where(grey, x[..., :1], x)
+def _run_field(
+    stage: Stage, key: jax.Array, values: dict[str, jax.Array], grey: jax.Array, x: jax.Array
+) -> jax.Array:
+    """Multiplies linear light by a field; where it is not active its parameters are neutral."""
+    if stage.colour_only and x.shape[-1] != 3:
+        return x
+    factor = stage.function(*x.shape[-3:-1], **_values(stage, values)).astype(x.dtype)
+    return x * (jnp.where(grey, 1, factor) if stage.colour_only else factor)
 
 
-def _run(name: str, stage: dict, function, key: jax.Array, x: jax.Array) -> jax.Array:
-    """One stage; images where it is not active pass bit for bit.
+def _run(
+    stage: Stage, key: jax.Array, values: dict[str, jax.Array], grey: jax.Array, x: jax.Array
+) -> jax.Array:
+    """Applies one stage; images where it is not active are unchanged bit for bit.
 
     A stage that no image of the batch has is skipped. The branch also makes the stage's input a
     value in memory: without it XLA on CPU fuses the stages and evaluates the noise of all earlier
     ones again for each use of a later one's input, which takes three times as long.
     """
-    active = _active(stage)
+    active = _active(values)
 
     def degraded(key, values, x):
-        result = function(key, x, **values)
-        if name not in _NEVER_IDENTITY:
-            return result
-        return jnp.where(active[..., None, None, None], result, x)
+        result = stage.function(key, x, **values)
+        if stage.always_changes:
+            result = jnp.where(active[..., None, None, None], result, x)
+        return result
 
-    values = _values(name, stage)
-    return jax.lax.cond(active.any(), degraded, lambda key, values, x: x, key, values, x)
+    key = jax.random.fold_in(key, stage.key_id)
+    x = jax.lax.cond(
+        active.any(), degraded, lambda key, values, x: x, key, _values(stage, values), x
+    )
+    return jnp.where(grey, x[..., :1], x) if stage.grey_shared else x
 
 
-def _active(stage: dict) -> jax.Array:
-    return jnp.asarray(stage.get("active", 1.0)) != 0
+def _active(values: Mapping[str, jax.Array]) -> jax.Array:
+    return jnp.asarray(values.get("active", 1.0)) != 0
 
 
-def _values(name: str, stage: dict) -> dict[str, jax.Array]:
-    """The parameters, those of images where the stage is not active at their identity.
+def _values(stage: Stage, given: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """The parameters, neutral for images where the stage is not active.
 
     A select on a number is cheaper than one on an image, which would also keep the image before
     and after the stage alive.
     """
-    active = _active(stage)
+    active = _active(given)
     values = {}
-    for parameter, meaning in STAGES[name].items():
-        value = jnp.asarray(stage[parameter])
-        if meaning.identity is not None and name not in _NEVER_IDENTITY:
-            value = jnp.where(active, value, jnp.asarray(meaning.identity, value.dtype))
-        values[parameter] = value
+    for name, spec in stage.parameters.items():
+        value = jnp.asarray(given[name])
+        if spec.neutral is not None and not stage.always_changes:
+            value = jnp.where(active, value, jnp.asarray(spec.neutral, value.dtype))
+        values[name] = value
     return values
 
 
@@ -310,14 +262,19 @@ def group(parameters: Mapping[str, jax.Array]) -> dict[str, dict[str, jax.Array]
     Raises:
       ValueError: if a key is unknown, naming the nearest, or a stage lacks a parameter.
     """
-    valid = [f"{stage}.{name}" for stage in STAGES for name in (*STAGES[stage], "active")]
+    valid = [
+        f"{stage.name}.{name}"
+        for stage in STAGES.values()
+        for name in (*stage.parameters, "active")
+    ]
     for key in parameters:
         if key not in valid:
             close = difflib.get_close_matches(key, valid, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"parameters have an unknown key {key!r}{hint}")
     stages = {}
-    for stage, names in STAGES.items():
+    for stage, record in STAGES.items():
+        names = record.parameters
         found = {
             name: parameters[f"{stage}.{name}"]
             for name in (*names, "active")

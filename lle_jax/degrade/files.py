@@ -9,19 +9,24 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import tqdm
 
 import lle_jax
-from lle_jax import checks, images
+from lle_jax import checks, images, jobs
 from lle_jax.degrade import chain
 from lle_jax.degrade.presets import Preset
-from lle_jax.files import write_bytes
-from lle_jax.images.files import SUFFIXES
+from lle_jax.files import remove_abandoned, write_bytes
+from lle_jax.images import plan
+from lle_jax.images.plan import Pair
+from lle_jax.jobs import Outcome
+
+JOURNAL = ".lle-degrade.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,75 +37,57 @@ class Settings:
     seed: int
     severity: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         checks.number("severity", self.severity, 0, 1)
 
-
-def plan(inputs: Iterable[Path], output: Path) -> list[tuple[Path, Path]]:
-    """Pairs every image in `inputs` with the file to write.
-
-    The structure of a given folder is mirrored in `output`; a given file goes to its top. Where
-    `output` is inside a given folder, its files are earlier results and passed over. DICOM files
-    without a suffix of their own get ".dcm".
-
-    Raises:
-      ImageError: if an input does not exist or holds no image, if two files would get the same
-        name, or if an input would be overwritten.
-    """
-    output = Path(output)
-    results = output.resolve()
-    sources = {}
-    for given in map(Path, inputs):
-        root = given if given.is_dir() else given.parent
-        below = root.resolve() in results.parents
-        for source in images.find(given):
-            if not (below and given != source and results in source.resolve().parents):
-                relative = source.relative_to(root)
-                if source.suffix.lower() not in SUFFIXES:
-                    relative = relative.with_name(f"{relative.name}.dcm")
-                sources.setdefault(source.resolve(), (source, output / relative))
-    owners = {}
-    for source, target in sources.values():
-        if target.resolve() in sources:
-            raise images.ImageError(
-                f"{target}: this input would be overwritten; choose another output folder"
-            )
-        # names that differ in case only are one file on some systems
-        other = owners.setdefault(str(target).casefold(), source)
-        if other != source:
-            raise images.ImageError(
-                f"{other} and {source} would both be written to {target}; give the folder above "
-                "them, or another output folder for each"
-            )
-    return list(sources.values())
+    def record(self) -> dict[str, Any]:
+        """Returns plain values for the journal."""
+        return {
+            "lle_jax": lle_jax.__version__,
+            "preset": self.preset.name,
+            "seed": self.seed,
+            "severity": self.severity,
+        }
 
 
 def degrade_files(
-    pairs: Sequence[tuple[Path, Path]], settings: Settings, progress: bool = True
-) -> list[str]:
+    pairs: Iterable[Pair], settings: Settings, output: Path | None = None, progress: bool = True
+) -> Outcome[Pair]:
     """Degrades files, `[(source, target)]`, skipping those that are finished.
 
     Beside each target is written `<target>.json`: the settings, the source's SHA-256 and the
     parameters drawn. A target is finished when it exists and its record is the one that would be
     written now.
 
-    Returns:
-      one line for each file that could not be read or written.
+    Args:
+      pairs: of `images.plan.plan`.
+      settings: for all files.
+      output: folder of the journal; None keeps none.
+      progress: show it.
     """
-    failures = []
-    for source, target in tqdm.tqdm(pairs, unit="file", disable=not progress):
-        try:
-            _degrade_file(source, target, settings)
-        except ValueError as error:
-            failures.append(str(error))
-        except OSError as error:
-            failures.append(f"{target}: {error.strerror}; check the output folder")
-        except MemoryError:
-            failures.append(f"{source}: not enough memory for this image")
-    return failures
+    pairs = list(pairs)
+    journal = jobs.Journal(None if output is None else output / JOURNAL, settings.record())
+    for folder in {target.parent for _, target in pairs}:
+        remove_abandoned(folder)
+    return jobs.run(
+        pairs,
+        lambda pair: _degrade_file(*pair, settings),
+        journal,
+        progress,
+        key=lambda pair: plan.relative(pair[1], output),
+        finished=lambda pair, _: (
+            pair[1].exists() and _read(_record_path(pair[1])) == _record(pair[0], settings)[0]
+        ),
+        label=lambda pair: str(pair[0]),
+    )
 
 
-def _degrade_file(source: Path, target: Path, settings: Settings) -> None:
+def _record_path(target: Path) -> Path:
+    return target.with_name(f"{target.name}.json")
+
+
+def _record(source: Path, settings: Settings) -> tuple[dict[str, Any], chain.Parameters, jax.Array]:
+    """What `<target>.json` is to hold, the parameters drawn, and the key of the noise."""
     content = images.sha256(source)
     draw, noise = jax.random.split(key(settings.seed, content))
     parameters = _sample(draw, settings.preset, severity=settings.severity)
@@ -112,9 +99,11 @@ def _degrade_file(source: Path, target: Path, settings: Settings) -> None:
         "severity": settings.severity,
         "parameters": json.loads(chain.to_json(parameters)),
     }
-    written = target.with_name(f"{target.name}.json")
-    if target.exists() and _read(written) == record:
-        return
+    return record, parameters, noise
+
+
+def _degrade_file(source: Path, target: Path, settings: Settings) -> dict[str, Any]:
+    record, parameters, noise = _record(source, settings)
     picture = images.read(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     images.write(
@@ -124,14 +113,15 @@ def _degrade_file(source: Path, target: Path, settings: Settings) -> None:
         description=f"Degraded with lle_jax, preset {settings.preset.name}",
     )
     # last, so that a record without its image cannot be left behind
-    write_bytes(written, json.dumps(record, indent=2).encode() + b"\n")
+    write_bytes(_record_path(target), json.dumps(record, indent=2).encode() + b"\n")
+    return {"sha256": record["sha256"]}
 
 
 def key(seed: int, sha256: str) -> jax.Array:
     """The random key of a file: the first 64 bits of SHA-256("seed:sha256 of the content")."""
     digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
     words = np.frombuffer(digest[:8], ">u4").astype(np.uint32)
-    return jax.random.wrap_key_data(words, impl="threefry2x32")
+    return jax.random.wrap_key_data(jnp.asarray(words), impl="threefry2x32")
 
 
 def degrade_pixels(
@@ -150,7 +140,7 @@ def degrade_pixels(
 _sample = functools.partial(jax.jit, static_argnames="preset")(chain.sample)
 
 
-def _read(path: Path):
+def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

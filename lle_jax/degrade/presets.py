@@ -20,76 +20,13 @@ import tomllib
 from pathlib import Path
 
 from lle_jax import files
+from lle_jax.degrade.stages import APPROXIMATE, STAGES, ParameterSpec
 
 BY_MODALITY = "by_modality"
 
 
 class PresetError(ValueError):
     """A preset does not exist or is malformed; the message names file, line and remedy."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Meaning:
-    """What a parameter can be and how the severity acts on it.
-
-    Attributes:
-      low: smallest value that makes sense.
-      high: largest.
-      identity: the value that changes nothing, which severity 0 stands for; None for positions
-        and directions, which severity leaves alone.
-      log: severity moves the logarithm instead of the value.
-      integer: only whole numbers are meant.
-    """
-
-    low: float
-    high: float
-    identity: float | None = None
-    log: bool = False
-    integer: bool = False
-
-
-_GAIN = Meaning(1e-3, 10, 1, log=True)
-_POSITION = Meaning(-2, 2)
-_RADIUS = Meaning(0.01, 4)
-_SIGMA = Meaning(0, 1, 0)
-_COEFFICIENT = Meaning(-3, 3, 0)
-
-# Prefix of the stage that stands for `exact = false`: static choices live in the stage's name.
-APPROXIMATE = "approximate_"
-
-# In the order in which the chain applies them; the names of stages are those of the functions.
-STAGES: dict[str, dict[str, Meaning]] = {
-    "cos4_vignetting": {"half_angle": Meaning(0, 80, 0)},
-    "polynomial_vignetting": {"a": _COEFFICIENT, "b": _COEFFICIENT, "c": _COEFFICIENT},
-    "light_source": {"x": _POSITION, "y": _POSITION, "falloff": Meaning(0, 10, 0)},
-    "fundus_illumination": {
-        "halo": Meaning(0, 10, 0),
-        "halo_x": _POSITION,
-        "halo_y": _POSITION,
-        "halo_radius": _RADIUS,
-        "shadow": Meaning(0, 1, 0),
-        "shadow_x": _POSITION,
-        "shadow_y": _POSITION,
-        "shadow_radius": _RADIUS,
-    },
-    "exposure": {"gain": _GAIN},
-    "gaussian_blur": {"sigma": Meaning(0, 50, 0)},
-    "defocus_blur": {"radius": Meaning(0, 10, 0)},
-    "motion_blur": {
-        "length": Meaning(0, 31, 0),
-        "angle": Meaning(-360, 360),
-        "curvature": Meaning(-1, 1),
-    },
-    "poisson_gaussian_noise": {"gain": _SIGMA, "read_noise": _SIGMA},
-    "approximate_poisson_gaussian_noise": {"gain": _SIGMA, "read_noise": _SIGMA},
-    "banding_noise": {"row_sigma": _SIGMA, "column_sigma": _SIGMA},
-    "white_balance": {"red": _GAIN, "blue": _GAIN},
-    "gamma": {"gamma": Meaning(1, 10, 1, log=True)},
-    "gaussian_noise": {"sigma": _SIGMA},
-    "salt_and_pepper": {"salt": Meaning(0, 0.5, 0), "pepper": Meaning(0, 0.5, 0)},
-    "quantise": {"bits": Meaning(1, 16, 16, integer=True)},
-    "jpeg": {"quality": Meaning(1, 100, 100, integer=True)},
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +44,7 @@ _LENGTHS = {"fixed": 1, "uniform": 2, "loguniform": 2, "normal": 4, "lognormal":
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class StageDistribution:
     """One artifact of a preset: how often it occurs and how its parameters are distributed."""
 
     name: str
@@ -121,7 +58,7 @@ class Preset:
 
     name: str
     description: str
-    stages: tuple[Stage, ...]
+    stages: tuple[StageDistribution, ...]
 
 
 def folder() -> Path:
@@ -196,7 +133,7 @@ class _Reader:
             raise PresetError(f"{self.file}:1: no stage; add one of {', '.join(sections)}")
         return Preset(Path(self.file).stem, description, tuple(found))
 
-    def stage(self, name: str, table: dict) -> Stage:
+    def stage(self, name: str, table: dict) -> StageDistribution:
         if not isinstance(table, dict):
             self.fail((name,), f"must be a table; write [{name}]")
         table = dict(table)
@@ -206,18 +143,18 @@ class _Reader:
         exact = table.pop("exact", None)
         if exact is not None and (name != "poisson_gaussian_noise" or not isinstance(exact, bool)):
             self.fail((name, "exact"), "is an option of poisson_gaussian_noise, true or false")
-        meanings = STAGES[name]
-        self.known(table, meanings, (name,))
-        missing = [key for key in meanings if key not in table]
+        specs = STAGES[name].parameters
+        self.known(table, specs, (name,))
+        missing = [key for key in specs if key not in table]
         if missing:
             self.fail((name,), f"lacks {', '.join(missing)}")
         parameters = tuple(
-            (key, self.distribution((name, key), table[key], meanings[key])) for key in meanings
+            (key, self.distribution((name, key), table[key], specs[key])) for key in specs
         )
         stored = f"{APPROXIMATE}{name}" if exact is False else name
-        return Stage(stored, float(probability), parameters)
+        return StageDistribution(stored, float(probability), parameters)
 
-    def distribution(self, path: tuple[str, ...], value, meaning: Meaning) -> Distribution:
+    def distribution(self, path: tuple[str, ...], value, spec: ParameterSpec) -> Distribution:
         value = {"fixed": value} if not isinstance(value, dict) else dict(value)
         if not isinstance(value.pop("source", ""), str):
             self.fail((*path, "source"), "must be a string")
@@ -234,8 +171,8 @@ class _Reader:
         bounds = numbers[2:] if normal else numbers
         if kind != "choice" and bounds[0] > bounds[-1]:
             self.fail(path, f"is an empty range: low {bounds[0]} > high {bounds[-1]}")
-        if min(bounds) < meaning.low or max(bounds) > meaning.high:
-            self.fail(path, f"is {bounds}; expected numbers in [{meaning.low}, {meaning.high}]")
+        if min(bounds) < spec.low or max(bounds) > spec.high:
+            self.fail(path, f"is {bounds}; expected numbers in [{spec.low}, {spec.high}]")
         if kind == "loguniform" and bounds[0] <= 0:
             self.fail(path, f"starts at {bounds[0]}; a logarithm needs a number > 0")
         if kind == "lognormal" and min(numbers[0], bounds[0]) <= 0:

@@ -1,4 +1,4 @@
-"""Whether what a network says of its own error is true: how many errors its intervals hold."""
+"""Empirical coverage of prediction intervals: how many errors they hold."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -9,28 +9,30 @@ from lle_jax.evaluation.suite import Case
 from lle_jax.inference import tiles
 
 
-class Judged(NamedTuple):
-    """One case: absolute errors `[H, W, C]` and half intervals `[H, W, 1]`."""
+class CaseCoverage(NamedTuple):
+    """One case: absolute errors `[H, W, C]` and half-widths of the intervals `[H, W, 1]`."""
 
     case: Case
     error: np.ndarray
-    spread: np.ndarray
+    half_width: np.ndarray
 
     @property
-    def covered(self) -> float:
+    def coverage(self) -> float:
         """The share of the values that lie in their interval."""
-        return float(np.mean(self.error <= self.spread))
+        return float(np.mean(self.error <= self.half_width))
 
 
-def judged(net: tiles.Network, cases: Iterable[Case]) -> Iterator[Judged]:
-    """Restores every case, and asks the network how far off it may be.
+def measure(net: tiles.Network, cases: Iterable[Case]) -> Iterator[CaseCoverage]:
+    """Restores every case and predicts its uncertainty.
 
     Raises:
-      ValueError: if the network cannot tell.
+      ValueError: if the network does not predict it.
     """
-    if net.spread is None:
-        raise ValueError("this network cannot tell how far off it is; train it with model.spread")
+    if net.uncertainty is None:
+        raise ValueError(
+            "this network does not predict its uncertainty; train it with model.uncertainty"
+        )
     for case in cases:
         out = np.empty_like(case.low)
         tiles.restore(net, case.low, out)
-        yield Judged(case, np.abs(out - case.clean), tiles.spread(net, case.low))
+        yield CaseCoverage(case, np.abs(out - case.clean), tiles.half_width(net, case.low))

@@ -1,12 +1,12 @@
 """Does diagnosis get easier? What a predictor finds in low-light images before and after enhancing.
 
-    predictor = predictors.load("vessels")
+    segmenter = segmenters.load("vessels")
     test = task.cases("../shared/data", "drive", "test")
     rows = task.evaluate_task(test, predictor, degrade.load("fundus"), classical.METHODS)
     statistics.summarise(rows), task.recovered(rows)
 
-A predictor is any callable image `[H, W, C]` in [0, 1] -> probabilities `[H, W]`; those of
-lle_jax/evaluation/predictors.py were trained on clean images only.
+A segmenter is any callable image `[H, W, C]` in [0, 1] -> probabilities `[H, W]`; those of
+checkpoints/segmenters.py were trained on clean images only.
 """
 
 import csv

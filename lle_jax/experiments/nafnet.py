@@ -10,17 +10,10 @@ The published sizes, for which a GPU is advisable:
 
 import ml_collections
 
-from lle_jax.experiments import unet
+from lle_jax.experiments import base
 
 
 def get_config() -> ml_collections.ConfigDict:
-    config = unet.get_config()
-
-    config.model = ml_collections.ConfigDict()
-    config.model.name = "nafnet"
-    config.model.width = 16
-    config.model.encoder = (1, 1, 2)
-    config.model.middle = 2
-    config.model.decoder = (1, 1, 1)
-    config.model.dtype = "float32"
+    config = base.get_config()
+    config.model = base.network("nafnet")
     return config

@@ -8,30 +8,28 @@ command resumes. experiments/released_large.py goes on from it.
 
 import ml_collections
 
-from lle_jax.experiments import unet
+from lle_jax.experiments import base
 
 
 def get_config() -> ml_collections.ConfigDict:
-    config = unet.get_config()
+    config = base.get_config()
 
     config.data.source = "samples,../shared/data/manifest.csv"
-    config.data.crop = 128
-    config.data.min_scale = 0.25  # whole images are seen too, since light is global
     config.data.balance = True
+    config.data.crop = 128
+    config.data.random_resized_crop_min_scale = 0.25  # down to whole images: light is global
 
     config.degradation.preset = "by_modality"
-    config.degradation.untouched = 0.12
+    config.degradation.clean_fraction = 0.12
 
-    config.model = ml_collections.ConfigDict()
-    config.model.name = "dual_path"
+    config.model = base.network("dual_path")
     config.model.widths = (32, 64, 128, 192)
     config.model.blocks = (1, 1, 1, 1)
-    config.model.dtype = "float32"
 
     config.optim.ema_decay = 0.998
     config.train.steps = 5500
     config.train.log_every = 50
     config.train.validate_every = 1000
     config.train.checkpoint_every = 500
-    config.evaluation.draws = 1
+    config.evaluation.realisations = 1
     return config

@@ -1,4 +1,4 @@
-"""The released model's second part: views of several sizes, up to whole images.
+"""The released model's second part: context crops of several sizes, up to whole images.
 
     python -m lle_jax.main --config experiments/released.py
     python -m lle_jax.main --config experiments/released_large.py
@@ -15,9 +15,9 @@ from lle_jax.experiments import released
 def get_config() -> ml_collections.ConfigDict:
     config = released.get_config()
 
-    # A network that has seen images of one size only takes those of others for better lit.
-    config.data.views = (128, 139, 150, 236, 352)
-    config.degradation.untouched = 0.08
+    # Trained on crops of one size, a network takes images of other sizes for better lit.
+    config.data.context_sizes = (128, 139, 150, 236, 352)
+    config.degradation.clean_fraction = 0.08
 
     config.optim.lr = 5e-4
     config.train.start_from = "runs/released"

@@ -7,17 +7,11 @@ Made for a GPU; on CPU take fewer channels: --config.model.width=16
 
 import ml_collections
 
-from lle_jax.experiments import unet
+from lle_jax.experiments import base
 
 
 def get_config() -> ml_collections.ConfigDict:
-    config = unet.get_config()
-
-    config.model = ml_collections.ConfigDict()
-    config.model.name = "retinexformer"
-    config.model.width = 40
-    config.model.blocks = (1, 2, 2)
-    config.model.dtype = "float32"
-
-    config.optim.lr = 2e-4
+    config = base.get_config()
+    config.model = base.network("retinexformer")
+    config.optim.lr = 2e-4  # as published
     return config

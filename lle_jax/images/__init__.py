@@ -14,7 +14,7 @@ from pathlib import Path
 from lle_jax.files import write_bytes
 from lle_jax.images import derive, dicom, files, raster, tiff
 from lle_jax.images.errors import ImageError, ImageNotFoundError, naming
-from lle_jax.images.files import find, sha256
+from lle_jax.images.files import Scan, find, scan, sha256, skipped_formats, stem
 from lle_jax.images.picture import MAX_PIXELS, Picture, checked_pixels
 
 __all__ = [
@@ -22,9 +22,13 @@ __all__ = [
     "ImageError",
     "ImageNotFoundError",
     "Picture",
+    "Scan",
     "find",
     "read",
+    "scan",
     "sha256",
+    "skipped_formats",
+    "stem",
     "write",
 ]
 
@@ -52,9 +56,9 @@ _FORMATS = {
 def read(
     path: str | os.PathLike, frame: int | None = None, *, max_pixels: int = MAX_PIXELS
 ) -> Picture:
-    """Reads an image file of any supported format, told by its content and not by its name.
+    """Reads an image file of any supported format, recognised by its content and not by its name.
 
-    Integers are divided by the largest their bits can hold. Alpha is kept apart; 1-bit and palette
+    Integers are divided by the largest their bits can hold. Alpha is separated; 1-bit and palette
     images are read as 8-bit greyscale and RGB; EXIF orientation is applied to the pixels and taken
     out of the EXIF block. Of an animated PNG the default image is read. CMYK is refused. For DICOM
     see `lle_jax.images.dicom`.

@@ -235,11 +235,11 @@ def _range(stored: np.ndarray, dataset: Dataset, numbers: Sequence[int]) -> tupl
     if dataset.BitsStored > 8:
         padding = _stored_value(dataset, "PixelPaddingValue")
         limit = _stored_value(dataset, "PixelPaddingRangeLimit")
-        limit = padding if limit is None else limit
         low, high = np.inf, -np.inf
         for frame, number in zip(stored, numbers, strict=True):
             if padding is not None:
-                inside = (frame >= min(padding, limit)) & (frame <= max(padding, limit))
+                other = padding if limit is None else limit
+                inside = (frame >= min(padding, other)) & (frame <= max(padding, other))
                 frame = frame[~inside]
             if frame.size:
                 values = _modality(frame, dataset, number)

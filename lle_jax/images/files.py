@@ -1,15 +1,39 @@
-"""Finds image files and hashes them."""
+"""Finds image files, and those of formats that are not read, and hashes them."""
 
 import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from lle_jax import files
-from lle_jax.images.errors import ImageError, naming
+from lle_jax.images.errors import ImageError, naming, shown
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom")
+# Pictures that are not read, so that they can be named instead of overlooked.
+OTHER_FORMATS = {
+    **{f".{name}": name for name in (
+        "avif", "cr2", "cr3", "czi", "dng", "exr", "gif", "hdr", "heic", "heif", "ico", "jfif",
+        "jls", "jp2", "jpe", "jpx", "jxl", "lif", "mha", "mhd", "mrxs", "ndpi", "nef", "nii",
+        "nrrd", "orf", "pam", "pbm", "pcx", "pfm", "pgm", "pnm", "ppm", "psd", "raf", "rw2", "sgi",
+        "svs", "tga", "webp",
+    )},
+    ".arw": "arw", ".hif": "heif", ".j2c": "jp2", ".j2k": "jp2", ".jpc": "jp2", ".jpf": "jpx",
+    ".nii.gz": "nii",
+}  # fmt: skip
+
+
+class Scan(NamedTuple):
+    """Pictures found on disk.
+
+    Attributes:
+      images: those whose format is read, sorted and each once.
+      others: those of `OTHER_FORMATS`, which are not, likewise.
+    """
+
+    images: list[Path]
+    others: list[Path]
 
 
 def is_dicom(path: str | os.PathLike) -> bool:
@@ -23,6 +47,27 @@ def is_dicom(path: str | os.PathLike) -> bool:
         return False
 
 
+def stem(path: Path) -> Path:
+    """Returns `path` without the suffix of an image format; other dots belong to the name.
+
+    DICOM files are often named by a UID, whose last part `Path.with_suffix` would cut off.
+    """
+    return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
+
+
+def other_format(path: Path) -> str | None:
+    """Names the format of a picture that is not read, by its suffix; None for anything else."""
+    name = path.name.lower()
+    return OTHER_FORMATS.get(".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower())
+
+
+def refusal(path: Path) -> str:
+    """Says in one line why a file of another format is skipped, and what to do."""
+    return (
+        f"{shown(path)}: {other_format(path)} files are not read; convert it to PNG, TIFF or DICOM"
+    )
+
+
 def _is_image(path: Path) -> bool:
     if path.suffix.lower() in SUFFIXES:
         return path.is_file()
@@ -31,51 +76,80 @@ def _is_image(path: Path) -> bool:
 
 
 def _inside(folder: Path, recursive: bool) -> Iterator[Path]:
-    def stop(error: OSError):
+    def stop(error: OSError) -> None:
         raise error
 
     for root, folders, names in os.walk(folder, onerror=stop):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        yield from (
-            Path(root, name)
-            for name in names
-            if not name.startswith(".") and _is_image(Path(root, name))
-        )
+        yield from (Path(root, name) for name in names if not name.startswith("."))
 
 
-def find(
-    paths: str | os.PathLike | Iterable[str | os.PathLike], recursive: bool = True
-) -> list[Path]:
-    """Lists the image files in files and folders, sorted and each once.
+def scan(
+    paths: str | os.PathLike | Iterable[str | os.PathLike],
+    recursive: bool = True,
+    *,
+    required: bool = True,
+) -> Scan:
+    """Lists the image files in files and folders, and the pictures of formats that are not read.
 
-    Inside folders hidden files and hidden folders are passed over, links to folders are not
-    followed, and DICOM files are recognised by their preamble whatever their name.
+    Inside folders hidden files and hidden folders are skipped, links to folders are not followed,
+    and DICOM files are recognised by their preamble whatever their name.
 
     Args:
       paths: a file or folder, or several.
       recursive: also look in folders inside folders.
+      required: raise an error where every picture is of a format that is not read.
 
     Raises:
       ImageNotFoundError: (a FileNotFoundError) if one of `paths` does not exist.
-      ImageError: if a named file is not an image, a folder holds none or cannot be listed.
+      ImageError: if a named file is no picture, a folder holds none or cannot be listed, or no
+        picture is of a format that is read.
     """
-    if isinstance(paths, str | os.PathLike):
-        paths = [paths]
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     found: set[Path] = set()
-    for path in map(Path, paths):
+    others: set[Path] = set()
+    for path in map(Path, given):
         with naming(path, "cannot be listed"):
             path.stat()
-            if path.is_dir():
-                inside = set(_inside(path, recursive))
-            else:
-                inside = {path} if _is_image(path) else set()
-            if not inside:
+            candidates = set(_inside(path, recursive)) if path.is_dir() else {path}
+            inside = set(filter(_is_image, candidates))
+            unread = {p for p in candidates - inside if other_format(p) and p.is_file()}
+            if not inside and not unread:
                 raise ImageError(
                     f"{'no images in this folder' if path.is_dir() else 'not an image'}; looked "
                     f"for {' '.join(SUFFIXES)} and DICOM files of any name"
                 )
         found |= inside
-    return sorted(found)
+        others |= unread
+    if required and not found and others:
+        first = min(others)
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+        raise ImageError(f"no image of a format that is read; {refusal(first)}{more}")
+    return Scan(sorted(found), sorted(others))
+
+
+def find(
+    paths: str | os.PathLike | Iterable[str | os.PathLike], recursive: bool = True
+) -> list[Path]:
+    """Lists the image files in files and folders, sorted and each once; see `scan`."""
+    return scan(paths, recursive).images
+
+
+def skipped_formats(others: Iterable[Path]) -> str:
+    """Counts and names the pictures of other formats in one line; "" for none.
+
+    For example "3 skipped: gif, jp2, webp (scan.gif, scan.jp2, scan.webp)".
+    """
+    paths = sorted(others)
+    if not paths:
+        return ""
+    kinds = ", ".join(sorted({other_format(path) or path.suffix for path in paths}))
+    names = ", ".join(shown(path) for path in paths[:_NAMED])
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return f"{len(paths)} skipped: {kinds} ({names}{more})"
+
+
+_NAMED = 10
 
 
 def sha256(path: str | os.PathLike) -> str:

@@ -120,7 +120,7 @@ def encode16(
     filtered[:, 0] = 2
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    parts += [_chunk(b"IDAT", zlib.compress(filtered)), _chunk(b"IEND", b"")]
+    parts += [_chunk(b"IDAT", zlib.compress(filtered.tobytes())), _chunk(b"IEND", b"")]
     return b"".join(parts)
 
 

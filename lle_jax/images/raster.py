@@ -6,11 +6,12 @@ a JPEG to which a program has since added an end marker: it looks whole, and its
 """
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin
+from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from lle_jax.images import png
 from lle_jax.images.errors import ImageError, quiet
@@ -27,7 +28,7 @@ from lle_jax.images.picture import (
 _ORIENTATION = 0x0112
 # The classes themselves, not Image.open: only the decoder that the magic number calls for runs,
 # and the size limit is ours alone.
-_OPENERS = {
+_OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "png": PngImagePlugin.PngImageFile,
     "jpeg": JpegImagePlugin.JpegImageFile,
     "bmp": BmpImagePlugin.BmpImageFile,

@@ -8,6 +8,7 @@ those of 8 bits and OpenCV those of more, which Pillow pushes through 8 bits.
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,7 +43,7 @@ def read(path: Path, frame: int | None, max_pixels: int) -> Picture:
     """Reads the full-resolution pages of a TIFF file, which must be alike."""
     _check_directories(path)
     with quiet(), tifffile.TiffFile(path) as tif:
-        pages = [page for page in tif.pages if not page.subfiletype & _REDUCED_OR_MASK]
+        pages = [page for page in _pages(tif) if not page.subfiletype & _REDUCED_OR_MASK]
         check_frame(frame, len(pages))
         if not pages:
             raise ImageError("it holds no full-resolution page; export the image again")
@@ -53,10 +54,9 @@ def read(path: Path, frame: int | None, max_pixels: int) -> Picture:
         check_size(first.imagewidth, first.imagelength, len(chosen), max_pixels)
         decoded = [_page(tif, page) for page in chosen]
         orientation = _value(first, _ORIENTATION, 1)
-        pixels, alpha = (
-            upright(np.stack(part), orientation) if part[0] is not None else None
-            for part in zip(*decoded, strict=True)
-        )
+        pixels = upright(np.stack([colour for colour, _ in decoded]), orientation)
+        opacities = [opacity for _, opacity in decoded if opacity is not None]
+        alpha = upright(np.stack(opacities), orientation) if opacities else None
         if len(pixels) == 1:
             pixels, alpha = pixels[0], None if alpha is None else alpha[0]
         return Picture(
@@ -70,6 +70,14 @@ def read(path: Path, frame: int | None, max_pixels: int) -> Picture:
             dpi=_dpi(first, orientation),
             frame=frame,
         )
+
+
+def _pages(tif: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+    """Returns the pages with their own tags; tifffile makes them all so until told otherwise."""
+    pages = [page for page in tif.pages if isinstance(page, tifffile.TiffPage)]
+    if len(pages) < len(tif.pages):
+        raise ImageError("its list of pages is damaged; copy or export the file again")
+    return pages
 
 
 def _check_directories(path: Path) -> None:
@@ -106,7 +114,7 @@ def _page(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[np.ndarray, 
     if levels.shape[:2] != (page.imagelength, page.imagewidth) or levels.shape[-1] > 4:
         raise ImageError(f"its axes {page.axes} are not supported; export it as plain RGB or grey")
     if page.photometric == _PALETTE and levels.shape[-1] == 1:
-        colours, _ = palette_to_unit(page.colormap)
+        colours, _ = palette_to_unit(_palette(page))
         return colours.T[levels[..., 0]], None
     pixels, alpha = _split(levels, page)
     if page.photometric == _WHITE_IS_ZERO and not _by_pillow(page):
@@ -174,7 +182,7 @@ def _decode_compressed(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> np.nd
     """Decodes a page by libtiff -> `[H, W, C]`, as stored (not turned by its orientation)."""
     tif.filehandle.seek(0)
     data = bytearray(tif.filehandle.read())
-    for one in tif.pages:
+    for one in _pages(tif):
         if _ORIENTATION in one.tags:  # Pillow would turn the page itself
             offset = one.tags[_ORIENTATION].valueoffset
             data[offset : offset + 2] = (1).to_bytes(2, "big" if tif.byteorder == ">" else "little")
@@ -183,22 +191,29 @@ def _decode_compressed(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> np.nd
         image.seek(page.index)
         check_size(*image.size, 1, page.imagewidth * page.imagelength)
         return raster.decode(image)
-    read, levels = cv2.imdecodemulti(
+    read, decoded = cv2.imdecodemulti(
         np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, range=(page.index, page.index + 1)
     )
-    if not read or levels[0].dtype != page.dtype:
+    if not read or decoded[0].dtype != page.dtype:
         name = getattr(page.compression, "name", "its")
         raise ImageError(f"cannot decode {name} data like these; save it without compression")
-    levels = levels[0].reshape(page.imagelength, page.imagewidth, -1)
+    levels = decoded[0].reshape(page.imagelength, page.imagewidth, -1)
     return levels[..., {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[levels.shape[-1]]]
 
 
 def _bits(page: tifffile.TiffPage) -> int:
     if page.photometric == _PALETTE:
-        return palette_to_unit(page.colormap)[1]
-    if page.dtype.kind == "f":
+        return palette_to_unit(_palette(page))[1]
+    dtype = np.dtype(page.dtype)
+    if dtype.kind == "f":
         return 32
-    return 16 if page.dtype.itemsize == 2 else 8
+    return 16 if dtype.itemsize == 2 else 8
+
+
+def _palette(page: tifffile.TiffPage) -> np.ndarray:
+    if page.colormap is None:
+        raise ImageError("its palette is missing; export the image again")
+    return page.colormap
 
 
 def _value(page: tifffile.TiffPage, code: int, default):
@@ -229,7 +244,7 @@ def encode(pixels: np.ndarray, like: Picture | None) -> bytes:
     bits = like.bits if like else 8
     alpha = alpha_levels(like, pixels.shape, bits)
     levels = to_levels(pixels, bits)
-    options = {}
+    options: dict[str, Any] = {}
     if alpha is not None:
         levels = np.concatenate([levels, alpha[..., None]], axis=-1)
         options["extrasamples"] = ["unassalpha"]

@@ -9,55 +9,64 @@ grey, opacity untouched.
 
 import functools
 import os
+from pathlib import Path
 
 import jax
 import numpy as np
 
 from lle_jax import artifacts, checks, images
 from lle_jax.artifacts import measures, severity
-from lle_jax.checkpoints import release
+from lle_jax.checkpoints.load import digest, load_model
 from lle_jax.inference import tiles
 
-LEFT_ALONE = 20.0  # dB: PSNR of what the network makes of an image it has nothing to do with
+# PSNR of output and input at which the network has found nothing to do.
+NO_CHANGE_PSNR_DB = 20.0
 
 
 def enhance(
-    image: np.ndarray | str | os.PathLike,
+    image_or_path: np.ndarray | str | os.PathLike,
     model: str | os.PathLike | tiles.Network | None = None,
     strength: float = 1.0,
-    gate: bool = False,
+    skip_well_exposed: bool = False,
+    **renamed: object,
 ) -> np.ndarray:
     """Enhances one image, or each frame of several.
 
     Args:
-      image: `[H, W]`, `[H, W, C]` or `[N, H, W, C]`, C 1 (grey), 2 (grey, alpha), 3 (RGB) or 4
-        (RGB, alpha); uint8, uint16, or floating point in [0, 1]. Or the path of a file, read as by
-        `images.read`, without its opacity.
-      model: the folder of a release, or what `load` gave for one; None takes the one that comes
-        with lle_jax.
+      image_or_path: `[H, W]`, `[H, W, C]` or `[N, H, W, C]`, C 1 (grey), 2 (grey, alpha), 3 (RGB)
+        or 4 (RGB, alpha); uint8, uint16, or floating point in [0, 1]. Or the path of a file, read
+        as by `images.read`, without its opacity.
+      model: the folder of a release, or what `load` gave for one; None takes the bundled one.
       strength: 0 (unchanged) to 1: how much of the change is made.
-      gate: give back unchanged what `well_exposed` says needs nothing.
+      skip_well_exposed: return unchanged what `well_exposed` says needs nothing.
+      **renamed: none; a former name of an argument is refused with its new one.
 
     Returns:
-      the enhanced image in the shape and type of `image`; float32 for floating point and files.
+      the enhanced image in the shape and type of the input; float32 for floating point and files.
 
     Raises:
+      TypeError: for an argument that does not exist.
       ValueError: for another shape or type, or values outside [0, 1].
       ImageError, ReleaseError: (ValueErrors) if the file, or the model, cannot be read.
     """
+    for name in renamed:
+        now = "; gate is now skip_well_exposed" if name == "gate" else ""
+        raise TypeError(f"enhance() got an unexpected argument {name!r}{now}")
     checks.number("strength", strength, 0, 1)
     net = model if isinstance(model, tiles.Network) else load(model)
-    if isinstance(image, str | os.PathLike):
-        return enhance_pixels(net, images.read(image).pixels, strength, gate)[0]
-    pixels, alpha, shape = _split(np.asarray(image))
+    if isinstance(image_or_path, str | os.PathLike):
+        pixels = images.read(image_or_path).pixels
+        return enhance_pixels(net, pixels, strength, skip_well_exposed)[0]
+    pixels, alpha, shape = _split(np.asarray(image_or_path))
     largest = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else None
+    unit: np.ndarray
     if largest is None:
         unit = pixels.astype(np.float32)
         if not (unit.min() >= 0 and unit.max() <= 1):  # false for NaN as well
             raise ValueError("image has values outside [0, 1], or NaN; divide by its largest value")
     else:
         unit = pixels / np.float32(largest)
-    unit = enhance_pixels(net, unit, strength, gate)[0]
+    unit = enhance_pixels(net, unit, strength, skip_well_exposed)[0]
     out = unit if largest is None else np.rint(unit * np.float32(largest)).astype(pixels.dtype)
     if alpha is not None:
         out = np.concatenate([out, alpha.astype(out.dtype)], axis=-1)
@@ -90,19 +99,21 @@ def load(model: str | os.PathLike | None = None) -> tiles.Network:
       ReleaseError: if there is none, or something about it is wrong.
     """
     # by its content too, as a release may be replaced while a program runs
-    return _load(model, release.digest(model))
+    folder = None if model is None else Path(model)
+    return _load(folder, digest(folder))
 
 
 @functools.lru_cache(maxsize=2)
-def _load(model: str | os.PathLike | None, _digest: str) -> tiles.Network:
-    return tiles.network(*release.load(model))
+def _load(model: Path | None, _digest: str) -> tiles.Network:
+    loaded = load_model(model)
+    return tiles.network(loaded.config, loaded.params)
 
 
 def enhance_pixels(
     net: tiles.Network,
     pixels: np.ndarray,
     strength: float = 1.0,
-    gate: bool = False,
+    skip_well_exposed: bool = False,
     *,
     inplace: bool = False,
     largest: int | None = None,
@@ -112,7 +123,7 @@ def enhance_pixels(
     Args:
       net: from `load`.
       pixels: float32 `[H, W, C]`, or `[N, H, W, C]`, each frame by itself; in [0, 1], C 1 or 3.
-      strength, gate: see `enhance`; the gate is for all frames, by the middle one.
+      strength, skip_well_exposed: see `enhance`; the middle one of several frames decides for all.
       inplace: overwrite `pixels`, where memory is short.
       largest: side of the largest tile; None goes by the memory there is.
 
@@ -120,7 +131,7 @@ def enhance_pixels(
       the enhanced pixels, and whether they are unchanged since they were well exposed.
     """
     frames = pixels if pixels.ndim == 4 else pixels[None]
-    if gate and passes(net, pixels):
+    if skip_well_exposed and needs_nothing(net, pixels):
         return pixels, True
     if strength == 0:
         return pixels, False
@@ -130,35 +141,35 @@ def enhance_pixels(
     return out.reshape(pixels.shape), False
 
 
-def passes(net: tiles.Network, pixels: np.ndarray) -> bool:
-    """What the gate says of a picture's pixels: of several frames, by the middle one."""
+def needs_nothing(net: tiles.Network, pixels: np.ndarray) -> bool:
+    """Whether a picture is well exposed; the middle one of several frames decides for all."""
     return well_exposed(net, pixels[len(pixels) // 2] if pixels.ndim == 4 else pixels)
 
 
 def well_exposed(net: tiles.Network, image: np.ndarray) -> bool:
-    """Whether `[H, W, C]` needs nothing: it is not noisy, and bright, or the network leaves it.
+    """Whether `[H, W, C]` is not noisy, and bright or hardly changed by the network.
 
-    Bright, and noise beside brightness, are told as `lle quantify` tells them, up to "weak"; the
-    noise of an image under 16 pixels a side is not asked for. A bright thing on black, a retina or
-    a bone, is dark on average; it passes where the network, which saw such images in training,
-    changes its middle by less than `LEFT_ALONE`.
+    Brightness, and noise relative to it, are at most "weak" by the scale of `lle quantify`; the
+    noise of an image under 16 pixels a side is not measured. A bright object on black, a retina or
+    a bone, is dark on average; it is well exposed where the network, which was trained on such
+    images, changes its middle so little that the PSNR is above `NO_CHANGE_PSNR_DB`.
     """
     part = measures.detail(image)
-    found = {"luminance": float(_luminance(measures.overview(image)))}
+    values = {"luminance": float(_luminance(measures.overview(image)))}
     if min(part.shape[:2]) >= 16:
-        found["noise_sigma"] = float(_noise(part))
-        if not _weak("noise", found):
+        values["noise_sigma"] = float(_noise(part))
+        if not _weak("noise", values):
             return False
-    if _weak("low_light", found):
+    if _weak("low_light", values):
         return True
     out = np.empty_like(part)
     tiles.restore(net, part, out)
-    return bool(np.mean((out - part) ** 2) < 10 ** (-LEFT_ALONE / 10))
+    return bool(np.mean((out - part) ** 2) < 10 ** (-NO_CHANGE_PSNR_DB / 10))
 
 
-def _weak(artifact: str, found: dict[str, float]) -> bool:
+def _weak(artifact: str, values: dict[str, float]) -> bool:
     points = np.transpose(severity.curves()[artifact]["points"])
-    value = float(np.interp(severity.argument(artifact, found), *points))
+    value = float(np.interp(severity.argument(artifact, values), *points))
     return severity.label(value) in ("none", "weak")
 
 

@@ -10,7 +10,7 @@ from flax import nnx
 from jax import export
 
 from lle_jax import models
-from lle_jax.inference import tiles
+from lle_jax.models import dual_path
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -37,16 +37,18 @@ def serialise(config: ml_collections.ConfigDict, params: nnx.State) -> bytes:
 
     def enhance(images: jax.Array) -> jax.Array:
         network, (height, width) = bind(params), images.shape[1:3]
-        rows, columns = (tiles.weights(side, 0, side, jnp) for side in (height, width))
-        cells = jax.vmap(lambda image: tiles.strip_means(image, True, rows, columns, jnp))(images)
-        grey = jnp.all(images == images[..., :1], axis=(1, 2, 3))
-        seen = tiles.context(network, cells, grey)
+        rows, columns = (dual_path.cell_weights(side, 0, side, jnp) for side in (height, width))
+        cells = jax.vmap(lambda image: dual_path.strip_means(image, True, rows, columns, jnp))(
+            images
+        )
+        grey = jnp.all(images == images[..., :1], axis=(1, 2, 3), keepdims=True)
+        context = network.finish_context(cells, grey)
         # jnp.pad and slices ask which symbolic size is larger; taking pixels by number does not
         for axis, side in ((1, height), (2, width)):
             padded = (side + multiple - 1) // multiple * multiple
             number = jnp.minimum(jnp.arange(padded), side - 1)
             images = jnp.take(images, number, axis, mode="clip")
-        out = network.restore(images, seen, (0, 0), (height, width))
+        out = network.restore(images, context, (0, 0), (height, width))
         for axis, side in ((1, height), (2, width)):
             out = jnp.take(out, jnp.arange(side), axis, mode="clip")
         return jnp.clip(out, 0, 1)

@@ -1,6 +1,6 @@
 """An image of any size through a network in tiles of few shapes, with no seams.
 
-The network asks some statistics of the whole image (`DualPath.context`); here they are gathered in
+The network needs some statistics of the whole image (`models.Tiled`); here they are gathered in
 strips, so that nothing the size of the image is made. Tiles overlap by the network's reach. The
 outermost end where the image ends, never beyond, so that its borders are restored as a whole.
 """
@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from flax import nnx
@@ -33,19 +32,19 @@ class Network(NamedTuple):
 
     Attributes:
       multiple, reach: see `models.Tiled`.
-      see: `(brightness and noise of the cells [1, CELLS, CELLS, 6], grey) -> Context`; None for a
-        network that can only see an image as a whole.
+      finish_context: `(means of the cells [1, CELLS, CELLS, 6], grey) -> Context`; None for a
+        network that needs the image as a whole.
       restore: `(tile [1, h, w, 3], context, corner, size) -> [1, h, w, 3]`, compiled once for each
         shape of a tile.
-      spread: the same, `-> [1, h, w, 1]`, half an interval around each restored value; None for a
-        network that cannot tell.
+      uncertainty: the same, `-> [1, h, w, 1]`, the half-width of the prediction interval of each
+        restored value; None for a network that does not predict it.
     """
 
     multiple: int
     reach: int
-    see: Callable | None
+    finish_context: Callable | None
     restore: Callable
-    spread: Callable | None = None
+    uncertainty: Callable | None = None
 
 
 def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
@@ -63,63 +62,27 @@ def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
 
     if not models.is_tiled(config):
         return Network(1, 0, None, compiled(models.build(config, jax.random.key(0))[0]))
-    steps, bind = models.tiled(config), models.bind(config)
-    see = jax.jit(lambda params, cells, grey: context(bind(params), cells, grey))
-    spread = steps.spread and compiled(lambda *arguments: steps.spread(*arguments)[1])
+    steps = models.tiled(config)
+    with_scale = steps.restore_with_scale
     return Network(
         steps.multiple,
         steps.reach,
-        functools.partial(see, params),
+        functools.partial(jax.jit(steps.finish_context), params),
         compiled(steps.restore),
-        spread,
+        with_scale and compiled(lambda *arguments: with_scale(*arguments)[1]),
     )
 
 
-def context(
-    module: dual_path.DualPath, cells: jax.Array, grey: jax.Array | bool
-) -> dual_path.Context:
-    """`DualPath.context` from what `cell_means` found; grey: whether all channels are equal."""
-    brightness, noise = jnp.split(jnp.asarray(cells), 2, axis=-1)
-    # as in dual_path.statistics
-    brightness, noise = jnp.log(brightness + 0.01) / 2 + 1, jnp.log(noise + 1e-3) / 3 + 1.3
-    statistics = jnp.concatenate([brightness, noise], axis=-1)
-    curves, vector = module.brightness(statistics.astype(module.dtype))
-    return dual_path.Context(curves, vector, jnp.reshape(jnp.asarray(grey), (-1, 1, 1, 1)))
-
-
 def cell_means(image: np.ndarray) -> np.ndarray:
-    """Brightness and noise in the cells, `[H, W, 3]` -> `[1, CELLS, CELLS, 6]`, strip by strip.
-
-    The same numbers as in `dual_path.statistics`, of which this is the first half.
-    """
+    """Computes `dual_path.cell_means` of `[H, W, 3]` strip by strip, `[1, CELLS, CELLS, 6]`."""
     height, width = image.shape[:2]
-    columns = weights(width, 0, width)
+    columns = dual_path.cell_weights(width, 0, width)
     total = 0.0
     for top in range(0, height, _STRIP):
         bottom = min(top + _STRIP, height)
-        rows = weights(height, top, bottom - top)
-        total += strip_means(image[top : bottom + 1], bottom == height, rows, columns)
+        rows = dual_path.cell_weights(height, top, bottom - top)
+        total += dual_path.strip_means(image[top : bottom + 1], bottom == height, rows, columns)
     return np.asarray(total, np.float32)[None]
-
-
-def strip_means(strip, last: bool, rows, columns, xp=np):
-    """What a strip `[n + 1, W, 3]`, or the last `[n, W, 3]`, adds to the means of the cells.
-
-    `xp` is numpy, or jax.numpy to be traced.
-    """
-    padded = xp.pad(strip, ((0, int(last)), (0, 1), (0, 0)), mode="edge")
-    below = padded[1:] - padded[:-1]
-    values = xp.concatenate([padded[:-1, :-1], xp.abs(below[:, 1:] - below[:, :-1])], axis=-1)
-    values = xp.tensordot(rows, values, 1)  # [CELLS, W, 6]
-    return xp.tensordot(values, columns, ((1,), (1,))).swapaxes(1, 2)
-
-
-def weights(size: int, first: int, count: int, xp=np):
-    """`[CELLS, count]`: the share of each of `count` pixels, from `first`, in each cell's mean."""
-    edges = xp.arange(dual_path.CELLS + 1)[:, None] * size / dual_path.CELLS
-    pixel = first + xp.arange(count)
-    covered = xp.minimum(edges[1:], pixel + 1) - xp.maximum(edges[:-1], pixel)
-    return (xp.maximum(covered, 0) * dual_path.CELLS / size).astype(np.float32)
 
 
 def is_grey(image: np.ndarray) -> bool:
@@ -145,15 +108,15 @@ def restore(
       largest: side of the largest tile in pixels; None goes by the memory there is.
     """
     channels = image.shape[-1]
-    if net.see is None:
+    if net.finish_context is None:
         restored = np.asarray(net.restore(image[None]))[0]
         out[...] = np.clip(image + np.float32(strength) * (np.clip(restored, 0, 1) - image), 0, 1)
         return
-    seen, rows, columns = _plan(net, image, largest)
-    waiting = []  # results that reach into what the next tiles must still see of the image
+    context, rows, columns = _plan(net, image, largest)
+    waiting = []  # results that reach into what the next tiles still need of the image
     for row, after in itertools.zip_longest(rows, rows[1:]):
         result = np.empty((row.last - row.first, *image.shape[1:]), np.float32)
-        for column, inner, before in _row(net, net.restore, image, seen, row, columns):
+        for column, inner, before in _row(net, net.restore, image, context, row, columns):
             before = before[..., :channels]
             change = np.clip(inner[..., :channels], 0, 1) - before
             blended = before + np.float32(strength) * change
@@ -164,45 +127,45 @@ def restore(
             out[done_row.first : done_row.last] = done
 
 
-def spread(net: Network, image: np.ndarray, largest: int | None = None) -> np.ndarray:
-    """Half an interval around each value of what `restore` makes of an image, in full strength.
+def half_width(net: Network, image: np.ndarray, largest: int | None = None) -> np.ndarray:
+    """Predicts the half-width of the prediction interval of each restored value, at full strength.
 
     Args:
-      net: from `network`, of a network that can tell.
+      net: from `network`, of a network that predicts its uncertainty.
       image, largest: as in `restore`.
 
     Returns:
       `[H, W, 1]` float32, in units of the image.
     """
-    seen, rows, columns = _plan(net, image, largest)
+    context, rows, columns = _plan(net, image, largest)
     out = np.empty((*image.shape[:2], 1), np.float32)
     for row in rows:
-        for column, inner, _ in _row(net, net.spread, image, seen, row, columns):
+        for column, inner, _ in _row(net, net.uncertainty, image, context, row, columns):
             out[row.first : row.last, column.first : column.last] = inner
     return out
 
 
 def _plan(net: Network, image: np.ndarray, largest: int | None):
-    """What the network sees of the whole image, and the tiles' rows and columns."""
+    """Computes the context of the whole image, and the tiles' rows and columns."""
     height, width, channels = image.shape
     largest = tile_side() if largest is None else largest
-    see_in = image if channels == 3 else np.broadcast_to(image, (height, width, 3))
-    seen = net.see(cell_means(see_in), is_grey(image))
+    colour = image if channels == 3 else np.broadcast_to(image, (height, width, 3))
+    context = net.finish_context(cell_means(colour), np.full((1, 1, 1, 1), is_grey(image)))
     rows, columns = (
         list(cover(side, net.multiple, net.reach, largest)) for side in (height, width)
     )
-    return seen, rows, columns
+    return context, rows, columns
 
 
-def _row(net: Network, step: Callable, image: np.ndarray, seen, row: "Part", columns):
+def _row(net: Network, step: Callable, image: np.ndarray, context, row: "Part", columns):
     """For each tile of a row: its column, what `step` makes of it, and what was there before."""
     height, width = image.shape[:2]
     source = _padded(image[row.start : row.stop], row.stop - row.start, width, net.multiple)
     kept = slice(row.first - row.start, row.last - row.start)
     for column in columns:
         tile = source[None, :, column.start : column.stop]
-        found = np.asarray(step(tile, seen, (row.start, column.start), (height, width)))[0]
-        inner = found[kept, column.first - column.start : column.last - column.start]
+        result = np.asarray(step(tile, context, (row.start, column.start), (height, width)))[0]
+        inner = result[kept, column.first - column.start : column.last - column.start]
         yield column, inner, source[kept, column.first : column.last]
 
 

@@ -95,26 +95,28 @@ def bind(config: ml_collections.ConfigDict) -> Callable[[nnx.State], nnx.Module]
 
 
 class Tiled(NamedTuple):
-    """A network that restores tile by tile what it has seen as a whole; see `DualPath`.
+    """A network that restores tile by tile with a context of the whole; see `DualPath`.
 
     Attributes:
-      context: `(params, image) -> Context`, for `[B, H, W, 3]`.
+      compute_context: `(params, image) -> Context`, for `[B, H, W, 3]`.
+      finish_context: `(params, cells, grey) -> Context`, from what strips added up to.
       restore: `(params, tile, context, corner, size) -> tile`.
-      spread: the same, `-> (tile, how far off it may be)`; None for a network without.
+      restore_with_scale: the same, `-> (tile, scale of its error)`; None for a network without.
       multiple: tiles must start at multiples of this many pixels.
       reach: pixels within this distance of a tile's edges differ from the whole image's result.
     """
 
-    context: Callable
+    compute_context: Callable
+    finish_context: Callable
     restore: Callable
-    spread: Callable | None
+    restore_with_scale: Callable | None
     multiple: int
     reach: int
 
 
 def is_tiled(config: ml_collections.ConfigDict) -> bool:
     """Whether `tiled` can divide the network that `config` names."""
-    return NETWORKS.get(config.name) is DualPath
+    return config.name == "dual_path"
 
 
 def tiled(config: ml_collections.ConfigDict) -> Tiled:
@@ -124,10 +126,11 @@ def tiled(config: ml_collections.ConfigDict) -> Tiled:
     if not is_tiled(config):
         raise checks.ConfigError(f"model.name is {config.name!r}; only dual_path works in tiles")
     return Tiled(
-        lambda params, image: nnx.merge(graph, params).context(image),
+        lambda params, image: nnx.merge(graph, params).compute_context(image),
+        lambda params, *arguments: nnx.merge(graph, params).finish_context(*arguments),
         lambda params, *arguments: nnx.merge(graph, params).restore(*arguments),
-        (lambda params, *arguments: nnx.merge(graph, params).restore_with_spread(*arguments))
-        if config.get("spread")
+        (lambda params, *arguments: nnx.merge(graph, params).restore_with_scale(*arguments))
+        if config.uncertainty
         else None,
         network.multiple,
         network.reach,

@@ -22,7 +22,7 @@ from lle_jax.models.nafnet import NAFBlock
 CELLS = 32  # the thumbnail's side
 GRID = CELLS // 2  # the curves' side
 VECTOR = 64
-FIRST_SPREAD = 0.05  # the error expected before anything is learned
+INITIAL_SCALE = 0.05  # the error expected before anything is learned
 MAX_LOG_GAIN = 3.0  # a factor of 20, which in sRGB undoes an exposure of 1 / 1300
 
 
@@ -69,7 +69,7 @@ class DualPath(nnx.Module):
       widths: channels of the noise path's levels, from fine (half resolution) to coarse; each
         level halves the resolution.
       blocks: NAFBlocks of each level, before and again after the coarser ones.
-      spread: whether it can also tell how far off its output may be.
+      uncertainty: also predict the scale of the error's Laplace distribution.
       dtype: of the computation; parameters are float32.
       rngs: initialises the parameters.
 
@@ -84,7 +84,7 @@ class DualPath(nnx.Module):
         *,
         widths: tuple[int, ...],
         blocks: tuple[int, ...],
-        spread: bool = False,
+        uncertainty: bool = False,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
@@ -112,17 +112,26 @@ class DualPath(nnx.Module):
         self.up = nnx.List([nnx.Linear(b, 4 * a, **kwargs) for a, b in coarser])
         zero = nnx.initializers.zeros_init()
         self.head = layers.Conv3x3(widths[0], 4 * 6, kernel_init=zero, **kwargs)
-        if spread:
-            self.spread = layers.Conv3x3(widths[0], 4, kernel_init=zero, **kwargs)
+        if uncertainty:
+            self.log_scale = layers.Conv3x3(widths[0], 4, kernel_init=zero, **kwargs)
 
     def __call__(self, image: jax.Array) -> jax.Array:
         """`[B, H, W, 3]` in [0, 1], any H and W -> the enhanced image, same shape, float32."""
-        return self.restore(image, self.context(image))
+        return self.restore(image, self.compute_context(image))
 
-    def context(self, image: jax.Array) -> Context:
-        """Looks at the whole image `[B, H, W, 3]`, once, however many tiles follow."""
-        curves, vector = self.brightness(statistics(image.astype(jnp.float32)).astype(self.dtype))
+    def compute_context(self, image: jax.Array) -> Context:
+        """Computes what is global in `[B, H, W, 3]`, once for however many tiles."""
         grey = jnp.all(image == image[..., :1], axis=(1, 2, 3), keepdims=True)
+        return self.finish_context(cell_means(image.astype(jnp.float32)), grey)
+
+    def finish_context(self, cells: jax.Array, grey: jax.Array) -> Context:
+        """Computes the context from the means of the cells, gathered in strips or at once.
+
+        Args:
+          cells: of `cell_means`, or the sum of `strip_means`, `[B, CELLS, CELLS, 6]`.
+          grey: `[B, 1, 1, 1]`, whether all channels of an image are equal.
+        """
+        curves, vector = self.brightness(statistics(cells).astype(self.dtype))
         return Context(curves, vector, grey)
 
     def restore(
@@ -132,11 +141,11 @@ class DualPath(nnx.Module):
         corner: tuple[int, int] = (0, 0),
         size: tuple[int, int] | None = None,
     ) -> jax.Array:
-        """Restores a tile of the image that `context` has seen.
+        """Restores a tile of the image that `context` was computed from.
 
         Args:
           tile: `[B, h, w, 3]` in [0, 1].
-          context: from `context`.
+          context: from `compute_context`.
           corner: the tile's first row and column in the image, multiples of `multiple`; may be
             traced, so that all tiles of one shape share one program.
           size: height and width of the image; None takes the tile's.
@@ -147,22 +156,23 @@ class DualPath(nnx.Module):
         """
         return self._restore(tile, context, corner, size)[0]
 
-    def restore_with_spread(
+    def restore_with_scale(
         self,
         tile: jax.Array,
         context: Context,
         corner: tuple[int, int] = (0, 0),
         size: tuple[int, int] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """`restore`, and how far off each pixel may be, `[B, h, w, 1]` > 0, in units of the image.
+        """Restores a tile and predicts its uncertainty, `[B, h, w, 1]` > 0, in units of the image.
 
-        What it means is a matter of training: the scale of a Laplace distribution, or half an
-        interval (see `training.spread`). No gradient goes from it to the rest of the network.
+        The uncertainty is the scale of the error's Laplace distribution, or, calibrated, the
+        half-width of a prediction interval (see `training.uncertainty`). No gradient goes from it
+        to the rest of the network.
         """
         restored, x = self._restore(tile, context, corner, size)
-        log = layers.depth_to_space(self.spread(jax.lax.stop_gradient(x)).astype(jnp.float32), 2)
+        log = layers.depth_to_space(self.log_scale(jax.lax.stop_gradient(x)).astype(jnp.float32), 2)
         log = log[:, : tile.shape[1], : tile.shape[2]]
-        return restored, FIRST_SPREAD * jnp.exp(jnp.clip(log, -5, 3))
+        return restored, INITIAL_SCALE * jnp.exp(jnp.clip(log, -5, 3))
 
     def _restore(self, tile, context, corner, size) -> tuple[jax.Array, jax.Array]:
         """The restored tile, and the noise path's features at half its resolution."""
@@ -195,8 +205,16 @@ class DualPath(nnx.Module):
         return x
 
 
-def statistics(image: jax.Array) -> jax.Array:
-    """Logarithms of brightness and of noise in CELLS x CELLS cells, `[B, CELLS, CELLS, 6]`.
+def statistics(cells: jax.Array) -> jax.Array:
+    """Takes the logarithms of brightness and noise, `[B, CELLS, CELLS, 6]` of `cell_means`."""
+    brightness, noise = jnp.split(cells, 2, axis=-1)
+    # offsets and scales bring both to about [-1, 1] from full light down to 1 %
+    brightness, noise = jnp.log(brightness + 0.01) / 2 + 1, jnp.log(noise + 1e-3) / 3 + 1.3
+    return jnp.concatenate([brightness, noise], axis=-1)
+
+
+def cell_means(image: jax.Array) -> jax.Array:
+    """Averages brightness and noise in CELLS x CELLS cells, `[B, CELLS, CELLS, 6]`.
 
     The noise of a cell is the mean magnitude of the diagonal difference of 2 x 2 pixels, in which
     planes and straight horizontal and vertical edges cancel. Both are means over the cell's area,
@@ -206,20 +224,37 @@ def statistics(image: jax.Array) -> jax.Array:
     below = padded[:, 1:] - padded[:, :-1]
     diagonal = jnp.abs(below[:, :, 1:] - below[:, :, :-1])
     values = jnp.concatenate([image, diagonal], axis=-1)
-    values = jnp.einsum("yh,bhwc->bywc", _cell_means(image.shape[1]), values)
-    values = jnp.einsum("xw,bywc->byxc", _cell_means(image.shape[2]), values)
-    brightness, noise = jnp.split(values, 2, axis=-1)
-    # offsets and scales bring both to about [-1, 1] from full light down to 1 %
-    brightness, noise = jnp.log(brightness + 0.01) / 2 + 1, jnp.log(noise + 1e-3) / 3 + 1.3
-    return jnp.concatenate([brightness, noise], axis=-1)
+    rows, columns = (cell_weights(side, 0, side) for side in image.shape[1:3])
+    values = jnp.einsum("yh,bhwc->bywc", rows, values)
+    return jnp.einsum("xw,bywc->byxc", columns, values)
 
 
-def _cell_means(size: int) -> np.ndarray:
-    """`[CELLS, size]`: each row averages the pixels that a cell covers, by covered length."""
-    edges = np.arange(CELLS + 1)[:, None] * size / CELLS
-    pixel = np.arange(size)
-    covered = np.minimum(edges[1:], pixel + 1) - np.maximum(edges[:-1], pixel)
-    return (np.maximum(covered, 0) * CELLS / size).astype(np.float32)
+def strip_means(strip, last: bool, rows, columns, xp=np):
+    """Computes what a strip `[n + 1, W, 3]`, or the last `[n, W, 3]`, adds to the cells' means.
+
+    Args:
+      strip: rows of the image and the one below them.
+      last: the strip is the lowest, so there is none below.
+      rows, columns: of `cell_weights`.
+      xp: numpy, or jax.numpy to be traced.
+    """
+    padded = xp.pad(strip, ((0, int(last)), (0, 1), (0, 0)), mode="edge")
+    below = padded[1:] - padded[:-1]
+    values = xp.concatenate([padded[:-1, :-1], xp.abs(below[:, 1:] - below[:, :-1])], axis=-1)
+    values = xp.tensordot(rows, values, 1)  # [CELLS, W, 6]
+    return xp.tensordot(values, columns, ((1,), (1,))).swapaxes(1, 2)
+
+
+def cell_weights(size: int, first: int, count: int, xp=np):
+    """Computes the share of each of `count` pixels, from `first`, in each cell's mean.
+
+    Returns:
+      `[CELLS, count]` float32: each row averages the pixels that a cell covers, by covered length.
+    """
+    edges = xp.arange(CELLS + 1)[:, None] * size / CELLS
+    pixel = first + xp.arange(count)
+    covered = xp.minimum(edges[1:], pixel + 1) - xp.maximum(edges[:-1], pixel)
+    return (xp.maximum(covered, 0) * CELLS / size).astype(np.float32)
 
 
 def curves_at(

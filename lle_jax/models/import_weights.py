@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from lle_jax import checks, models
-from lle_jax.checkpoints import release
+from lle_jax.models.params import named
 from lle_jax.models.torch_files import WeightsError
 
 _Shape = tuple[int, ...]
@@ -53,7 +53,7 @@ def convert(
         expected = models.shapes(config)
     except checks.ConfigError as error:
         raise WeightsError(f"no {network}: {error}") from None
-    sources = [source(name, leaf.shape) for name, leaf in release.named(expected)]
+    sources = [source(name, leaf.shape) for name, leaf in named(expected)]
     _check(tensors, sources, network)
     leaves = [
         np.ascontiguousarray(source.convert(tensors[source.name]), np.float32) for source in sources

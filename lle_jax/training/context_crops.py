@@ -1,52 +1,48 @@
-"""Crops for training out of larger views: what is global is seen whole, what is local in part.
+"""Context crops: a large crop is degraded as one image, and a random tile of it is restored.
 
-A view is degraded as one image. A network of two steps (`models.Tiled`) looks at all of it and
-restores the crop only, as it restores a tile of a large image; any other network sees the crop.
+A network of two steps (`models.Tiled`) computes its context from the whole context crop, and
+restores the tile only, as it restores a tile of a large image; any other network gets the tile.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 from flax import nnx
 
 from lle_jax import models
 
-Cut = Callable[[jax.Array, nnx.State, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-
 
 def make(
-    config: ml_collections.ConfigDict, apply: Callable, crop: int, spread: bool = False
-) -> Cut:
-    """Returns `cut(key, params, low, clean) -> (restored crop, clean crop)`.
+    crop: int, forward: Callable, tiled: models.Tiled | None, restore: Callable | None
+) -> Callable[[jax.Array, nnx.State, jax.Array, jax.Array], tuple[Any, jax.Array]]:
+    """Returns `forward(key, params, low, clean) -> (output, target)` for context crops.
 
     Args:
-      config: of the network, as for `models.build`.
-      apply: `(params, image) -> image`, for networks that are not `models.Tiled`.
-      crop: side of the crops, at most that of the views.
-      spread: restore by `Tiled.spread`, so that a pair comes in place of the restored crop.
+      crop: side of the tiles, at most that of the context crops.
+      forward: `(params, image) -> output`, for networks that are not `models.Tiled`.
+      tiled: the two steps of the network, or None.
+      restore: `(params, tile, context, corner, size) -> output`, or None.
 
-    The crop's position is random, the same for all images of a batch `[B, H, W, 3]`; of a network
-    that works in tiles, where a tile may start.
+    The tile's position is random and the same for all images of a batch `[B, H, W, 3]`; a network
+    that works in tiles gets one where a tile may start.
     """
-    steps = models.tiled(config) if models.is_tiled(config) else None
-    multiple = steps.multiple if steps else 1
+    multiple = tiled.multiple if tiled and restore else 1
 
-    def cut(key, params, low, clean):
+    def forward_tile(key, params, low, clean):
         height, width = low.shape[1:3]
-        most = jnp.array([(height - crop) // multiple, (width - crop) // multiple])
-        corner = multiple * jax.random.randint(key, (2,), 0, most + 1)
+        highest = jnp.array([(height - crop) // multiple, (width - crop) // multiple])
+        corner = multiple * jax.random.randint(key, (2,), 0, highest + 1)
 
-        def crop_of(image):
+        def tile(image):
             return jax.lax.dynamic_slice(
                 image, (0, *corner, 0), (len(image), crop, crop, image.shape[-1])
             )
 
-        if steps is None:
-            return apply(params, crop_of(low)), crop_of(clean)
-        seen = steps.context(params, low)
-        restore = steps.spread if spread else steps.restore
-        return restore(params, crop_of(low), seen, corner, (height, width)), crop_of(clean)
+        if tiled is None or restore is None:
+            return forward(params, tile(low)), tile(clean)
+        context = tiled.compute_context(params, low)
+        return restore(params, tile(low), context, corner, (height, width)), tile(clean)
 
-    return cut
+    return forward_tile

@@ -4,17 +4,17 @@ All but `charbonnier` are 0 where the images are equal, and all have finite grad
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 
 from lle_jax import metrics
+from lle_jax.checkpoints import segmenters
 from lle_jax.checks import ConfigError
-from lle_jax.evaluation import predictors
-from lle_jax.images.files import sha256
+from lle_jax.files import sha256
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -90,68 +90,69 @@ TERMS: dict[str, Loss] = {
 }
 
 
-def found(
-    image: jax.Array, target: jax.Array, find: Callable, *, epsilon: float = 1e-6
+def segmentation_consistency(
+    image: jax.Array, target: jax.Array, segment: Callable, *, epsilon: float = 1e-6
 ) -> jax.Array:
-    """How far what a predictor finds in the image is from what it finds in the target.
+    """Computes the divergence of a segmenter's probabilities in the image from those in the target.
 
-    Mean over pixels of the Kullback-Leibler divergence, in nats, of its probabilities in the image
-    from those in the target. A perceptual loss (Johnson, Alahi and Fei-Fei, ECCV 2016,
-    arXiv:1603.08155) whose network looks for what a clinician looks for; no truth is asked for.
+    Mean over pixels of the Kullback-Leibler divergence, in nats. A perceptual loss (Johnson, Alahi
+    and Fei-Fei, ECCV 2016, arXiv:1603.08155) whose network segments what a clinician looks for; no
+    ground-truth mask is needed. What it rewards can be structure that is not there: report the
+    figures of added structure beside any task figure of a network trained with it.
 
     Args:
       image, target: `[..., H, W, C]`.
-      find: `[H, W, C]` -> probabilities `[H, W]`.
+      segment: `[H, W, C]` -> probabilities `[H, W]`.
       epsilon: keeps a probability away from 0 and 1.
     """
     image, target = (i.reshape(-1, *i.shape[-3:]) for i in (image, target))
-    p, q = (epsilon + (1 - 2 * epsilon) * jax.vmap(find)(i) for i in (image, target))
+    p, q = (epsilon + (1 - 2 * epsilon) * jax.vmap(segment)(i) for i in (image, target))
     return jnp.mean(q * jnp.log(q / p) + (1 - q) * jnp.log((1 - q) / (1 - p)))
 
 
-def make(weights: Mapping[str, Any]) -> Loss:
-    """The sum of terms by their weights, as `config.loss` gives them.
+def make(config: ml_collections.ConfigDict) -> Loss:
+    """Returns the weighted sum of terms that `config.loss` describes.
 
-    The terms are TERMS and two whose networks are read from files: `lpips`, from what
-    `lpips_weights` names (see `metrics.load_lpips`), and `found`, from what `found_predictor` names
-    (FOLDER/NAME, made by tools/train_tasks.py). Who has no LPIPS may take `ms_ssim` instead, which
-    asks for structure at several scales, with `edge`, which asks for it at the finest.
+    The terms are `TERMS` and two whose networks are read from files: `lpips`, from the file
+    `lpips_weights` (see `metrics.load_lpips`), and `segmentation_consistency`, from the folder
+    `segmenter`, made by tools/train_tasks.py. Without LPIPS, `ms_ssim` rewards structure at several
+    scales and `edge` at the finest.
 
     Args:
-      weights: by name; a term that is absent or 0 is off, except `charbonnier`, 1 where absent.
+      config: weights by term, 0 for none; other keys are ignored.
 
     Raises:
-      ConfigError: for an unknown term, a weight below 0, no term at all, or an unsound file.
+      ConfigError: for a weight below 0, no weight above 0, or an unsound file.
     """
-    weights = {"charbonnier": 1.0, **weights}
     terms = TERMS | {
-        "lpips": _lpips(weights.pop("lpips_weights", ""), weights.get("lpips")),
-        "found": _found(weights.pop("found_predictor", ""), weights.get("found")),
+        "lpips": _lpips(config.lpips_weights, config.lpips),
+        "segmentation_consistency": _segmentation(
+            config.segmenter, config.segmentation_consistency
+        ),
     }
-    for name, weight in weights.items():
-        if name not in terms:
-            raise ConfigError(f"loss.{name}: no such loss; expected one of {', '.join(terms)}")
-        if not weight >= 0:
-            raise ConfigError(f"loss.{name} is {weight}; expected a number >= 0")
-    chosen = [(weights[name], term) for name, term in terms.items() if weights.get(name)]
-    if not chosen:
+    for name in terms:
+        if not config[name] >= 0:
+            raise ConfigError(f"loss.{name} is {config[name]}; expected a number >= 0")
+    weighted = [(config[name], term) for name, term in terms.items() if config[name] and term]
+    if not weighted:
         raise ConfigError("loss: all weights are 0; there is nothing to minimise")
 
     def loss(image: jax.Array, target: jax.Array) -> jax.Array:
-        return sum(weight * term(image, target) for weight, term in chosen)
+        return jnp.asarray(sum(weight * term(image, target) for weight, term in weighted))
 
     return loss
 
 
-def files(weights: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of the networks that the terms of `make` are read from, by their path."""
-    paths = (weights.get("lpips_weights"), weights.get("found_predictor"))
-    named = zip(paths, ("", ".npz"), strict=True)
-    return {path: sha256(Path(f"{path}{suffix}")) for path, suffix in named if path}
+def files(config: ml_collections.ConfigDict) -> dict[str, str]:
+    """Returns the SHA-256 of the networks that the terms of `make` are read from, by path."""
+    paths = {config.lpips_weights: config.lpips_weights}
+    if config.segmenter:
+        paths[config.segmenter] = f"{config.segmenter}/params.npz"
+    return {name: sha256(Path(path)) for name, path in paths.items() if name}
 
 
-def _lpips(path: str, weight: float | None) -> Loss | None:
-    """Mean LPIPS by the weights in a file; None where neither is asked for."""
+def _lpips(path: str, weight: float) -> Loss | None:
+    """Returns the mean LPIPS by the weights in a file; None where its weight is 0."""
     if not path and not weight:
         return None
     if not path:
@@ -165,20 +166,21 @@ def _lpips(path: str, weight: float | None) -> Loss | None:
     return lambda image, target: jnp.mean(metrics.lpips(image, target, network))
 
 
-def _found(path: str, weight: float | None) -> Loss | None:
-    """`found` by the predictor in a file; None where neither is asked for."""
+def _segmentation(path: str, weight: float) -> Loss | None:
+    """Returns the consistency loss by the segmenter in a folder; None where its weight is 0."""
     if not path and not weight:
         return None
     if not path:
-        raise ConfigError("loss.found needs loss.found_predictor, FOLDER/NAME of a predictor")
-    try:
-        predictor = predictors.load(Path(path).name, Path(path).parent)
-    except ValueError as error:
-        raise ConfigError(f"loss.found_predictor: {error}") from None
-    judges = (sha256(predictors.FOLDER / f"{name}.npz") for name in predictors.shipped())
-    if predictor.record["sha256"] in judges:
         raise ConfigError(
-            f"loss.found_predictor: {path} judges enhanced images, so nothing may be trained by "
-            "it; make another with tools/train_tasks.py --seed 1 -o FOLDER"
+            "loss.segmentation_consistency needs loss.segmenter, the folder of a segmenter"
         )
-    return functools.partial(found, find=predictor.apply)
+    try:
+        segmenter = segmenters.load(path)
+    except ValueError as error:
+        raise ConfigError(f"loss.segmenter: {error}") from None
+    if segmenters.is_bundled(segmenter):
+        raise ConfigError(
+            f"loss.segmenter: {path} evaluates enhanced images, so nothing may be trained by it; "
+            "make another with tools/train_tasks.py --seed 1 -o FOLDER"
+        )
+    return functools.partial(segmentation_consistency, segment=segmenter.apply)

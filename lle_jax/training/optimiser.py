@@ -27,18 +27,20 @@ def make(
         raise checks.ConfigError(
             f"optim.warmup_steps is {config.warmup_steps}; expected less than train.steps ({steps})"
         )
-    every = config.get("accumulate", 1)
+    every = config.accumulate
     if not 1 <= every <= steps:
         raise checks.ConfigError(
             f"optim.accumulate is {every}; expected 1 to train.steps ({steps})"
         )
+    if not 0 < config.b2 < 1:
+        raise checks.ConfigError(f"optim.b2 is {config.b2}; expected a number in (0, 1)")
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, config.lr, config.warmup_steps, steps, end_value=0.01 * config.lr
     )
     optimiser = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(
-            lambda update: schedule(every * update), b2=0.99, weight_decay=config.weight_decay
+            lambda update: schedule(every * update), b2=config.b2, weight_decay=config.weight_decay
         ),
     )
     if every > 1:

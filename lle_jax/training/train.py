@@ -1,10 +1,15 @@
-"""The whole training loop on one page; fork it rather than subclass it."""
+"""The training job, top to bottom: data, model, objective, optimiser, step, loop, save, evaluate.
+
+Copy this one file to try something else, and call its `train(config, workdir)`; nothing needs to be
+registered or subclassed.
+"""
 
 import dataclasses
 import functools
+import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -14,23 +19,22 @@ import numpy as np
 import optax
 import tqdm
 
-from lle_jax import data, degrade, metrics, models
-from lle_jax.checkpoints import load as weights
-from lle_jax.checkpoints.run import Checkpoints
+from lle_jax import classical, data, files, metrics, models, rundir
+from lle_jax.checkpoints import load, provenance
+from lle_jax.checkpoints.run import CheckpointError, Checkpoints
+from lle_jax.evaluation import evaluate, methods, report, suite
+from lle_jax.experiments.base import RENAMED_KEYS
+from lle_jax.models import cost, params
 from lle_jax.phase_timer import PhaseTimer
-from lle_jax.training import context_crops as views
-from lle_jax.training import (
-    losses,
-    optimiser,
-    sharding,
-    state,
-    step,
-    zero_reference,
-)
-from lle_jax.training import uncertainty as spread
+from lle_jax.training import augment, degradation, losses, optimiser, sharding, uncertainty
+from lle_jax.training import config as configs
+from lle_jax.training import objective as objectives
 from lle_jax.training.log import Log
+from lle_jax.training.state import TrainState, create
 
 MAX_VALIDATION = 16  # central crops that are validated on, one per image
+
+Step = Callable[[TrainState, data.Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 class TrainingError(ValueError):
@@ -38,248 +42,355 @@ class TrainingError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Setup:
-    """What a configuration stands for, before any data is seen.
+class Experiment:
+    """What a config stands for, before any data is read.
 
     Attributes:
       mesh: the devices.
       apply: the network, `(params, image) -> image`.
-      apply_in_training: the same, or what else of it `config.loss.kind` looks at.
-      loss: `(output, clean) -> scalar`.
-      degrade: `(key, batch) -> low`, with parameters drawn for every image; what is validated and
-        evaluated on.
-      degrade_in_training: the same without the stages that `config.degradation.drop` names; the
-        fraction `config.degradation.untouched` of the images is left as it is.
+      objective: what a step minimises.
+      degrade: `(key, batch) -> low`, of validation.
+      degrade_in_training: the same without the stages of `config.degradation.drop`.
       optimiser, schedule: of the parameters, and its learning rate by step.
-      state: as a run starts.
-      start: the weights that it starts from, None if they are drawn.
+      state: of step 0.
+      start_from: the model whose parameters it starts from, or None.
     """
 
     mesh: jax.sharding.Mesh
     apply: models.Apply
-    apply_in_training: models.Apply
-    loss: losses.Loss
-    degrade: step.Degrade
-    degrade_in_training: step.Degrade
+    objective: objectives.Objective
+    degrade: degradation.Degrade
+    degrade_in_training: degradation.Degrade
     optimiser: optax.GradientTransformation
     schedule: optax.Schedule
-    state: state.TrainState
-    start: weights.Weights | None
+    state: TrainState
+    start_from: load.LoadedModel | None
 
 
-def prepare(config: ml_collections.ConfigDict) -> Setup:
-    """Builds what `config` names.
+def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bool = False) -> None:
+    """Trains and evaluates an experiment; resumes where an earlier start stopped.
+
+    Nothing is written before the config, the data and the checkpoints are known to be sound.
+
+    Args:
+      config: the experiment, with all keys of `lle_jax/experiments/base.py`.
+      workdir: the run directory, absolute.
+      evaluate_only: evaluate the newest checkpoint without training.
 
     Raises:
-      checks.ConfigError, degrade.PresetError: if a value is wrong.
-      CheckpointError, ReleaseError: if the weights to start from are unsound.
+      ValueError: of one line, for whatever the caller can put right.
+    """
+    timer = PhaseTimer()
+    with timer("set-up"):
+        configs.check(config)
+        rundir.check(workdir, config, renamed=RENAMED_KEYS)
+        splits = data.load(config.data.source, crop=config.data.crop)
+        experiment = prepare(config)
+        record, environment = describe(config, splits, experiment)
+        rundir.check(workdir, config, record, renamed=RENAMED_KEYS)
+    with rundir.lock(workdir):
+        with timer("set-up"):
+            restored = restore(workdir / "checkpoints", experiment.state, required=evaluate_only)
+            state, position = restored or (experiment.state, None)
+            rundir.open_for(workdir, config, environment)
+            files.write_text(workdir / "data.json", json.dumps(record, indent=1) + "\n")
+        announce(config, workdir, splits, restored)
+        if not evaluate_only and int(state.step) < config.train.steps:
+            state = train_loop(config, experiment, splits, state, position, workdir, timer)
+        with timer("evaluate"):
+            evaluate_test_images(config, splits, state, record, workdir)
+    print(timer.summary())
+
+
+def prepare(config: ml_collections.ConfigDict) -> Experiment:
+    """Builds the model, the objective and the optimiser of a config.
+
+    Raises:
+      ConfigError, PresetError: if a value is wrong.
+      CheckpointError, ReleaseError: if the model to start from is unsound.
     """
     mesh = sharding.make_mesh()
-    presets = _presets(config.degradation.preset)
-    fewer = _without(presets, config.degradation.get("drop", ()))
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
-    update, schedule = optimiser.make(config.optim, config.train.steps)
-    apply, params = models.build(config.model, init_key)
-    kind = config.loss.get("kind")
-    if kind == "zero_reference":
-        apply_in_training, loss = zero_reference.make(config)
-    elif kind == spread.KIND:
-        apply_in_training, loss = spread.make(config)
-    else:
-        apply_in_training, loss = apply, losses.make(config.loss)
-    start = None
-    if folder := config.train.get("start_from", ""):
-        start = weights.load(Path(folder))
-        new = (spread.LAYER,) if kind == spread.KIND else ()
+    apply, initial = models.build(config.model, init_key)
+    start_from = None
+    if folder := config.train.start_from:
+        start_from = load.load_model(Path(folder))
+        optional = (uncertainty.LAYER,) if config.loss.kind == "uncertainty" else ()
         where = f"train.start_from {folder}"
-        params = weights.fitted(start.params, config.model, where, params, new)
-    return Setup(
+        initial = params.load_params(start_from.params, config.model, where, initial, optional)
+    update, schedule = optimiser.make(config.optim, config.train.steps)
+    return Experiment(
         mesh,
         apply,
-        apply_in_training,
-        loss,
-        functools.partial(random_degradation, presets),
-        functools.partial(
-            spare,
-            functools.partial(random_degradation, fewer),
-            config.degradation.get("untouched", 0.0),
-        ),
+        objectives.make(config, apply),
+        degradation.make(config.degradation.preset),
+        degradation.make(config.degradation.preset, config.degradation.drop),
         update,
         schedule,
-        jax.device_put(state.create(params, update, run_key), sharding.replicated(mesh)),
-        start,
+        jax.device_put(create(initial, update, run_key), sharding.replicated(mesh)),
+        start_from,
     )
 
 
-def train(
+def make_step(config: ml_collections.ConfigDict, experiment: Experiment) -> Step:
+    """Returns the jitted `step(state, batch) -> (state, scalars)`: degrade, restore, update.
+
+    The batch is split over the devices, image by image; the state is whole on each. The result does
+    not depend on their number. The moving average of the parameters warms up as (1 + step) /
+    (10 + step) (tf.train.ExponentialMovingAverage), so that it forgets the initial ones.
+    """
+    objective, update = experiment.objective, experiment.optimiser
+
+    def step(state: TrainState, batch: data.Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        augment_key, degrade_key, clean_key, tile_key = jax.random.split(key, 4)
+        clean = jnp.asarray(batch.clean)
+        if config.data.photometric_augmentation:
+            clean = augment.random(augment_key, clean, config.data.photometric_augmentation)
+        low = experiment.degrade_in_training(degrade_key, batch._replace(clean=clean))
+        if config.degradation.clean_fraction:
+            low = degradation.keep_clean(clean_key, low, clean, config.degradation.clean_fraction)
+
+        def loss_of(parameters) -> jax.Array:
+            return objective.loss(*objective.forward(tile_key, parameters, low, clean))
+
+        loss, gradients = jax.value_and_grad(loss_of)(state.params)
+        updates, opt_state = update.update(gradients, state.opt_state, state.params)
+        parameters = optax.apply_updates(state.params, updates)
+        decay = jnp.minimum(config.optim.ema_decay, (1 + state.step) / (10 + state.step))
+        ema = optax.incremental_update(parameters, state.ema, 1 - decay)
+        scalars = {
+            "loss": loss,
+            "gradient_norm": optax.tree.norm(gradients),
+            "learning_rate": experiment.schedule(state.step),
+        }
+        return TrainState(state.step + 1, parameters, ema, opt_state, state.key), scalars
+
+    whole, split = sharding.replicated(experiment.mesh), sharding.split_batch(experiment.mesh)
+    return jax.jit(step, in_shardings=(whole, split), out_shardings=whole, donate_argnums=0)
+
+
+def train_loop(
     config: ml_collections.ConfigDict,
-    setup: Setup,
-    resume: tuple[state.TrainState, dict] | None,
+    experiment: Experiment,
     splits: data.Splits,
+    state: TrainState,
+    position: dict | None,
     workdir: Path,
     timer: PhaseTimer,
-) -> state.TrainState:
+) -> TrainState:
     """Trains to `config.train.steps` and returns the last state.
 
-    Args:
-      config: the experiment.
-      setup: from `prepare`.
-      resume: the state and the data iterator's position to go on from; None starts anew.
-      splits: the images.
-      workdir: the run directory.
-      clock: adds up the time of each phase.
-    """
-    sides = tuple(config.data.get("views", ())) or (config.data.crop,)
-    with timer("set-up"):
-        iterator = data.crops(
-            splits.train,
-            sides=sides,
-            batch_size=config.data.batch_size,
-            seed=config.seed,
-            min_scale=config.data.get("min_scale", 1.0),
-            balance=config.data.get("balance", False),
-        )
-        current = setup.state
-        if resume is not None:
-            current, position = resume
-            iterator.set_state(position)
-        start = int(current.step)
-    if start >= config.train.steps:
-        return current
-    with timer("compile"):
-        validate = _validation(splits.validation, config, setup)
-        update_step = step.make(
-            setup.apply_in_training,
-            setup.degrade_in_training,
-            setup.loss,
-            setup.optimiser,
-            setup.schedule,
-            config.optim.ema_decay,
-            setup.mesh,
-            views.make(
-                config.model,
-                setup.apply_in_training,
-                config.data.crop,
-                config.loss.get("kind") == spread.KIND,
-            )
-            if sides != (config.data.crop,)
-            else None,
-        )
-        size = config.data.batch_size
-        declare = functools.partial(jax.ShapeDtypeStruct, sharding=sharding.split_batch(setup.mesh))
-        programs = {}
-        for side in sides:
-            shape = (size, side, side, 3)
-            example = data.Batch(declare(shape, np.float32), declare((size,), np.int32))
-            programs[side] = update_step.lower(current, example).compile()
+    The host waits for the device only where it logs, validates or saves.
 
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    bar = tqdm.tqdm(total=config.train.steps, initial=start, desc="train", unit="step")
+    Args:
+      config, experiment, splits: what to train, and on what.
+      state: to go on from.
+      position: of the data iterator at that state; None at step 0.
+      workdir: the run directory.
+      timer: adds up the time of each phase.
+    """
+    first, total = int(state.step), config.train.steps
+    with timer("set-up"):
+        iterator = make_iterator(config, splits.train, position)
+    with timer("compile"):
+        validate = make_validation(config, experiment, splits.validation)
+        programs = compile_steps(config, experiment, state)
+
+    def due(number: int, every: int) -> bool:
+        return number == total or number % every == 0
+
+    bar = tqdm.tqdm(total=total, initial=first, desc="train", unit="step")
     bar.mininterval = 0.1 if sys.stderr.isatty() else 30
-    with checkpoints, Log(workdir, start) as log, bar:
-        since, at = start, time.perf_counter()
-        for number in range(start + 1, config.train.steps + 1):
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    with checkpoints, Log(workdir, first) as log, bar:
+        last_logged, last_time = first, time.perf_counter()
+        for number in range(first + 1, total + 1):
             with timer("data"):
                 batch = next(iterator)
             with timer("train"):
-                update_step = programs[batch.clean.shape[1]]
-                batch = sharding.to_devices(batch, setup.mesh)
+                batch = sharding.to_devices(batch, experiment.mesh)
                 # Only batches may move to the device, and only as said above.
                 with jax.transfer_guard_host_to_device("disallow"):
-                    current, scalars = update_step(current, batch)
-                jax.block_until_ready(scalars)
+                    state, scalars = programs[batch.clean.shape[1]](state, batch)
             bar.update()
-            last = number == config.train.steps
-            if last or number % config.train.log_every == 0:
-                values = {name: float(value) for name, value in scalars.items()}
-                if not np.isfinite(values["loss"]):
-                    raise TrainingError(
-                        f"the loss is {values['loss']} at step {number}: set --config.optim.lr "
-                        f"below {config.optim.lr:g} and a new --workdir"
-                    )
+            values = {}
+            if due(number, config.train.log_every):
+                with timer("train"):
+                    values = read_scalars(scalars, number, config)
                 now = time.perf_counter()
-                speed = (number - since) * config.data.batch_size / (now - at)
-                since, at = number, now
+                speed = (number - last_logged) * config.data.batch_size / (now - last_time)
+                values["images_per_second"] = speed
+                last_logged, last_time = number, now
                 bar.set_postfix_str(f"loss {values['loss']:.4f}, {speed:.0f} images/s", False)
-                if last or number % config.train.validate_every == 0:
-                    with timer("validate"):
-                        values |= validate(current.ema, log, number)
-                log.scalars(number, images_per_second=speed, **values)
-            if last or number % config.train.checkpoint_every == 0:
+            if due(number, config.train.validate_every):
+                with timer("validate"):
+                    values |= validate(state.ema, log, number)
+            if values:
+                log.scalars(number, **values)
+            if due(number, config.train.checkpoint_every):
                 with timer("save"):
-                    checkpoints.save(current, iterator.get_state(), config.to_dict())
+                    checkpoints.save(state, iterator.get_state(), config.to_dict())
         with timer("save"):
             checkpoints.close()
-    return current
+    return state
 
 
-def _presets(name: str) -> tuple[degrade.Preset, ...]:
-    """One preset for all images, or one for each of data.MODALITIES.
+def read_scalars(scalars: dict, number: int, config: ml_collections.ConfigDict) -> dict[str, float]:
+    """Waits for a step's scalars; raises TrainingError where the loss is not finite."""
+    values = {name: float(value) for name, value in scalars.items()}
+    if not np.isfinite(values["loss"]):
+        raise TrainingError(
+            f"the loss is {values['loss']} at step {number}: set --config.optim.lr below "
+            f"{config.optim.lr:g} and a new --workdir"
+        )
+    return values
 
-    Raises:
-      degrade.PresetError: if there is no such preset.
-    """
-    modalities = data.MODALITIES if name == degrade.BY_MODALITY else ("",)
-    return tuple(degrade.load(degrade.name_for(name, modality)) for modality in modalities)
 
-
-def _without(
-    presets: tuple[degrade.Preset, ...], dropped: Sequence[str]
-) -> tuple[degrade.Preset, ...]:
-    """The presets less some stages; raises degrade.PresetError for one that none of them has."""
-    there = {stage.name for preset in presets for stage in preset.stages}
-    for name in dropped:
-        if name not in there:
-            raise degrade.PresetError(
-                f"degradation.drop: no stage {name!r}; expected some of {', '.join(sorted(there))}"
-            )
-    return tuple(
-        dataclasses.replace(p, stages=tuple(s for s in p.stages if s.name not in dropped))
-        for p in presets
+def make_iterator(config: ml_collections.ConfigDict, images: data.Images, position: dict | None):
+    """Returns the iterator over batches of training crops, at a position or at the start."""
+    iterator = data.crops(
+        images,
+        sides=tuple(config.data.context_sizes) or (config.data.crop,),
+        batch_size=config.data.batch_size,
+        seed=config.seed,
+        random_resized_crop_min_scale=config.data.random_resized_crop_min_scale,
+        balance=config.data.balance,
     )
+    if position is not None:
+        iterator.set_state(position)
+    return iterator
 
 
-def random_degradation(presets, key: jax.Array, batch: data.Batch) -> jax.Array:
-    """Degrades every image of a batch with its own parameters, drawn from its preset."""
-    if len(presets) == 1:
-        return degrade.sample_and_apply(key, presets[0], batch.clean)[0]
-    draw, noise = jax.random.split(key)
-    parameters = degrade.sample_mixture(draw, presets, jnp.asarray(batch.modality))
-    return degrade.apply(noise, parameters, batch.clean)
+def compile_steps(
+    config: ml_collections.ConfigDict, experiment: Experiment, state: TrainState
+) -> dict[int, Callable]:
+    """Compiles the step for each side of the crops."""
+    step, size = make_step(config, experiment), config.data.batch_size
+    declare = functools.partial(
+        jax.ShapeDtypeStruct, sharding=sharding.split_batch(experiment.mesh)
+    )
+    programs = {}
+    for side in tuple(config.data.context_sizes) or (config.data.crop,):
+        clean = declare((size, side, side, 3), np.float32)
+        batch = data.Batch(clean, declare((size,), np.int32))
+        programs[side] = step.lower(state, batch).compile()
+    return programs
 
 
-def spare(
-    degradation: step.Degrade, fraction: float, key: jax.Array, batch: data.Batch
-) -> jax.Array:
-    """Leaves a fraction of the images as they are, so that the network learns to leave them too."""
-    low = degradation(key, batch)
-    if not fraction:
-        return low
-    left = jax.random.bernoulli(jax.random.fold_in(key, 2), fraction, batch.modality.shape)
-    return jnp.where(left[..., None, None, None], batch.clean, low)
-
-
-def _validation(images: data.Images, config: ml_collections.ConfigDict, setup: Setup):
+def make_validation(
+    config: ml_collections.ConfigDict, experiment: Experiment, images: data.Images
+) -> Callable[..., dict[str, float]]:
     """Returns `validate(params, log, step) -> scalars` over the images' central crops."""
     crop = config.data.crop
-    centres = []
     chosen = np.linspace(0, len(images) - 1, min(len(images), MAX_VALIDATION)).astype(int)
+    centres = []
     for image in map(images.__getitem__, chosen):
         top, left = ((side - crop) // 2 for side in image.shape[:2])
         image = image[top : top + crop, left : left + crop]
         centres.append(np.broadcast_to(image, (crop, crop, 3)))
     clean = np.stack(centres)
-    batch = data.Batch(clean, images.numbers[chosen])
-    low = jax.device_get(jax.jit(setup.degrade)(jax.random.key(config.evaluation.seed), batch))
+    batch = data.Batch(clean, images.modality_ids[chosen])
+    key = jax.random.key(config.evaluation.seed)
+    low = jax.device_get(jax.jit(experiment.degrade)(key, batch))
 
     @jax.jit
-    def measure(params, low, clean):
-        enhanced = jnp.clip(setup.apply(params, low), 0, 1)
+    def measure(parameters, low, clean):
+        enhanced = jnp.clip(experiment.apply(parameters, low), 0, 1)
         return enhanced, metrics.psnr(enhanced, clean).mean(), metrics.ssim(enhanced, clean).mean()
 
-    def validate(params, log: Log, step: int) -> dict[str, float]:
-        enhanced, psnr, ssim = jax.device_get(measure(params, low, clean))
+    def validate(parameters, log: Log, step: int) -> dict[str, float]:
+        enhanced, psnr, ssim = jax.device_get(measure(parameters, low, clean))
         log.grid(step, [low, enhanced, clean])
         return {"validation_psnr": float(psnr), "validation_ssim": float(ssim)}
 
     return validate
+
+
+def restore(folder: Path, template: TrainState, *, required: bool):
+    """Restores the newest sound checkpoint as (state, data position); None before the first."""
+    if folder.is_dir():
+        with Checkpoints(folder) as checkpoints:
+            if (restored := checkpoints.restore(template)) is not None:
+                return restored
+    if required:
+        raise CheckpointError(f"{folder}: no checkpoint yet; train first, with --mode train")
+    return None
+
+
+def describe(
+    config: ml_collections.ConfigDict, splits: data.Splits, experiment: Experiment
+) -> tuple[dict, dict]:
+    """Returns data.json and this start's entry of environment.json.
+
+    Raises:
+      TrainingError: if the model to start from was trained on test images.
+    """
+    record, environment = splits.record, rundir.environment(splits.fingerprint)
+    if (loaded := experiment.start_from) is not None:
+        record = provenance.merge_provenance(record, loaded.provenance)
+        environment["start_from"] = loaded.provenance.record
+        if overlap := len(set(record["train"]) & set(record["test"])):
+            raise TrainingError(
+                f"train.start_from {config.train.start_from}: it was trained on {overlap} of the "
+                "test images; split the images as it did, or start from other weights"
+            )
+    if networks := losses.files(config.loss):
+        environment["loss_networks"] = networks
+    return record, environment
+
+
+def announce(config: ml_collections.ConfigDict, workdir: Path, splits: data.Splits, restored):
+    """Prints what is about to run, and on what."""
+    for _, reason in splits.rejected:
+        print(f"skipped: {reason}", file=sys.stderr)
+    sizes = ", ".join(f"{len(getattr(splits, role))} {role}" for role in data.ROLES)
+    parameters, macs = cost.cost(config.model, 256, 256)
+    beginning = ""
+    if restored:
+        beginning = f"; resuming from step {int(restored[0].step)}"
+    elif config.train.start_from:
+        beginning = f"; from the weights of {config.train.start_from}"
+    print(
+        f"run directory {workdir}\n"
+        f"images: {sizes}, {len(splits.rejected)} skipped\n"
+        f"{config.model.name} with {parameters:,} parameters, {macs / 1e9:.2f} G multiply-"
+        f"accumulates at 256x256, on {jax.device_count()} x {jax.devices()[0].device_kind}"
+        f"{beginning}",
+        flush=True,
+    )
+
+
+def evaluate_test_images(
+    config: ml_collections.ConfigDict,
+    splits: data.Splits,
+    state: TrainState,
+    record: dict,
+    workdir: Path,
+) -> None:
+    """Evaluates the moving average of the parameters on the test images, as `lle evaluate` does."""
+    step, folder = int(state.step), workdir / "evaluation"
+    test = suite.from_images(
+        "test",
+        splits.test,
+        preset=config.degradation.preset,
+        realisations=config.evaluation.realisations,
+        seed=config.evaluation.seed,
+        rejected=splits.rejected,
+    )
+    network = methods.from_network(
+        f"{config.model.name} (EMA)",
+        config.model,
+        state.ema,
+        {"kind": "run", "step": step},
+        record["train"],
+        record["validation"],
+        not record.get("incomplete", False),
+    )
+    names = classical.METHODS if config.evaluation.baselines else ()
+    baselines = [methods.load(name) for name in names]
+    result = evaluate.evaluate(test, [network], baselines, folder)
+    report.write(folder, result, [network, *baselines], curves=workdir / "scalars.csv")
+    print(f"\ntest images, moving-average (EMA) weights of step {step}, the last\n")
+    print(f"{evaluate.table(result.summary)}\n\n{evaluate.verdict(result)}")
+    print(f"{len(splits.rejected)} files were skipped; page: {folder / 'index.html'}")

@@ -1,13 +1,12 @@
-"""The last stage of training: a network that is done learns how far off its output is.
+"""The uncertainty objective: a trained network learns the scale of its error.
 
-Only the layer that predicts this is moved (`DualPath.restore_with_spread`), so the output stays
-what it was. The loss is the negative log-likelihood of a Laplace distribution around the output,
-of which the scale is predicted (Kendall and Gal, NeurIPS 2017, arXiv:1703.04977, equation 5, for
-the absolute error); `factor` says what turns the scale into half an interval that holds a share of
-the errors.
+Only the layer that predicts the scale is moved (`DualPath.restore_with_scale`), so the output stays
+what it was. The loss is the negative log-likelihood of a Laplace distribution around the output
+(Kendall and Gal, NeurIPS 2017, arXiv:1703.04977, equation 5, for the absolute error);
+`calibration_factor` turns the scale into the half-width of a prediction interval.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -16,69 +15,69 @@ import numpy as np
 from flax import nnx
 
 from lle_jax import models
-from lle_jax.checkpoints import release
 from lle_jax.checks import ConfigError
+from lle_jax.models import params as parameters
 
-KIND = "spread"
-LAYER = "spread."  # how its parameters' names begin
+LAYER = "log_scale."  # how its parameters' names begin
 
 
-def make(config: ml_collections.ConfigDict):
-    """What the training step takes in place of the network and its loss.
+def make(config: ml_collections.ConfigDict) -> tuple[Callable, Callable, Callable]:
+    """Returns `(forward, restore, loss)`: for whole images, for tiles, and the loss of either.
 
     Raises:
-      ConfigError: unless the network has a spread and nothing else would be moved.
+      ConfigError: unless the network predicts its uncertainty and nothing else would be moved.
     """
-    steps = models.tiled(config.model)
-    if steps.spread is None:
-        raise ConfigError("model.spread is not set: the network cannot tell how far off it is")
+    tiled = models.tiled(config.model)
+    if tiled.restore_with_scale is None:
+        raise ConfigError("model.uncertainty is not set; loss.kind uncertainty needs it")
     if config.optim.weight_decay:
         raise ConfigError(
             f"optim.weight_decay is {config.optim.weight_decay}, which would move all weights; set "
-            "it to 0 for loss.kind spread"
+            "it to 0 for loss.kind uncertainty"
         )
+    restore = tiled.restore_with_scale
 
-    def apply(params, image: jax.Array) -> tuple[jax.Array, jax.Array]:
-        size = image.shape[1:3]
-        return steps.spread(params, image, steps.context(params, image), (0, 0), size)
+    def forward(params: nnx.State, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+        context = tiled.compute_context(params, image)
+        return restore(params, image, context, (0, 0), image.shape[1:3])
 
-    return apply, negative_log_likelihood
+    return forward, restore, negative_log_likelihood
 
 
-def negative_log_likelihood(found: tuple[jax.Array, jax.Array], clean: jax.Array) -> jax.Array:
-    """Mean of error / spread + log(spread), less log 2, for `(restored, spread)`.
+def negative_log_likelihood(output: tuple[jax.Array, jax.Array], clean: jax.Array) -> jax.Array:
+    """Computes the mean of error / scale + log(scale), less log 2, for `(restored, scale)`.
 
-    The output's gradient is stopped: it must not be made worse to be easier to predict.
+    The gradient of the restored image is stopped: it must not get worse to be easier to predict.
     """
-    restored, spread = found
+    restored, scale = output
     error = jnp.abs(jax.lax.stop_gradient(jnp.clip(restored, 0, 1)) - clean)
-    return jnp.mean(error / spread + jnp.log(spread))
+    return jnp.mean(error / scale + jnp.log(scale))
 
 
-def factor(pairs: Iterable[tuple[np.ndarray, np.ndarray]], share: float) -> float:
-    """By what spreads must be multiplied so that `share` of the errors are at most as large.
+def calibration_factor(pairs: Iterable[tuple[np.ndarray, np.ndarray]], level: float) -> float:
+    """Computes the conformal calibration factor: scales times it cover `level` of the errors.
 
     Args:
-      pairs: (absolute error, spread) of images, both `[H, W, C]`, broadcast; every image counts
+      pairs: (absolute error, scale) of images, both `[H, W, C]`, broadcast; every image counts
         alike, whatever its size.
-      share: in (0, 1).
+      level: coverage of the prediction interval, in (0, 1).
     """
     ratios, weights = [], []
-    for error, spread in pairs:
-        ratio = np.sort((error / spread).ravel())
+    for error, scale in pairs:
+        ratio = np.sort((error / scale).ravel())
         thinned = ratio[np.linspace(0, len(ratio) - 1, min(len(ratio), 10_000)).astype(int)]
         ratios.append(thinned)
         weights.append(np.full(len(thinned), 1 / len(thinned)))
     ratio, weight = np.concatenate(ratios), np.concatenate(weights)
     order = np.argsort(ratio)
-    at = np.searchsorted(np.cumsum(weight[order]), share * len(ratios))
+    at = np.searchsorted(np.cumsum(weight[order]), level * len(ratios))
     return float(ratio[order][min(at, len(order) - 1)])
 
 
-def scaled(params: nnx.State, by: float) -> nnx.State:
-    """The parameters of a network whose spread is `by` times as large."""
+def scale_uncertainty(params: nnx.State, factor: float) -> nnx.State:
+    """Multiplies the scale that a network predicts by a factor, in its parameters."""
     leaves = [
-        leaf + np.float32(np.log(by)) if name == f"{LAYER}bias" else leaf
-        for name, leaf in release.named(params)
+        leaf + np.float32(np.log(factor)) if name == f"{LAYER}bias" else leaf
+        for name, leaf in parameters.named(params)
     ]
     return jax.tree.unflatten(jax.tree.structure(params), leaves)

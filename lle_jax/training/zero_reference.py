@@ -57,11 +57,11 @@ def _region_means(image: jax.Array, side: int) -> jax.Array:
 
 
 def make(config: ml_collections.ConfigDict):
-    """What the training step takes in place of the network and its loss.
+    """Returns the forward function and the loss of the zero-reference objective.
 
     Args:
-      config: an experiment whose `loss` has `exposure` (the wanted level) and the weights
-        `spatial`, `colour` and `smoothness` of the other three losses.
+      config: an experiment; `loss.zero_reference` has `exposure`, the brightness to aim for, and
+        the weights `spatial`, `colour` and `smoothness` of the other three losses.
 
     Returns:
       `(apply, loss)`: `apply(params, low)` gives the input, the result and the curves, and
@@ -72,7 +72,7 @@ def make(config: ml_collections.ConfigDict):
     """
     if config.model.name != "zero_dce":
         raise ConfigError(f"model.name is {config.model.name!r}; zero-reference takes zero_dce")
-    network, weights = models.bind(config.model), config.loss
+    network, weights = models.bind(config.model), config.loss.zero_reference
 
     def apply(params, low: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         curves = network(params).curves(low)

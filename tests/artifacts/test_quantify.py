@@ -117,6 +117,17 @@ def test_the_table_and_the_records_hold_the_same(folder, counted, tmp_path):
         assert record.keys() == row.keys() | {"sha256", "lle_jax"}
 
 
+def test_pictures_of_other_formats_are_named_beside_the_unreadable(folder, counted, tmp_path):
+    (folder / "x.webp").write_bytes(b"anything")
+    result = run([folder], tmp_path / "out")
+    assert result.others == [folder / "x.webp"]
+    assert len(result.failures) == 1
+    last = table(tmp_path / "out" / "unreadable.csv")[-1]
+    assert last["path"] == str(folder / "x.webp")
+    assert last["reason"].startswith("webp files are not read")
+    assert (len(result.outcome.done), len(result.outcome.failed)) == (5, 1)
+
+
 def test_no_identifier_of_a_dicom_file_is_written(folder, counted, tmp_path):
     run([folder / "scan"], tmp_path / "out")
     for path in (tmp_path / "out").iterdir():
@@ -148,34 +159,41 @@ def test_after_a_kill_all_whole_records_count(folder, counted, tmp_path, survivo
     out = tmp_path / "out"
     first = run([folder], out)
     whole = (out / "measures.jsonl").read_bytes()
-    lines = whole.splitlines(keepends=True)
+    header, *lines = [
+        line
+        for line in (out / quantify.JOURNAL).read_bytes().splitlines(keepends=True)
+        if b'"failed"' not in line
+    ]
     # as killed while it wrote a line: no table, no page, a line that is cut off
     shutil.rmtree(out)
     out.mkdir()
-    (out / "measures.jsonl").write_bytes(b"".join(lines[:survivors]) + lines[survivors][:40])
+    (out / quantify.JOURNAL).write_bytes(
+        header + b"".join(lines[:survivors]) + lines[survivors][:40]
+    )
     counted.clear()
     assert run([folder], out).rows == first.rows
-    assert len(counted) == len(lines) - survivors
+    assert len(counted) == len(lines) - survivors == 6 - survivors
     assert (out / "measures.jsonl").read_bytes() == whole
 
 
 def test_each_record_is_on_disk_before_the_next_image(folder, tmp_path, monkeypatch):
-    out, seen = tmp_path / "out", []
+    out, recorded = tmp_path / "out", []
     monkeypatch.setattr(quantify, "_THREADS", 1)
 
     def measure(image, quality=None):
-        seen.append(len((out / "measures.jsonl").read_bytes().splitlines()))
-        if len(seen) == 4:
+        journal = out / quantify.JOURNAL
+        recorded.append(journal.read_text().count('"done"') if journal.exists() else 0)
+        if len(recorded) == 4:
             raise KeyboardInterrupt
         return dict.fromkeys(measures.UNITS, 0.25)
 
     monkeypatch.setattr(measures, "measure", measure)
     with pytest.raises(KeyboardInterrupt):
         run([folder], out)
-    assert seen[:4] == [0, 1, 2, 3]
+    assert recorded[:4] == [0, 1, 2, 3]
     assert not (out / "measures.csv").exists()
     assert run([folder], out).rows
-    assert len(seen) == 4 + 3
+    assert len(recorded) == 4 + 3
 
 
 def test_records_of_another_version_are_not_taken(folder, counted, tmp_path, monkeypatch):
@@ -188,7 +206,7 @@ def test_records_of_another_version_are_not_taken(folder, counted, tmp_path, mon
 @pytest.mark.parametrize("line", ["null", "[]", "{}", '{"sha256": 1}', "\xff", '"'])
 def test_damaged_records_are_passed_over(folder, counted, tmp_path, line):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "measures.jsonl").write_bytes(line.encode("latin-1"))
+    (tmp_path / "out" / quantify.JOURNAL).write_bytes(line.encode("latin-1"))
     assert len(run([folder / "a.png"], tmp_path / "out").rows) == 1
 
 

@@ -1,5 +1,9 @@
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import ml_collections
@@ -8,17 +12,23 @@ import optax
 import pytest
 
 from lle_jax import checks, models
-from lle_jax.checkpoints import load as weights
-from lle_jax.checkpoints import release
+from lle_jax.checkpoints import load, release
+from lle_jax.checkpoints.provenance import Provenance, merge_provenance
 from lle_jax.checkpoints.run import CheckpointError, Checkpoints
+from lle_jax.models.params import load_params
 from lle_jax.training import state
 
-CONFIG = {"name": "dual_path", "dtype": "float32", "widths": [4, 6], "blocks": [1, 1]}
+CONFIG = {
+    "name": "dual_path",
+    "dtype": "float32",
+    "widths": [4, 6],
+    "blocks": [1, 1],
+}  # of a version before `uncertainty`
 
 
 @pytest.fixture(scope="module")
 def params():
-    shapes = models.shapes(ml_collections.ConfigDict(CONFIG))
+    shapes = models.shapes(ml_collections.ConfigDict(CONFIG | {"uncertainty": False}))
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: rng.normal(0, 1, leaf.shape).astype(np.float32), shapes)
 
@@ -36,36 +46,36 @@ def run(params, tmp_path):
 
 
 def test_a_run_gives_its_average_and_what_it_has_seen(run, params):
-    found = weights.load(run)
-    for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(found.params), strict=True):
+    loaded = load.load_model(run)
+    for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(loaded.params), strict=True):
         np.testing.assert_array_equal(before + 1, after)
-    assert found.config.to_dict()["name"] == "dual_path"
-    assert found.record == {"kind": "run", "step": 0}
-    assert found.seen == {"train": ["a"], "validation": ["b"]}
+    assert loaded.config.to_dict()["name"] == "dual_path"
+    assert loaded.provenance.record == {"kind": "run", "step": 0}
+    assert loaded.provenance.images == {"train": ["a"], "validation": ["b"]}
     (run / "data.json").unlink()
-    assert weights.load(run).seen == {}
+    assert load.load_model(run).provenance.images == {}
 
 
 def test_a_release_gives_its_parameters_and_what_it_has_seen(params, tmp_path):
-    config = ml_collections.ConfigDict(CONFIG)
+    config = ml_collections.ConfigDict(CONFIG | {"uncertainty": False})
     release.save(tmp_path, config, params, {"images": {"train": ["a"], "validation": []}})
-    found = weights.load(tmp_path)
-    for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(found.params), strict=True):
+    loaded = load.load_model(tmp_path)
+    for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(loaded.params), strict=True):
         np.testing.assert_array_equal(before, after)
-    assert found.seen == {"train": ["a"], "validation": []}
-    assert found.record == {"kind": "release", "sha256": release.digest(tmp_path)}
+    assert loaded.provenance.images == {"train": ["a"], "validation": []}
+    assert loaded.provenance.record == {"kind": "release", "sha256": release.digest(tmp_path)}
 
 
 def test_what_has_no_weights_is_named(run, tmp_path):
     with pytest.raises(CheckpointError, match="nowhere: neither a run directory nor a release"):
-        weights.load(tmp_path / "nowhere")
+        load.load_model(tmp_path / "nowhere")
     next((run / "checkpoints" / "0" / "state").glob("*METADATA")).write_text("{")
-    with pytest.raises(CheckpointError, match="0: damaged checkpoint; delete that folder"):
-        weights.load(run)
+    with pytest.raises(CheckpointError, match="no checkpoint is sound; train again"):
+        load.load_model(run)
     for path in sorted((run / "checkpoints").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     with pytest.raises(CheckpointError, match="no checkpoint yet; train first"):
-        weights.load(run)
+        load.load_model(run)
 
 
 @pytest.mark.parametrize(
@@ -77,15 +87,66 @@ def test_what_has_no_weights_is_named(run, tmp_path):
     ],
 )
 def test_weights_of_another_network_are_refused_by_name(params, change, message):
-    other = ml_collections.ConfigDict(CONFIG | change)
+    other = ml_collections.ConfigDict(CONFIG | {"uncertainty": False} | change)
     with pytest.raises(checks.ConfigError, match=f"here: weights of another network: .*{message}"):
-        weights.fitted(params, other, "here")
+        load_params(params, other, "here")
 
 
-def test_a_run_that_goes_on_from_weights_has_seen_their_images_too():
+def test_a_run_that_starts_from_a_model_was_trained_on_its_images_too():
     own = {"train": ["a"], "validation": ["b"], "test": ["c"]}
-    seen = {"train": ["d", "a"], "validation": ["e"], "test": ["f"]}
+    images = {"train": ["d", "a"], "validation": ["e"], "test": ["f"]}
     expected = {"train": ["a", "d"], "validation": ["b", "e"], "test": ["c"]}
-    assert weights.joined(own, seen) == expected
-    assert weights.joined(own, seen | {"incomplete": True}) == expected | {"incomplete": True}
-    assert weights.joined(own, {}) == own | {"incomplete": True}
+
+    def merged(images):
+        return merge_provenance(own, Provenance({}, images))
+
+    assert merged(images) == expected
+    assert merged(images | {"incomplete": True}) == expected | {"incomplete": True}
+    assert merged({}) == own | {"incomplete": True}
+
+
+def test_reading_a_run_changes_nothing_in_it(run):
+    left_behind = run / "checkpoints" / "7.orbax-checkpoint-tmp"
+    left_behind.mkdir()
+    (left_behind / "half").write_text("a save under way")
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    load.load_model(run)
+    load.digest(run)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    with Checkpoints(run / "checkpoints"):
+        pass  # a writer, which holds the lock, removes what a killed save left
+    assert not left_behind.exists()
+
+
+WRITE = """
+import sys, jax, numpy as np, optax
+from pathlib import Path
+from lle_jax.checkpoints.run import Checkpoints
+from lle_jax.training import sharding, state
+import ml_collections
+from lle_jax import models
+config = ml_collections.ConfigDict({config!r})
+params = jax.tree.map(lambda s: np.full(s.shape, 0.5, np.float32), models.shapes(config))
+start = state.create(params, optax.adamw(1e-3), jax.random.key(7))
+start = jax.device_put(start, sharding.replicated(sharding.make_mesh()))
+assert jax.device_count() == 2
+with Checkpoints(Path({folder!r})) as checkpoints:
+    checkpoints.save(start, {{}}, {{}})
+"""
+
+
+def test_a_run_of_two_devices_is_read_on_one(tmp_path):
+    folder = str(tmp_path / "checkpoints")
+    config = CONFIG | {"uncertainty": False}
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    subprocess.run(
+        [sys.executable, "-c", WRITE.format(config=config, folder=folder)],
+        check=True, env=environment, capture_output=True,
+    )  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps({"model": CONFIG}))
+    assert jax.device_count() == 1
+    for leaf in jax.tree.leaves(load.load_model(tmp_path).params):
+        np.testing.assert_array_equal(leaf, 0.5)

@@ -1,17 +1,17 @@
 import dataclasses
 import hashlib
-import importlib.util
 import json
 import zipfile
-from pathlib import Path
 
 import jax
 import numpy as np
 import optax
 import pytest
 
+from lle_jax import cli, models
 from lle_jax.checkpoints import release
 from lle_jax.checkpoints.run import CheckpointError, Checkpoints
+from lle_jax.commands import release as command
 from lle_jax.training import state
 
 
@@ -127,8 +127,8 @@ def test_damaged_files_are_named_even_with_a_fitting_digest(copy, name, content,
 def test_what_is_no_release_is_said(tmp_path, copy, monkeypatch):
     with pytest.raises(release.ReleaseError, match="no released model"):
         release.load(tmp_path)
-    monkeypatch.setattr(release, "SHIPPED", tmp_path)
-    with pytest.raises(release.ReleaseError, match="no model comes with"):
+    monkeypatch.setattr(release, "BUNDLED", tmp_path)
+    with pytest.raises(release.ReleaseError, match="no model is bundled with"):
         release.load()
     (copy / "CARD.md").unlink()
     with pytest.raises(release.ReleaseError, match=r"CARD\.md: No such file"):
@@ -159,24 +159,44 @@ def test_the_archive_is_one_that_numpy_alone_reads(folder):
 
 
 def test_a_run_becomes_a_release_of_its_average_and_names_no_path(config, params, tmp_path):
-    spec = importlib.util.spec_from_file_location(
-        "tools_release", Path(__file__).parents[2] / "tools" / "release.py"
-    )
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     with pytest.raises(CheckpointError, match="neither a run directory nor a release"):
-        tool.read(tmp_path)
+        command.read(tmp_path)
     (tmp_path / "config.json").write_text(
         json.dumps({"model": config.to_dict(), "data": {"source": "/home/me/eyes"}})
     )
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
-        tool.read(tmp_path)
+        command.read(tmp_path)
     start = state.create(params, optax.adamw(1e-3), jax.random.key(7))
     start = dataclasses.replace(start, ema=jax.tree.map(lambda leaf: leaf + 1, params))
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(start, {}, {})
-    found, ema, record = tool.read(tmp_path)
-    assert found.to_dict() == json.loads(config.to_json())
-    for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(ema), strict=True):
+    loaded, record = command.read(tmp_path)
+    assert loaded.config.to_dict() == json.loads(config.to_json())
+    for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(loaded.params), strict=True):
         np.testing.assert_array_equal(before + 1, after)
     assert record == {"step": 0, "data.source": "eyes"}
+    output = ["release", str(tmp_path), "-o", str(tmp_path / "out"), "--float16"]
+    assert cli.main(output) == 0
+    assert release.record(tmp_path / "out") == record
+    assert np.load(tmp_path / "out" / "params.npz")["stem.bias"].dtype == np.float16
+    assert cli.main(["release", str(tmp_path / "out"), "-o", str(tmp_path / "again")]) == 2
+
+
+def test_a_release_with_former_names_still_loads(config, params, tmp_path):
+    config = config.copy_and_resolve_references()
+    config.uncertainty = True
+    shapes = models.shapes(config)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda s: rng.normal(0, 1, s.shape).astype(np.float32), shapes)
+    release.save(tmp_path, config, params, {})
+    arrays = dict(np.load(tmp_path / "params.npz"))
+    former = {name.replace("log_scale.", "spread."): array for name, array in arrays.items()}
+    assert former.keys() != arrays.keys()
+    np.savez(tmp_path / "params.npz", **former)
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"uncertainty"', '"spread"'))
+    reseal(tmp_path)
+    loaded, again = release.load(tmp_path)
+    assert loaded.uncertainty is True
+    for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(before, after)

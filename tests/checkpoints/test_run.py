@@ -1,9 +1,12 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from lle_jax.checkpoints import run
 from lle_jax.checkpoints.run import CheckpointError, Checkpoints
 from lle_jax.training import sharding, state
 
@@ -51,14 +54,68 @@ def test_a_checkpoint_of_another_architecture_is_refused_and_left_alone(tmp_path
         assert checkpoints.latest() == 5
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(advance(make_state(), 5), {}, {})
-    for path in (tmp_path / "5" / "state").rglob("*"):
-        if path.is_file():
+def damage(folder, how):
+    """Damages every data file of a checkpoint's arrays in one way."""
+    files = [p for p in (folder / "state").rglob("*") if p.is_file() and "/d/" in p.as_posix()]
+    assert files
+    for path in files:
+        data = bytearray(path.read_bytes())
+        if how == "delete":
             path.unlink()
+        elif how == "truncate":
+            path.write_bytes(data[: len(data) // 2])
+        elif how == "empty":
+            path.write_bytes(b"")
+        else:
+            data[len(data) // 2] ^= 16
+            path.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["delete", "truncate", "empty", "flip"])
+def test_damage_is_one_line_and_the_checkpoint_before_is_used(tmp_path, how, capfd):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(advance(make_state(value=0.25), 4), {"next_index": 3}, {})
+        checkpoints.save(advance(make_state(value=0.75), 5), {"next_index": 4}, {})
+    damage(tmp_path / "5", how)
+    with Checkpoints(tmp_path) as checkpoints:
+        restored, position = checkpoints.restore(make_state())
+    assert int(restored.step) == 4
+    np.testing.assert_array_equal(restored.params["layer"]["kernel"], 0.25)
+    assert position == {"next_index": 3}
+    lines = [line for line in capfd.readouterr().err.splitlines() if line]
+    assert len(lines) == 1
+    assert "5: damaged checkpoint" in lines[0]
+    damage(tmp_path / "4", "delete")
     with (
         Checkpoints(tmp_path) as checkpoints,
-        pytest.raises(CheckpointError, match="5: damaged checkpoint; delete that folder"),
+        pytest.raises(CheckpointError, match="no checkpoint is sound"),
     ):
         checkpoints.restore(make_state())
+
+
+def test_a_changed_value_is_noticed_by_its_checksum(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(advance(make_state(), 5), {}, {})
+    real = run.checksums
+
+    def flipped(arrays):
+        name = "params.layer.kernel"
+        changed = arrays[name].copy()
+        changed.view(np.uint32)[0, 0] ^= 1
+        return real(arrays | {name: changed})
+
+    monkeypatch.setattr(run, "checksums", flipped)
+    with (
+        Checkpoints(tmp_path) as checkpoints,
+        pytest.raises(CheckpointError, match="no checkpoint is sound"),
+    ):
+        checkpoints.restore(make_state())
+
+
+def test_what_is_not_finite_is_never_saved(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(advance(make_state(), 5), {}, {})
+        broken = dataclasses.replace(advance(make_state(value=np.nan), 6), ema=make_state().ema)
+        with pytest.raises(CheckpointError, match=r"params\.layer\.kernel is not finite at step 6"):
+            checkpoints.save(broken, {}, {})
+        assert checkpoints.latest() == 5

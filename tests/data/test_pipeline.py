@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lle_jax import data
+from lle_jax.data import pipeline
 
 SIDE, CROP = 24, 8
 
@@ -61,7 +62,7 @@ def test_the_seed_decides_the_batches(pictures):
     assert not np.array_equal(first, other)
 
 
-def test_a_saved_position_goes_on_with_the_next_batch(pictures):
+def test_a_saved_position_resumes_with_the_next_batch(pictures):
     iterator = data.crops(pictures, sides=(CROP,), batch_size=2, seed=0)
     take(iterator, 5)
     position = json.loads(json.dumps(iterator.get_state()))
@@ -95,13 +96,60 @@ def test_balanced_modalities_come_equally_often_with_their_numbers(pictures):
 def test_scaled_crops_show_more_of_the_image_by_area_means(pictures):
     image = np.random.default_rng(0).random((SIDE, SIDE, 3)).astype(np.float32)
     one = data.Images(("a",), ("a",), ((SIDE, SIDE),), (lambda: image,))
-    iterator = data.crops(one, sides=(CROP,), batch_size=1, seed=0, min_scale=0.1)
+    iterator = data.crops(
+        one, sides=(CROP,), batch_size=1, seed=0, random_resized_crop_min_scale=0.1
+    )
     deviations = [float(batch.clean.std()) for batch in take(iterator, 60)]
     # averages over n x n independent pixels deviate n times less
     assert max(deviations) > 0.9 * image.std()
     assert min(deviations) < 1.3 * image.std() / (SIDE / CROP)
-    whole = data.crops(one, sides=(SIDE,), batch_size=1, seed=0, min_scale=0.1)
+    whole = data.crops(one, sides=(SIDE,), batch_size=1, seed=0, random_resized_crop_min_scale=0.1)
     np.testing.assert_array_equal(np.sort(next(whole).clean.ravel()), np.sort(image.ravel()))
+
+
+def test_each_process_reads_its_own_images_and_together_they_read_all(pictures, monkeypatch):
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    read = []
+    for index in range(2):
+        monkeypatch.setattr("jax.process_index", lambda index=index: index)
+        iterator = data.crops(pictures, sides=(CROP,), batch_size=4, seed=0)
+        batches = take(iterator, 8)
+        assert {batch.clean.shape[0] for batch in batches} == {2}  # its share of the batch
+        read.append({round(float(crop[0, 0, 2]) * 8) for b in batches for crop in b.clean})
+    assert not read[0] & read[1]
+    assert read[0] | read[1] == set(range(7))
+
+
+@pytest.mark.parametrize("height", [2, 3, 4])
+def test_every_position_of_a_crop_is_drawn_equally_often_the_last_ones_too(height):
+    image = np.arange(height * 4, dtype=np.float32).reshape(height, 4, 1)
+    transform, rng = pipeline._RandomCrop(2), np.random.default_rng(0)
+    element = data.Batch(image, np.int32(0))
+    corners = collections.Counter(
+        int(transform.random_map(element, rng).clean.min()) for _ in range(900)
+    )
+    expected = {row * 4 + column for row in range(height - 1) for column in range(3)}
+    assert corners.keys() == expected
+    assert min(corners.values()) > 0.6 * 900 / len(expected)
+
+
+def test_a_scaled_crop_reaches_the_last_row_and_column():
+    image = np.zeros((9, 9, 1), np.float32)
+    image[-1, -1] = image[0, 0] = 1
+    transform = pipeline._RandomCrop(2, 0.25)
+    drawn = [
+        transform.random_map(data.Batch(image, np.int32(0)), np.random.default_rng(seed)).clean
+        for seed in range(600)
+    ]
+    # a side of 8 has 4 positions, of which two hold a corner
+    assert sum(crop.max() > 0 for crop in drawn) > 30
+    corner = np.zeros((9, 9, 1), np.float32)
+    corner[-1, -1] = 1
+    drawn = [
+        transform.random_map(data.Batch(corner, np.int32(0)), np.random.default_rng(seed)).clean
+        for seed in range(600)
+    ]
+    assert sum(crop.max() > 0 for crop in drawn) > 15
 
 
 def test_crops_of_several_sides_take_turns_and_small_images_have_no_large_ones(pictures):
@@ -124,5 +172,7 @@ def test_crops_of_several_sides_take_turns_and_small_images_have_no_large_ones(p
     resumed.set_state(json.loads(json.dumps(iterator.get_state())))
     for _ in range(2):
         np.testing.assert_array_equal(next(resumed).clean, next(iterator).clean)
-    with pytest.raises(data.DataError, match="no training image is 25 pixels high and wide"):
+    with pytest.raises(
+        data.DataError, match=r"no training image is 25 pixels high and wide; .*data\.context_sizes"
+    ):
         data.crops(mixed, sides=(CROP, SIDE + 1), batch_size=1, seed=0)

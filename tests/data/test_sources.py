@@ -66,6 +66,39 @@ def test_files_that_cannot_be_read_are_left_out_with_the_reason(folder):
     assert all("\n" not in reason and path in reason for path, reason in reasons.items())
 
 
+def test_pictures_of_other_formats_are_rejected_with_the_reason(folder):
+    (folder / "x.webp").write_bytes(b"anything")
+    (folder / "notes.txt").write_text("not a picture")
+    splits = data.load(str(folder), crop=16)
+    ((path, reason),) = splits.rejected
+    assert path == str(folder / "x.webp")
+    assert reason.startswith(f"{path}: webp files are not read; convert it")
+
+
+def test_names_are_unique_and_keep_what_is_no_suffix(tmp_path, photographs):
+    pictures = [np.roll(photographs[0], 3 * n, axis=1)[:32, :32] for n in range(9)]
+    paths = ["b/c.png", "b_c.png", "d.png", "d.tif", "1.2.840.1.png", "1.2.840.2.png", "e.x.png"]
+    paths += ["f/g_h.png", "f_g/h.png"]  # the same but for the slash, suffix and all
+    for path, pixels in zip(paths, pictures, strict=True):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        images.write(tmp_path / path, np.ascontiguousarray(pixels))
+    names = set().union(*split_names(data.load(str(tmp_path), crop=16)))
+    assert names == {
+        "b_c.png", "b_c.png_2", "d.png", "d.tif", "1.2.840.1", "1.2.840.2", "e.x",
+        "f_g_h.png", "f_g_h.png_2",
+    }  # fmt: skip
+
+
+def test_sources_of_equal_names_are_joined_under_different_ones(tmp_path, photographs):
+    for folder, shift in (("one", 0), ("two", 1)):
+        write_crops(tmp_path / folder, np.roll(photographs, shift, axis=1), 6)
+    splits = data.load(f"{tmp_path / 'one'},{tmp_path / 'two'}", crop=16)
+    for role in data.ROLES:
+        names = getattr(splits, role).names
+        assert len(set(names)) == len(names)
+    assert sum(map(len, split_names(splits))) == 12
+
+
 def test_a_copy_of_an_image_is_left_out_so_that_it_cannot_be_in_two_roles(folder):
     (folder / "copy.png").write_bytes((folder / "03.png").read_bytes())
     splits = data.load(str(folder), crop=16)
@@ -139,12 +172,23 @@ def test_a_manifest_gives_roles_and_modalities_and_joins_the_samples(tmp_path, p
     assert splits.train.names == ("0", "1")
     assert splits.train.modalities == ("fundus", "endoscopy")
     assert (splits.validation.names, splits.test.modalities) == (("2",), ("radiograph",))
+    ((path, reason),) = splits.rejected
+    assert path == manifest
+    assert "1 row of modality 'vessel mask' skipped; known are dermatology" in reason
     both = data.load(f"samples,{manifest}", crop=16)
     samples = data.load("samples", crop=16)
     assert both.train.names == (*samples.train.names, "0", "1")
     assert both.train.modalities == (*samples.train.modalities, "fundus", "endoscopy")
     np.testing.assert_array_equal(both.test[len(samples.test)], splits.test[0])
     assert len({both.fingerprint, samples.fingerprint, splits.fingerprint}) == 3
+
+
+def test_rows_of_unknown_modality_are_counted_by_modality(tmp_path, photographs):
+    more = ("5.png,vessel mask,test,x", "5.png,,test,x", "6.png,x-ray,train,x")
+    splits = data.load(write_manifest(tmp_path, photographs, (*ROWS, *more)), crop=16)
+    reasons = [reason.partition(" skipped")[0].partition(": ")[2] for _, reason in splits.rejected]
+    assert reasons == ["2 rows of modality 'vessel mask'", "1 row of modality 'x-ray'"]
+    assert splits.test.modalities == ("radiograph", "")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from lle_jax import degrade
 from lle_jax.degrade import presets
 from lle_jax.degrade.chain import from_json, to_json
+from lle_jax.degrade.stages import STAGES
 
 KEY = jax.random.key(3)
 # Every stage but the alternative blurs; compiled once for the module.
@@ -102,16 +103,16 @@ def test_artifacts_that_do_not_occur_leave_the_image_bit_for_bit(images):
 def test_more_severity_is_never_less_of_any_artifact():
     steps = np.linspace(0, 1, 11)
     draws = [degrade.sample(KEY, EVERYTHING, (64,), severity=s) for s in steps]
-    for stage, meanings in presets.STAGES.items():
-        for name, meaning in meanings.items():
+    for stage, record in STAGES.items():
+        for name, spec in record.parameters.items():
             if f"{stage}.{name}" not in draws[0]:
                 continue
             values = np.stack([draw[f"{stage}.{name}"] for draw in draws])
-            if meaning.identity is None:
+            if spec.neutral is None:
                 np.testing.assert_array_equal(values, np.broadcast_to(values[-1], values.shape))
             else:
-                np.testing.assert_array_equal(values[0], meaning.identity)
-                strength = np.abs(np.log(values) if meaning.log else values - meaning.identity)
+                np.testing.assert_array_equal(values[0], spec.neutral)
+                strength = np.abs(np.log(values) if spec.log_scaled else values - spec.neutral)
                 assert (np.diff(strength, axis=0) >= 0).all()
                 assert (strength[-1] > 0).all()
 

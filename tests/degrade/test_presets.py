@@ -40,7 +40,7 @@ def test_a_preset_is_found_by_path_and_its_stages_are_in_the_order_of_the_chain(
     preset = degrade.load(path)
     assert preset.name == "mine"
     assert [stage.name for stage in preset.stages] == ["exposure", "jpeg"]
-    assert preset.stages[0] == presets.Stage(
+    assert preset.stages[0] == presets.StageDistribution(
         "exposure", 0.5, (("gain", presets.Distribution("fixed", (0.2,))),)
     )
 

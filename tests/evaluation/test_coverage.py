@@ -1,6 +1,4 @@
-import importlib.util
 import types
-from pathlib import Path
 
 import jax
 import ml_collections
@@ -8,15 +6,22 @@ import numpy as np
 import pytest
 
 from lle_jax import models
+from lle_jax.commands import release as command
 from lle_jax.evaluation import coverage, suite
 from lle_jax.inference import tiles
 
-CONFIG = {"name": "dual_path", "dtype": "float32", "widths": (4, 6), "blocks": (1, 1)}
+CONFIG = {
+    "name": "dual_path",
+    "dtype": "float32",
+    "widths": (4, 6),
+    "blocks": (1, 1),
+    "uncertainty": False,
+}
 
 
 @pytest.fixture(scope="module")
 def config():
-    return ml_collections.ConfigDict(CONFIG | {"spread": True})
+    return ml_collections.ConfigDict(CONFIG | {"uncertainty": True})
 
 
 @pytest.fixture(scope="module")
@@ -37,30 +42,26 @@ def cases(photographs):
 
 def test_coverage_is_the_share_of_errors_within_the_interval(config, params, cases):
     net = tiles.network(config, params)
-    for each in coverage.judged(net, cases):
+    for each in coverage.measure(net, cases):
         out = np.empty_like(each.case.low)
         tiles.restore(net, each.case.low, out)
         np.testing.assert_array_equal(each.error, np.abs(out - each.case.clean))
-        inside = np.abs(out - each.case.clean) <= tiles.spread(net, each.case.low)
-        assert each.covered == inside.mean()
-        assert 0 < each.covered < 1
+        inside = np.abs(out - each.case.clean) <= tiles.half_width(net, each.case.low)
+        assert each.coverage == inside.mean()
+        assert 0 < each.coverage < 1
 
 
 def test_a_release_with_an_interval_covers_its_share(config, params, cases):
-    path = Path(__file__).parents[2] / "tools" / "release.py"
-    spec = importlib.util.spec_from_file_location("tools_release", path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    judge = types.SimpleNamespace(cases=lambda: iter(cases), count=len(cases))
-    scaled, by = tool.calibrated(config, params, judge, 0.9)
-    assert by != 1
+    images = types.SimpleNamespace(cases=lambda: iter(cases), count=len(cases))
+    scaled, factor = command.calibrate(config, params, images, 0.9)
+    assert factor != 1
     net = tiles.network(config, scaled)
-    covered = np.mean([each.covered for each in coverage.judged(net, cases)])
+    covered = np.mean([each.coverage for each in coverage.measure(net, cases)])
     np.testing.assert_allclose(covered, 0.9, atol=0.002)
 
 
 def test_a_network_that_cannot_tell_is_refused(cases):
     config = ml_collections.ConfigDict(CONFIG)
     _, params = models.build(config, jax.random.key(0))
-    with pytest.raises(ValueError, match=r"train it with model\.spread"):
-        list(coverage.judged(tiles.network(config, params), cases))
+    with pytest.raises(ValueError, match=r"train it with model\.uncertainty"):
+        list(coverage.measure(tiles.network(config, params), cases))

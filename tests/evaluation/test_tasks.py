@@ -1,10 +1,7 @@
 """The measures against SciPy and counting by hand; the shipped predictors on real images."""
 
-import json
-import shutil
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 import scipy.spatial
@@ -12,8 +9,9 @@ import scipy.stats
 import skimage.data
 
 from lle_jax import degrade, images
+from lle_jax.checkpoints import segmenters
 from lle_jax.degrade import presets
-from lle_jax.evaluation import predictors, statistics
+from lle_jax.evaluation import statistics
 from lle_jax.evaluation import tasks as task
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -205,106 +203,38 @@ def test_cases_are_read_from_a_manifest(tmp_path, photographs):
 
 
 @pytest.fixture(scope="module", params=list(BARS))
-def predictor(request):
-    return predictors.load(request.param)
+def segmenter(request):
+    return segmenters.load(request.param)
 
 
-def test_shipped_predictors_are_small_and_say_where_they_come_from(predictor):
-    path = predictors.FOLDER / f"{predictor.name}.npz"
+def test_bundled_segmenters_are_small_and_say_where_they_come_from(segmenter):
+    path = segmenters.FOLDER / segmenter.name / "params.npz"
     assert path.stat().st_size <= 300_000
-    assert {"sha256", "data", "licence", "threshold", "training", "network"} <= set(
-        predictor.record
-    )
+    assert {"data", "licence", "threshold", "training"} <= set(segmenter.record)
 
 
-def test_predictors_take_any_size_and_grey_images(predictor):
+def test_segmenters_take_any_size_and_grey_images(segmenter):
     image = skimage.data.retina()[300:401, 300:377].astype(np.float32) / 255
-    probability = predictor(image)
+    probability = segmenter(image)
     assert probability.shape == (101, 77)
     assert probability.dtype == np.float32
     assert 0 <= probability.min() < probability.max() <= 1
     grey = image[..., 1:2]
-    np.testing.assert_array_equal(predictor(grey), predictor(grey.repeat(3, -1)))
+    np.testing.assert_array_equal(segmenter(grey), segmenter(grey.repeat(3, -1)))
     with pytest.raises(ValueError, match="dtype uint8"):
-        predictor(np.zeros((8, 8, 3), np.uint8))
+        segmenter(np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match=r"expected \[H, W, C\]"):
-        predictor(image[None])
+        segmenter(image[None])
 
 
-def test_predictors_find_more_in_clean_images_than_in_dark_ones(predictor):
-    name, bar = BARS[predictor.name]
+def test_segmenters_find_more_in_clean_images_than_in_dark_ones(segmenter):
+    name, bar = BARS[segmenter.name]
     if not (DATA / name).is_dir():
         pytest.skip(f"no ../shared/data/{name} beside the checkout")
     cases = [case for case, _ in zip(task.cases(DATA, name, "test"), range(3), strict=False)]
-    clean = [task.measure(predictor(c.image), *c[2:], predictor.threshold) for c in cases]
+    clean = [task.measure(segmenter(c.image), *c[2:], segmenter.threshold) for c in cases]
     assert np.mean([m["dice"] for m in clean]) >= bar
     assert np.mean([m["auc"] for m in clean]) >= 0.9
-    dark = [predictor(np.asarray(degrade.exposure(c.image, gain=0.02))) for c in cases]
-    found = [task.dice(p > predictor.threshold, *c[2:]) for p, c in zip(dark, cases, strict=True)]
+    dark = [segmenter(np.asarray(degrade.exposure(c.image, gain=0.02))) for c in cases]
+    found = [task.dice(p > segmenter.threshold, *c[2:]) for p, c in zip(dark, cases, strict=True)]
     assert np.mean(found) < np.mean([m["dice"] for m in clean]) - 0.1
-
-
-@pytest.fixture
-def copy(tmp_path):
-    for suffix in (".npz", ".json"):
-        shutil.copy(predictors.FOLDER / f"vessels{suffix}", tmp_path)
-    return tmp_path
-
-
-def test_a_damaged_predictor_is_refused(copy):
-    predictors.load("vessels", copy)
-    path = copy / "vessels.npz"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(predictors.PredictorError, match=r"vessels\.npz: damaged.*install"):
-        predictors.load("vessels", copy)
-
-
-def resealed(folder, **changes):
-    """Writes the record anew, with the SHA-256 of what vessels.npz now is."""
-    path = folder / "vessels.json"
-    record = json.loads(path.read_text())
-    record["sha256"] = predictors.files.sha256(folder / "vessels.npz")
-    path.write_text(json.dumps(record | changes))
-
-
-def test_files_that_are_no_predictor_are_refused(copy):
-    record = json.loads((copy / "vessels.json").read_text())
-    resealed(copy, network=record["network"] | {"widths": [8, 8]})
-    with pytest.raises(predictors.PredictorError, match="not those of the network"):
-        predictors.load("vessels", copy)
-    np.savez(copy / "vessels.npz", a=np.array([{"pickled": True}], object))
-    resealed(copy)
-    with pytest.raises(predictors.PredictorError, match="not an archive of arrays"):
-        predictors.load("vessels", copy)
-    (copy / "vessels.npz").write_bytes(b"no archive")
-    resealed(copy)
-    with pytest.raises(predictors.PredictorError, match="not an archive of arrays"):
-        predictors.load("vessels", copy)
-    (copy / "vessels.npz").unlink()
-    with pytest.raises(predictors.PredictorError, match="No such file"):
-        predictors.load("vessels", copy)
-    for text in ("{", "[]", '{"threshold": 0.5}', '{"threshold": "high", "sha256": "", "x": 1}'):
-        (copy / "vessels.json").write_text(text)
-        with pytest.raises(predictors.PredictorError, match="not the record of a predictor"):
-            predictors.load("vessels", copy)
-    with pytest.raises(predictors.PredictorError, match=r"come with lle_jax: .*vessels"):
-        predictors.load("tumours")
-
-
-def test_saving_and_loading_gives_the_same_probabilities(tmp_path, photographs):
-    network = {"widths": (4, 6), "reduce": 2, "fold": 2}
-    graph, shapes = predictors.declare(network)
-    generator = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda leaf: generator.normal(0, 0.1, leaf.shape).astype(np.float16).astype(np.float32),
-        shapes,
-    )
-    predictors.save(tmp_path, "mine", params, {"network": network, "threshold": 0.25})
-    loaded = predictors.load("mine", tmp_path)
-    expected = predictors.probabilities(graph, params)(photographs[0])
-    np.testing.assert_array_equal(loaded(photographs[0]), expected)
-    assert loaded.threshold == 0.25
-    with pytest.raises(ValueError, match="not finite in float16"):
-        predictors.save(tmp_path, "big", jax.tree.map(lambda leaf: leaf + 1e6, params), {})

@@ -11,7 +11,8 @@ import skimage.data
 
 from lle_jax import cli, degrade, images
 from lle_jax.degrade import chain, presets
-from lle_jax.fit import fit, fit_files
+from lle_jax.fit import distributions, measures
+from lle_jax.fit import preset as preset_files
 
 PRIOR = presets.parse(
     """
@@ -50,7 +51,7 @@ def degraded(pictures, text, seed):
 
 
 def test_weights_of_the_proposal_average_to_one():
-    space = fit.Space.of(PRIOR)
+    space = distributions.Space.of(PRIOR)
     proposal, target = space.start, np.array([0.4, 0.7, -1.5, -0.5, 0.8])
     t, active = space.draw(jax.random.key(0), proposal, 200_000)
     weight = jnp.exp(space.log_density(target, t, active) - space.log_density(proposal, t, active))
@@ -62,11 +63,11 @@ def test_weights_of_the_proposal_average_to_one():
 
 
 def test_the_fitted_preset_draws_what_the_fit_weighted():
-    space = fit.Space.of(PRIOR)
-    phi = np.array([0.3, 0.6, np.log(0.2), np.log(0.4), 0.5])
-    preset = space.preset(phi, "x", "")
-    t, active = space.draw(jax.random.key(0), phi, 50_000)
-    expected = space.parameters(t, active)
+    space = distributions.Space.of(PRIOR)
+    parameters = np.array([0.3, 0.6, np.log(0.2), np.log(0.4), 0.5])
+    preset = space.preset(parameters, "x", "")
+    t, active = space.draw(jax.random.key(0), parameters, 50_000)
+    expected = space.degradation(t, active)
     drawn = degrade.sample(jax.random.key(1), preset, (50_000,))
     assert drawn.keys() == expected.keys()
     for name in ("exposure.gain", "gaussian_noise.sigma"):
@@ -84,35 +85,35 @@ gain.loguniform = [0.1, 0.3]
 sigma.loguniform = [0.02, 0.06]
 """
     real = np.asarray(brightness_and_noise(degraded(pictures[:60], hidden, 5)))
-    fitted = fit.fit(jax.random.key(0), PRIOR, real, pictures[60:], brightness_and_noise)
-    preset = fitted.space.preset(fitted.phi, "mine", "")
+    fitted = distributions.fit(jax.random.key(0), PRIOR, real, pictures[60:], brightness_and_noise)
+    preset = fitted.space.preset(fitted.parameters, "mine", "")
     drawn = degrade.sample(jax.random.key(9), preset, (5000,))
     assert np.median(drawn["exposure.gain"]) == pytest.approx(np.sqrt(0.03), rel=0.15)
     assert np.median(drawn["gaussian_noise.sigma"]) == pytest.approx(np.sqrt(0.0012), rel=0.15)
     assert preset.stages[1].probability > 0.9
-    assert fit_files.classify(real, fitted.synthetic) < 0.65
+    assert measures.classify(real, fitted.synthetic) < 0.65
     default = degraded(pictures[60:], "[exposure]\ngain.loguniform = [0.5, 0.9]\n", 7)
-    assert fit_files.classify(real, np.asarray(brightness_and_noise(default))) > 0.9
+    assert measures.classify(real, np.asarray(brightness_and_noise(default))) > 0.9
 
 
 def test_a_prior_without_ranges_is_refused():
     with pytest.raises(ValueError, match="no uniform or loguniform range"):
-        fit.Space.of(presets.parse("[exposure]\ngain = 0.5\n"))
+        distributions.Space.of(presets.parse("[exposure]\ngain = 0.5\n"))
 
 
 def test_the_classifier_is_at_chance_for_equal_and_sure_of_distant_distributions():
     generator = np.random.default_rng(0)
     a, b, c = (generator.normal(mean, 1, (80, 4)) for mean in (0, 0, 3))
-    assert fit_files.classify(a, b) == pytest.approx(0.5, abs=0.08)
-    assert fit_files.classify(a, c) > 0.98
+    assert measures.classify(a, b) == pytest.approx(0.5, abs=0.08)
+    assert measures.classify(a, c) > 0.98
     blind = np.where(generator.random((80, 4)) < 0.5, np.nan, a)
-    assert fit_files.classify(a, blind) > 0.9
+    assert measures.classify(a, blind) > 0.9
 
 
 def test_the_median_is_that_of_scipy():
     image = np.random.default_rng(0).random((2, 13, 17, 1)).astype(np.float32)
     expected = scipy.ndimage.median_filter(image, (1, 3, 3, 1), mode="reflect")
-    np.testing.assert_array_equal(fit_files._median(image), expected)
+    np.testing.assert_array_equal(measures._median(image), expected)
 
 
 @pytest.fixture
@@ -126,8 +127,8 @@ def folders(tmp_path, pictures):
 
 
 def test_files_become_a_preset_and_a_page(folders, monkeypatch, capsys):
-    monkeypatch.setattr(fit, "ROUNDS", 1)
-    monkeypatch.setattr(fit, "SIMULATIONS", 64)
+    monkeypatch.setattr(distributions, "ROUNDS", 1)
+    monkeypatch.setattr(distributions, "SIMULATIONS", 64)
     (folders / "real" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     output = folders / "made" / "mine.toml"
     words = ["fit", str(folders / "real"), "--clean", str(folders / "clean"), "-o", str(output)]
@@ -158,7 +159,7 @@ def test_files_become_a_preset_and_a_page(folders, monkeypatch, capsys):
 )
 def test_what_cannot_be_fitted_is_said_in_a_line(folders, real, clean, output, message):
     with pytest.raises((ValueError, OSError), match=message) as caught:
-        fit_files.fit_files([folders / real], [folders / clean], PRIOR, folders / output)
+        preset_files.fit_files([folders / real], [folders / clean], PRIOR, folders / output)
     assert "\n" not in str(caught.value)
     assert not (folders / output).exists()
 
@@ -166,4 +167,4 @@ def test_what_cannot_be_fitted_is_said_in_a_line(folders, real, clean, output, m
 def test_an_image_too_small_to_measure_is_named(folders):
     images.write(folders / "real" / "tiny.png", np.full((40, 90, 1), 0.1, np.float32))
     with pytest.raises(ValueError, match=r"tiny.png is smaller than 64"):
-        fit_files.fit_files([folders / "real"], [folders / "clean"], PRIOR, folders / "x.toml")
+        preset_files.fit_files([folders / "real"], [folders / "clean"], PRIOR, folders / "x.toml")

@@ -34,7 +34,7 @@ DICOM = (
 
 
 # LLE_FUZZ=2000 makes 10,000 files, in some minutes; the seeds are 0, 1, ... in each format.
-COUNT = int(os.environ.get("LLE_FUZZ", "150"))
+COUNT = int(os.environ.get("LLE_FUZZ", "100"))
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "bmp": ".bmp", "tiff": ".tif", "dicom": ".dcm"}
 
 

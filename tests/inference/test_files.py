@@ -1,22 +1,21 @@
 import io
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import jax
-import ml_collections
 import numpy as np
 import pydicom
 import pydicom.data
 import pytest
 import skimage.data
 import skimage.io
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
 
-from lle_jax import cli, images, models
-from lle_jax.checkpoints import release
+from lle_jax import cli, images
+from lle_jax.commands.enhance import compilation_cache
 from lle_jax.inference import enhance, files, tiles
 
 
@@ -44,7 +43,11 @@ def inputs(tmp_path, levels):
     images.write(root / "c.tif", levels[:, ::-1].astype(np.float32) / 255)
     grey = levels[..., 0].astype(np.uint16) * 200
     skimage.io.imsave(root / "deep" / "b.png", grey, check_contrast=False)
-    pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm")).save_as(root / "scan")
+    scan = pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm"))
+    # as large as the others, for which one program is then compiled
+    scan.PixelData = scan.pixel_array[40:64, 50:82].tobytes()
+    scan.Rows, scan.Columns = 24, 32
+    scan.save_as(root / "scan")
     return root
 
 
@@ -53,6 +56,22 @@ NAMES = {"a.png", "deep/a.jpg", "deep/b.png", "c.tif", "scan.dcm"}
 
 def contents(root):
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def uncertain(folder, monkeypatch):
+    """The network, as if it predicted an uncertainty; how one does is tested with networks."""
+    net = enhance.load(folder)._replace(
+        spread=lambda tile, *_: 0.3 * tile.mean(axis=-1, keepdims=True)
+    )
+    monkeypatch.setattr(enhance, "load", lambda _: net)
+    return net
+
+
+@pytest.fixture
+def exposure(monkeypatch):
+    """What is bright is well exposed; how that is measured is tested with `lle_jax.enhance`."""
+    monkeypatch.setattr(enhance, "well_exposed", lambda _, image: image.mean() > 0.4)
 
 
 @pytest.fixture
@@ -67,7 +86,7 @@ def test_formats_depths_metadata_and_folders_are_kept(lle, inputs, tmp_path, fol
     before = contents(inputs)
     assert lle(inputs, "-o", tmp_path / "out") == 0
     assert contents(inputs) == before
-    assert contents(tmp_path / "out").keys() == NAMES | {files.RECORD}
+    assert contents(tmp_path / "out").keys() == NAMES | {files.JOURNAL}
     net = enhance.load(folder)
     for name in NAMES:
         source = images.read(inputs / name.removesuffix(".dcm"))
@@ -119,7 +138,7 @@ def test_anonymise_leaves_nothing_of_the_patient(lle, inputs, tmp_path):
     result.InstanceCreationDate = result.InstanceCreationTime = ""  # of the derived object itself
     dates = {str(e.value) for e in result.iterall() if e.VR in ("DA", "DT", "TM") and e.value}
     assert dates <= {"19000101", "000000.00"}
-    assert images.read(tmp_path / "out" / "scan.dcm").pixels.shape == (128, 128, 1)
+    assert images.read(tmp_path / "out" / "scan.dcm").pixels.shape == (24, 32, 1)
     assert b"Doe^Jane" not in contents(tmp_path / "out")["deep/a.jpg"]
     assert images.read(tmp_path / "out" / "deep" / "a.jpg").icc == b"profile"
 
@@ -130,12 +149,12 @@ def test_finished_files_are_not_done_again(lle, inputs, tmp_path, capsys):
     first = contents(out)
     (out / "a.png").write_bytes(b"left by hand")  # finished: its line is there
     (out / "c.tif").unlink()
-    record = out / files.RECORD
+    record = out / files.JOURNAL
     record.write_bytes(record.read_bytes()[:-9])  # the last line is cut off
-    last = json.loads(first[files.RECORD].splitlines()[-1])["output"]
+    last = json.loads(first[files.JOURNAL].splitlines()[-1])["key"]
     capsys.readouterr()
     assert lle(inputs, "-o", out) == 0
-    assert "2 enhanced, 0 passed through, 3 finished before" in capsys.readouterr().out
+    assert "2 enhanced, 3 skipped (finished before)\n" in capsys.readouterr().out
     now = contents(out)
     assert last == "scan.dcm"
     assert now["a.png"] == b"left by hand"
@@ -156,25 +175,66 @@ def test_a_bad_file_is_named_and_does_not_stop_the_rest(lle, inputs, tmp_path, c
     printed = capsys.readouterr().err
     assert "b_broken.png: the file is cut short" in printed
     assert "1 of 6 files failed" in printed
-    assert contents(tmp_path / "out").keys() == NAMES | {files.RECORD}
+    assert contents(tmp_path / "out").keys() == NAMES | {files.JOURNAL}
 
 
 def test_no_input_is_ever_overwritten(lle, inputs, capsys):
     before = contents(inputs)
-    (inputs / "a.png.compare.png").write_bytes(before["a.png"])
     os.link(inputs / "a.png", inputs / "linked.png")
     before = contents(inputs)
     for arguments in (
         (inputs, "-o", inputs),
         (inputs / "a.png", "-o", inputs / "a.png"),
         (inputs / "a.png", "-o", inputs / "deep" / ".." / "a.png"),
-        (inputs, "-o", inputs.parent / "out", "--compare"),
     ):
         assert lle(*arguments) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert lle(inputs / "a.png", "-o", inputs / "linked.png") == 1
     assert "never overwritten" in capsys.readouterr().err
     assert contents(inputs) == before
+
+
+def test_outputs_of_one_name_fail_with_advice_and_the_others_are_written(
+    lle, inputs, tmp_path, capsys
+):
+    (inputs / "a.PNG").write_bytes((inputs / "a.png").read_bytes())
+    (inputs / "c.tif.compare.png").write_bytes((inputs / "a.png").read_bytes())
+    arguments = (inputs, "-o", tmp_path / "out", "--compare")
+    assert lle(*arguments) == 1
+    printed = capsys.readouterr()
+    assert f"{inputs / 'a.png'}: its output would have the name of that of" in printed.err
+    assert printed.err.count("; rename one of them\n") == 4
+    assert "4 of 7 files failed" in printed.err
+    assert "3 enhanced, 4 failed\n" in printed.out
+    assert "a.png" not in contents(tmp_path / "out")
+    (inputs / "a.PNG").rename(inputs / "b.png")  # the advice, followed
+    (inputs / "c.tif.compare.png").unlink()
+    assert lle(*arguments) == 0
+    assert "3 enhanced, 3 skipped (finished before)\n" in capsys.readouterr().out
+
+
+def test_pictures_of_other_formats_are_counted_and_named(lle, inputs, tmp_path, capsys):
+    for name in ("x.webp", "x.gif", "deep/y.JP2", "notes.txt", ".hidden.gif"):
+        (inputs / name).write_bytes(b"anything")
+    for options in ((), ("--dry-run",)):
+        assert lle(inputs, "-o", tmp_path / "out", *options) == 0
+        line = capsys.readouterr().out.splitlines()[-1]
+        assert line.startswith("3 skipped: gif, jp2, webp (")
+        assert all(str(inputs / name) in line for name in ("x.webp", "x.gif", "deep/y.JP2"))
+    assert lle(inputs / "x.gif", "-o", tmp_path / "out") == 2
+    assert "gif files are not read; convert it to PNG" in capsys.readouterr().err
+    assert lle(inputs / "*.*", "-o", tmp_path / "other") == 2  # the text file was named
+    assert "notes.txt" in capsys.readouterr().err
+    assert lle(inputs / "[ax].*", "-o", tmp_path / "other") == 0
+    assert "2 skipped: gif, webp" in capsys.readouterr().out
+
+
+def test_the_former_option_is_refused_with_its_new_name(lle, inputs, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        lle(inputs, "-o", tmp_path / "out", "--gate")
+    printed = capsys.readouterr().err
+    assert "--gate is now --skip-well-exposed" in printed
+    assert printed.count("\n") == 1
 
 
 def test_dry_run_writes_nothing(lle, inputs, tmp_path, capsys):
@@ -188,10 +248,10 @@ def test_dry_run_writes_nothing(lle, inputs, tmp_path, capsys):
 
 def test_patterns_single_files_and_other_formats(lle, inputs, tmp_path):
     assert lle(inputs / "**" / "a.*", "-o", tmp_path / "out") == 0
-    assert contents(tmp_path / "out").keys() == {"a.png", "a.jpg", files.RECORD}
+    assert contents(tmp_path / "out").keys() == {"a.png", "a.jpg", files.JOURNAL}
     assert lle(inputs / "scan", "-o", tmp_path / "scan.png") == 0
     assert images.read(tmp_path / "scan.png").bits == 16
-    assert not (tmp_path / files.RECORD).exists()
+    assert not (tmp_path / files.JOURNAL).exists()
 
 
 def test_compare_shows_both_sides(lle, inputs, tmp_path, levels):
@@ -204,31 +264,50 @@ def test_compare_shows_both_sides(lle, inputs, tmp_path, levels):
     assert (tmp_path / "out" / "scan.dcm.compare.png").exists()
 
 
-def test_the_gate_copies_what_is_well_exposed_and_says_so(lle, tmp_path, capsys):
-    bright = 80 + skimage.data.astronaut()[100:228, 100:228] // 2
+def test_what_is_well_exposed_is_copied_and_named(lle, exposure, tmp_path, capsys):
+    bright = 80 + skimage.data.astronaut()[100:124, 100:132] // 2
     (tmp_path / "in").mkdir()
     Image.fromarray(bright).save(tmp_path / "in" / "bright.jpg", quality=95)
     Image.fromarray(bright // 8).save(tmp_path / "in" / "dark.png")
-    assert lle(tmp_path / "in", "-o", tmp_path / "out", "--gate") == 0
+    assert lle(tmp_path / "in", "-o", tmp_path / "out", "--skip-well-exposed") == 0
     printed = capsys.readouterr().out
-    assert f"passed through, well exposed: {tmp_path / 'in' / 'bright.jpg'}" in printed
-    assert "1 enhanced, 1 passed through" in printed
+    assert f"unchanged: {tmp_path / 'in' / 'bright.jpg'}" in printed
+    assert "1 enhanced, 1 unchanged\n" in printed
     before, after = contents(tmp_path / "in"), contents(tmp_path / "out")
     assert after["bright.jpg"] == before["bright.jpg"]
     assert after["dark.png"] != before["dark.png"]
 
 
-def test_an_image_through_standard_input_and_output(inputs, folder, tmp_path):
-    command = [sys.executable, "-c", "import sys; from lle_jax import cli; sys.exit(cli.main())"]
-    command += ["enhance", "-", "--model", str(folder)]
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+def test_an_image_through_standard_input_and_output(lle, inputs, folder, monkeypatch, capfdbinary):
     data = (inputs / "deep" / "b.png").read_bytes()
-    done = subprocess.run(command, input=data, capture_output=True, check=True, env=environment)
-    levels = skimage.io.imread(io.BytesIO(done.stdout))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert lle("-") == 0
+    levels = skimage.io.imread(io.BytesIO(capfdbinary.readouterr().out))
     source = images.read(inputs / "deep" / "b.png")
     expected, _ = enhance.enhance_pixels(enhance.load(folder), source.pixels)
     assert np.abs(levels - 65535.0 * expected[..., 0]).max() < 2
-    assert any((tmp_path / "cache" / "lle_jax" / "xla").iterdir())
+
+
+def test_compiled_programs_are_kept_in_the_users_cache(tmp_path, monkeypatch):
+    options = {name: jax.config.values[name] for name in (
+        "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs",
+        "jax_persistent_cache_min_entry_size_bytes",
+    )}  # fmt: skip
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    try:
+        compilation_cache()
+        # what takes longer to compile than the command's limit of 0.1 s is tested below it
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        reset_cache()
+        jax.jit(lambda x: x * 3 + 1)(np.ones(3))
+        assert any((tmp_path / "lle_jax" / "xla").iterdir())
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
+        compilation_cache()
+        assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "own")
+    finally:
+        for name, value in options.items():
+            jax.config.update(name, value)
+        reset_cache()
 
 
 def test_what_is_no_image_on_standard_input_writes_nothing(lle, monkeypatch, capsysbinary):
@@ -267,43 +346,27 @@ def test_what_cannot_start_is_one_line_and_exits_2(
 
 @pytest.mark.parametrize("anonymise", [False, True])
 def test_every_dicom_that_can_be_read_can_be_enhanced(folder, tmp_path, anonymise):
+    # formats are in question, not the network
+    net = enhance.load(folder)._replace(see=None, restore=lambda image: 0.5 + 0.5 * image)
     names = "CT_small examples_palette examples_ybr_color SC_rgb_small_odd ExplVR_BigEnd"
     for name in names.split():
         source = pydicom.data.get_testdata_file(f"{name}.dcm", download=False)
         target = tmp_path / f"{name}.dcm"
         settings = files.Settings(strength=0.01, anonymise=anonymise)
-        files.enhance_file(enhance.load(folder), Path(source), target, settings, "0" * 64)
+        files.enhance_file(net, Path(source), target, settings, "0" * 64)
         before, after = images.read(source), images.read(target)
         assert after.pixels.shape == before.pixels.shape
         assert 0 < np.abs(after.pixels - before.pixels).max() < 0.015
 
 
-@pytest.fixture(scope="module")
-def telling(tmp_path_factory):
-    """A release of a network that can tell how far off it is."""
-    config = ml_collections.ConfigDict(
-        {"name": "dual_path", "dtype": "float32", "widths": (4, 6), "blocks": (1, 1)}
-        | {"spread": True}
-    )
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), models.shapes(config)
-    )
-    folder = tmp_path_factory.mktemp("telling")
-    release.save(folder, config, params, {})
-    return folder
-
-
-def test_uncertainty_is_written_beside_each_output_in_16_bits(telling, inputs, tmp_path):
-    arguments = ["enhance", str(inputs), "-o", str(tmp_path / "out"), "--model", str(telling)]
+def test_uncertainty_is_written_beside_each_output_in_16_bits(lle, uncertain, inputs, tmp_path):
     before = contents(inputs)
-    assert cli.main([*arguments, "--uncertainty"]) == 0
+    assert lle(inputs, "-o", tmp_path / "out", "--uncertainty") == 0
     assert contents(inputs) == before
-    net = enhance.load(telling)
     for name in ("a.png", "deep/a.jpg", "scan.dcm"):
         source = inputs / ("scan" if name == "scan.dcm" else name)
         found = images.read(tmp_path / "out" / f"{name}.uncertainty.tif")
-        expected = tiles.spread(net, images.read(source).pixels)
+        expected = tiles.half_width(uncertain, images.read(source).pixels)
         assert found.bits == 16
         assert np.ptp(expected) > 1e-3
         np.testing.assert_allclose(found.pixels, np.clip(expected, 0, 1), atol=1e-5)
@@ -311,17 +374,17 @@ def test_uncertainty_is_written_beside_each_output_in_16_bits(telling, inputs, t
     assert str(pydicom.dcmread(inputs / "scan").PatientID).encode() not in data
 
 
-def test_nothing_is_uncertain_of_what_the_gate_passes_through(telling, tmp_path):
+def test_nothing_is_uncertain_of_what_is_unchanged(lle, uncertain, exposure, tmp_path):
     images.write(tmp_path / "good.png", np.full((24, 32, 3), 0.7, np.float32))
-    arguments = ["enhance", str(tmp_path / "good.png"), "-o", str(tmp_path / "out")]
-    assert cli.main([*arguments, "--model", str(telling), "--uncertainty", "--gate"]) == 0
+    options = ("--uncertainty", "--skip-well-exposed")
+    assert lle(tmp_path / "good.png", "-o", tmp_path / "out", *options) == 0
     assert (tmp_path / "out/good.png").read_bytes() == (tmp_path / "good.png").read_bytes()
     assert not images.read(tmp_path / "out/good.png.uncertainty.tif").pixels.any()
 
 
 def test_uncertainty_is_refused_where_nobody_can_tell(lle, inputs, tmp_path, capsys):
     assert lle(inputs / "a.png", "-o", tmp_path / "out", "--uncertainty") == 1
-    assert "this model cannot tell how far off it is" in capsys.readouterr().err
+    assert "this model predicts no uncertainty" in capsys.readouterr().err
     out = tmp_path / "other"
     assert lle(inputs / "a.png", "-o", out, "--uncertainty", "--strength", "0.5") == 2
     assert "uncertainty is that of the whole change" in capsys.readouterr().err

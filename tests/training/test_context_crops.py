@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 
 from lle_jax import models
-from lle_jax.training import context_crops as views
+from lle_jax.training import context_crops
 
 CROP = 32
 CONFIGS = {
-    "dual_path": {"name": "dual_path", "dtype": "float32", "widths": (4, 6), "blocks": (1, 1)},
+    "dual_path": {
+        "name": "dual_path",
+        "dtype": "float32",
+        "widths": (4, 6),
+        "blocks": (1, 1),
+        "uncertainty": False,
+    },
     "unet": {"name": "unet", "dtype": "float32", "widths": (4, 6), "blocks": 1},
 }
 
@@ -22,10 +28,15 @@ def built(name):
 
 
 @pytest.fixture
-def view():
-    """A batch of two views, 64 x 96, in which every pixel differs, and a darker version."""
+def context_crop():
+    """A batch of two context crops, 64 x 96, in which every pixel differs, and a darker version."""
     clean = np.random.default_rng(1).random((2, 64, 96, 3)).astype(np.float32)
     return clean, clean * np.linspace(0.1, 0.9, 96, dtype=np.float32)[:, None]
+
+
+def made(config, apply):
+    tiled = models.tiled(config) if models.is_tiled(config) else None
+    return context_crops.make(CROP, apply, tiled, tiled.restore if tiled else None)
 
 
 def corner_of(crop, clean):
@@ -33,33 +44,33 @@ def corner_of(crop, clean):
     return int(rows[0]), int(columns[0])
 
 
-def test_a_network_in_two_steps_sees_the_view_and_restores_a_tile_of_it(view):
-    clean, low = view
+def test_a_network_in_two_steps_gets_the_context_and_restores_a_tile_of_it(context_crop):
+    clean, low = context_crop
     config, apply, params = built("dual_path")
     steps = models.tiled(config)
-    cut = jax.jit(views.make(config, apply, CROP))
-    found = set()
+    forward = jax.jit(made(config, apply))
+    corners = set()
     for number in range(12):
-        restored, truth = map(np.asarray, cut(jax.random.key(number), params, low, clean))
+        restored, truth = map(np.asarray, forward(jax.random.key(number), params, low, clean))
         top, left = corner_of(truth, clean)
-        found.add((top, left))
+        corners.add((top, left))
         assert top % steps.multiple == left % steps.multiple == 0
         part = np.s_[:, top : top + CROP, left : left + CROP]
         np.testing.assert_array_equal(truth, clean[part])
-        context = steps.context(params, low)
+        context = steps.compute_context(params, low)
         expected = steps.restore(params, low[part], context, (top, left), low.shape[1:3])
         np.testing.assert_allclose(restored, expected, atol=1e-5)
-    assert len(found) > 6
+    assert len(corners) > 6
     assert np.abs(restored - apply(params, low[part])).max() > 1e-3  # not what the crop alone says
 
 
-def test_any_other_network_sees_the_crop(view):
-    clean, low = view
+def test_any_other_network_gets_the_tile(context_crop):
+    clean, low = context_crop
     config, apply, params = built("unet")
-    cut = jax.jit(views.make(config, apply, CROP))
+    forward = jax.jit(made(config, apply))
     found = set()
     for number in range(12):
-        restored, truth = map(np.asarray, cut(jax.random.key(number), params, low, clean))
+        restored, truth = map(np.asarray, forward(jax.random.key(number), params, low, clean))
         top, left = corner_of(truth, clean)
         found.add((top % 2, left % 2))
         expected = apply(params, low[:, top : top + CROP, left : left + CROP])
@@ -67,9 +78,20 @@ def test_any_other_network_sees_the_crop(view):
     assert len(found) == 4  # it may start anywhere
 
 
-def test_a_view_as_large_as_the_crop_is_restored_whole(view):
-    clean, low = (image[:, :CROP, :CROP] for image in view)
+def test_a_context_crop_as_large_as_the_tile_is_restored_whole(context_crop):
+    clean, low = (image[:, :CROP, :CROP] for image in context_crop)
     config, apply, params = built("dual_path")
-    restored, truth = views.make(config, apply, CROP)(jax.random.key(0), params, low, clean)
+    restored, truth = made(config, apply)(jax.random.key(0), params, low, clean)
     np.testing.assert_array_equal(truth, clean)
     np.testing.assert_allclose(restored, apply(params, low), atol=1e-5)
+
+
+def test_the_last_corner_is_drawn(context_crop):
+    clean, low = (image[:, : CROP + 1, : CROP + 1] for image in context_crop)
+    config, _, params = built("unet")
+    forward = jax.jit(made(config, lambda params, image: image))
+    corners = {
+        corner_of(np.asarray(forward(jax.random.key(number), params, low, clean)[1]), clean)
+        for number in range(30)
+    }
+    assert corners == {(0, 0), (0, 1), (1, 0), (1, 1)}

@@ -1,7 +1,7 @@
 import hashlib
+import shutil
 
 import jax
-import ml_collections
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -10,9 +10,18 @@ from flax import nnx
 from skimage.metrics import structural_similarity
 
 from lle_jax import metrics
-from lle_jax.evaluation import predictors
+from lle_jax.checkpoints import segmenters
+from lle_jax.experiments import base
 from lle_jax.metrics.learned import lpips_shapes
+from lle_jax.models import segmenter
 from lle_jax.training import losses
+
+
+def weights(**changes):
+    """The config of a loss with these weights and no others."""
+    config = base.get_config().loss
+    config.update({"charbonnier": 0.0, "ssim": 0.0} | changes)
+    return config
 
 
 def test_charbonnier_equals_its_formula(pair):
@@ -41,7 +50,7 @@ def test_the_default_adds_one_minus_ssim_to_charbonnier(pair):
         for a, b in zip(image, target, strict=True)
     ]
     expected = losses.charbonnier(image, target) + 0.3 * (1 - np.mean(ssim))
-    value = losses.make(ml_collections.ConfigDict({"ssim": 0.3}))(image, target)
+    value = losses.make(weights(charbonnier=1.0, ssim=0.3))(image, target)
     np.testing.assert_allclose(value, expected, atol=1e-6)
 
 
@@ -130,26 +139,30 @@ def test_colour_does_not_see_brightness(photographs):
 
 
 def test_terms_are_added_by_their_weights(pair):
-    weights = {"charbonnier": 0, "mse": 2.0, "edge": 0.5, "ssim": 0.0}
     expected = 2 * losses.mse(*pair) + 0.5 * losses.edge(*pair)
-    np.testing.assert_allclose(losses.make(weights)(*pair), expected, rtol=1e-6)
+    np.testing.assert_allclose(losses.make(weights(mse=2.0, edge=0.5))(*pair), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("weights", "message"),
+    ("changes", "message"),
     [
-        ({"sim": 0.2}, r"loss\.sim: no such loss; expected one of charbonnier, ssim"),
-        ({"ssim": -1}, r"loss\.ssim is -1; expected a number >= 0"),
-        ({"charbonnier": 0, "ssim": 0.0}, "nothing to minimise"),
+        ({"ssim": -1.0}, r"loss\.ssim is -1\.0; expected a number >= 0"),
+        ({}, "nothing to minimise"),
         ({"lpips": 0.1}, r"loss\.lpips needs loss\.lpips_weights, a file .*or take loss\.ms_ssim"),
         ({"lpips": 0.1, "lpips_weights": "no.npz"}, r"loss\.lpips_weights: no\.npz"),
-        ({"found": 0.1}, r"loss\.found needs loss\.found_predictor, FOLDER/NAME"),
-        ({"found": 0.1, "found_predictor": "no/such"}, r"loss\.found_predictor: no/such\.json"),
+        (
+            {"segmentation_consistency": 0.1},
+            r"loss\.segmentation_consistency needs loss\.segmenter, the folder",
+        ),
+        (
+            {"segmentation_consistency": 0.1, "segmenter": "no/such"},
+            r"loss\.segmenter: no/such",
+        ),
     ],
 )
-def test_wrong_weights_are_named(weights, message):
+def test_wrong_weights_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
-        losses.make(weights)
+        losses.make(weights(**changes))
 
 
 def test_lpips_is_added_by_the_weights_in_a_file(pair, tmp_path):
@@ -160,8 +173,7 @@ def test_lpips_is_added_by_the_weights_in_a_file(pair, tmp_path):
     }
     arrays = {name: np.abs(a) if name.startswith("lin") else a for name, a in arrays.items()}
     np.savez(tmp_path / "alex.npz", **arrays)
-    weights = {"charbonnier": 0, "lpips": 2.0, "lpips_weights": str(tmp_path / "alex.npz")}
-    loss = losses.make(ml_collections.ConfigDict(weights))
+    loss = losses.make(weights(lpips=2.0, lpips_weights=str(tmp_path / "alex.npz")))
     expected = 2 * np.mean(metrics.lpips(*pair, metrics.load_lpips(tmp_path / "alex.npz")))
     assert expected > 1e-4
     np.testing.assert_allclose(loss(*pair), expected, rtol=1e-5)
@@ -169,22 +181,20 @@ def test_lpips_is_added_by_the_weights_in_a_file(pair, tmp_path):
 
 
 @pytest.fixture
-def finder(tmp_path):
-    """A small predictor with random weights, as tools/train_tasks.py writes one."""
-    network = {"widths": [4, 8], "reduce": 1, "fold": 2}
-    params = nnx.state(predictors.Segmenter(**network, rngs=nnx.Rngs(3)), nnx.Param)
-    predictors.save(tmp_path, "finder", params, {"network": network, "threshold": 0.5})
-    return tmp_path / "finder"
+def folder(tmp_path):
+    """A small segmenter with random weights, as tools/train_tasks.py writes one."""
+    network = {"widths": (4, 8), "reduce": 1, "fold": 2}
+    params = nnx.state(segmenter.Segmenter(**network, rngs=nnx.Rngs(3)), nnx.Param)
+    segmenters.save(tmp_path / "mine", network, params, {"threshold": 0.5})
+    return tmp_path / "mine"
 
 
-def test_found_is_the_divergence_of_what_a_predictor_finds(pair, finder):
-    loss = losses.make({"charbonnier": 0, "found": 2.0, "found_predictor": str(finder)})
-    find = predictors.load(finder.name, finder.parent)
-    p, q = (np.stack([find(image) for image in images]).astype(np.float64) for images in pair)
-    data = (finder.parent / "finder.npz").read_bytes()
-    assert losses.files({"found": 2.0, "found_predictor": str(finder)}) == {
-        str(finder): hashlib.sha256(data).hexdigest()
-    }
+def test_segmentation_consistency_is_the_divergence_of_probabilities(pair, folder):
+    config = weights(segmentation_consistency=2.0, segmenter=str(folder))
+    loss, segment = losses.make(config), segmenters.load(folder)
+    p, q = (np.stack([segment(image) for image in images]).astype(np.float64) for images in pair)
+    data = (folder / "params.npz").read_bytes()
+    assert losses.files(config) == {str(folder): hashlib.sha256(data).hexdigest()}
     expected = np.mean(scipy.special.rel_entr(q, p) + scipy.special.rel_entr(1 - q, 1 - p))
     assert expected > 1e-4
     np.testing.assert_allclose(loss(*pair), 2 * expected, rtol=1e-3)
@@ -195,16 +205,14 @@ def test_found_is_the_divergence_of_what_a_predictor_finds(pair, finder):
     np.testing.assert_allclose(np.sum(gradient * step), slope, rtol=0.05)
 
 
-def test_found_is_finite_where_the_predictor_is_certain():
-    certain = losses.found(
+def test_segmentation_consistency_is_finite_where_the_segmenter_is_certain():
+    certain = losses.segmentation_consistency(
         np.zeros((2, 3, 1), np.float32), np.ones((2, 3, 1), np.float32), lambda x: x[..., 0]
     )
     np.testing.assert_allclose(certain, -np.log(1e-6), rtol=0.05)
 
 
-def test_nothing_is_trained_by_what_judges(tmp_path):
-    for suffix in ("json", "npz"):
-        judge = predictors.FOLDER / f"vessels.{suffix}"
-        (tmp_path / f"renamed.{suffix}").write_bytes(judge.read_bytes())
-    with pytest.raises(ValueError, match=r"judges enhanced images.*train_tasks\.py --seed 1"):
-        losses.make({"found": 0.1, "found_predictor": str(tmp_path / "renamed")})
+def test_nothing_is_trained_by_an_evaluation_segmenter(tmp_path):
+    shutil.copytree(segmenters.FOLDER / "vessels", tmp_path / "renamed")
+    with pytest.raises(ValueError, match=r"evaluates enhanced images.*train_tasks\.py --seed 1"):
+        losses.make(weights(segmentation_consistency=0.1, segmenter=str(tmp_path / "renamed")))

@@ -6,9 +6,13 @@ import numpy as np
 import optax
 import pytest
 
+from lle_jax.experiments import base
 from lle_jax.training import optimiser
 
-OPTIM = {"lr": 0.01, "warmup_steps": 10, "weight_decay": 0.0, "clip_norm": 1.0}
+OPTIM = {
+    "lr": 0.01, "warmup_steps": 10, "b2": 0.99, "weight_decay": 0.0, "clip_norm": 1.0,
+    "accumulate": 1,
+}  # fmt: skip
 
 
 def config(**changes):
@@ -41,6 +45,24 @@ def test_accumulated_gradients_move_parameters_as_one_large_batch_does():
     np.testing.assert_allclose(each[3::4], large, rtol=1e-5)
 
 
+@pytest.mark.parametrize("b2", [0.9, 0.99])
+def test_updates_are_those_of_adam_with_the_configs_b2(b2):
+    """Kingma and Ba, arXiv:1412.6980, algorithm 1, with beta_1 = 0.9."""
+    gradients = np.float32([[0.5], [-0.1], [0.2], [0.05]])
+    steps = moved(config(warmup_steps=0, b2=b2, lr=0.1), 100, gradients)[:, 0]
+    rates = [float(optimiser.make(config(warmup_steps=0, lr=0.1), 100)[1](n)) for n in range(4)]
+    m = v = 0.0
+    expected = 1.0
+    for number, (gradient, rate) in enumerate(zip(gradients[:, 0], rates, strict=True), 1):
+        m, v = 0.9 * m + 0.1 * gradient, b2 * v + (1 - b2) * gradient**2
+        expected -= rate * m / (1 - 0.9**number) / (np.sqrt(v / (1 - b2**number)) + 1e-8)
+        np.testing.assert_allclose(steps[number - 1], expected, rtol=1e-5)
+
+
+def test_the_main_jobs_b2():
+    assert base.get_config().optim.b2 == 0.99
+
+
 def moved(config, steps, gradients):
     """The parameters after each step."""
     transformation, _ = optimiser.make(config, steps)
@@ -58,6 +80,7 @@ def moved(config, steps, gradients):
     [
         ({"lr": -1.0}, "optim.lr is -1.0; expected a number >= 0"),
         ({"lr": float("nan")}, "optim.lr is nan"),
+        ({"b2": 1.0}, r"optim.b2 is 1.0; expected a number in \(0, 1\)"),
         ({"accumulate": 0}, r"optim.accumulate is 0; expected 1 to train.steps \(100\)"),
         ({"warmup_steps": 100}, r"optim.warmup_steps is 100; expected less than train.steps"),
     ],

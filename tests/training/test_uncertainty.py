@@ -6,18 +6,22 @@ import pytest
 import scipy.stats
 
 from lle_jax import models
-from lle_jax.checkpoints import load as weights
 from lle_jax.checks import ConfigError
 from lle_jax.inference import tiles
-from lle_jax.training import uncertainty as spread
+from lle_jax.models.params import load_params, named
+from lle_jax.training import uncertainty
 
 CONFIG = {
-    "name": "dual_path", "dtype": "float32", "widths": (4, 6), "blocks": (1, 1), "spread": True
+    "name": "dual_path", "dtype": "float32", "widths": (4, 6), "blocks": (1, 1), "uncertainty": True
 }  # fmt: skip
 
 
 def experiment(**changes):
     return ml_collections.ConfigDict({"model": CONFIG, "optim": {"weight_decay": 0.0}} | changes)
+
+
+def dict_of(params):
+    return dict(named(params))
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +31,16 @@ def params():
     return jax.tree.map(lambda s: rng.normal(0, 0.1, s.shape).astype(np.float32), shapes)
 
 
-def test_only_the_spread_is_moved_and_the_output_is_that_of_the_network(params, photographs):
-    apply, loss = spread.make(experiment())
+def test_only_the_scale_is_moved_and_the_output_is_that_of_the_network(params, photographs):
+    apply, _, loss = uncertainty.make(experiment())
     low = 0.3 * photographs
     gradients = jax.jit(jax.grad(lambda p: loss(apply(p, low), photographs)))(params)
     for path, leaf in jax.tree_util.tree_flatten_with_path(gradients)[0]:
-        assert np.any(leaf) == ("spread" in jax.tree_util.keystr(path))
+        assert np.any(leaf) == ("log_scale" in jax.tree_util.keystr(path))
     restored, found = apply(params, low)
-    without = ml_collections.ConfigDict(CONFIG | {"spread": False})
-    fewer = weights.fitted(params, ml_collections.ConfigDict(CONFIG), "here")
-    fewer = {n: leaf for n, leaf in _named(fewer).items() if not n.startswith("spread.")}
+    without = ml_collections.ConfigDict(CONFIG | {"uncertainty": False})
+    fewer = load_params(params, ml_collections.ConfigDict(CONFIG), "here")
+    fewer = {n: leaf for n, leaf in dict_of(fewer).items() if not n.startswith("log_scale.")}
     plain, drawn = models.build(without, jax.random.key(0))
     structure = jax.tree.structure(drawn)
     same = plain(jax.tree.unflatten(structure, list(fewer.values())), low)
@@ -45,60 +49,56 @@ def test_only_the_spread_is_moved_and_the_output_is_that_of_the_network(params, 
     assert np.ptp(found) > 1e-3
 
 
-def _named(params):
-    from lle_jax.checkpoints import release
-
-    return dict(release.named(params))
-
-
 def test_the_loss_is_that_of_a_laplace_distribution(photographs):
     rng = np.random.default_rng(0)
     restored = np.clip(photographs + rng.normal(0, 0.05, photographs.shape), 0, 1)
     scale = rng.uniform(0.02, 0.2, (*photographs.shape[:-1], 1)).astype(np.float32)
     expected = -scipy.stats.laplace.logpdf(photographs, restored, scale).mean() - np.log(2)
-    found = spread.negative_log_likelihood((jnp.asarray(restored), scale), photographs)
+    found = uncertainty.negative_log_likelihood((jnp.asarray(restored), scale), photographs)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_the_factor_covers_the_share_whatever_the_images_sizes():
+def test_the_factor_covers_the_level_whatever_the_images_sizes():
     rng = np.random.default_rng(0)
     pairs = []
     for side, scale in ((20, 0.1), (200, 0.02)):
         shape = side, side, 1
         pairs.append((np.abs(rng.laplace(0, scale, shape)), np.full(shape, scale)))
-    by = spread.factor(pairs, 0.9)
+    by = uncertainty.calibration_factor(pairs, 0.9)
     np.testing.assert_allclose(by, np.log(10), rtol=0.05)  # of a Laplace distribution
     pairs[1] = pairs[1][0] * 5, pairs[1][1]  # spreads five times too small in the large image
-    covered = [np.mean(error <= spread.factor(pairs, 0.9) * half) for error, half in pairs]
+    covered = [
+        np.mean(error <= uncertainty.calibration_factor(pairs, 0.9) * half) for error, half in pairs
+    ]
     np.testing.assert_allclose(np.mean(covered), 0.9, atol=0.005)  # each image counts alike
 
 
-def test_scaled_parameters_scale_the_spread_alone(params, photographs):
+def test_scaled_parameters_change_the_predicted_scale_alone(params, photographs):
     config = ml_collections.ConfigDict(CONFIG)
-    nets = [tiles.network(config, p) for p in (params, spread.scaled(params, 1.5))]
+    nets = [tiles.network(config, p) for p in (params, uncertainty.scale_uncertainty(params, 1.5))]
     image = 0.3 * photographs[0]
     outs = [np.empty_like(image) for _ in nets]
     for net, out in zip(nets, outs, strict=True):
         tiles.restore(net, image, out)
     np.testing.assert_array_equal(*outs)
-    first, second = (tiles.spread(net, image) for net in nets)
+    first, second = (tiles.half_width(net, image) for net in nets)
     np.testing.assert_allclose(second, 1.5 * first, rtol=1e-4)
 
 
-def test_a_network_without_a_spread_and_a_moving_decay_are_refused():
-    plain = experiment(model=CONFIG | {"spread": False})
-    with pytest.raises(ConfigError, match=r"model\.spread is not set"):
-        spread.make(plain)
+def test_a_network_without_uncertainty_and_a_moving_decay_are_refused():
+    plain = experiment(model=CONFIG | {"uncertainty": False})
+    with pytest.raises(ConfigError, match=r"model\.uncertainty is not set"):
+        uncertainty.make(plain)
     with pytest.raises(ConfigError, match=r"optim\.weight_decay is 0\.1, which would move"):
-        spread.make(experiment(optim={"weight_decay": 0.1}))
+        uncertainty.make(experiment(optim={"weight_decay": 0.1}))
 
 
-def test_a_start_without_a_spread_keeps_the_rest_and_takes_the_drawn_one(params):
+def test_a_start_without_uncertainty_keeps_the_rest_and_takes_the_initial_one(params):
     config = ml_collections.ConfigDict(CONFIG)
-    tree = {n: leaf for n, leaf in _named(params).items() if not n.startswith("spread.")}
+    tree = {n: leaf for n, leaf in dict_of(params).items() if not n.startswith("log_scale.")}
     drawn = jax.tree.map(jnp.ones_like, params)
-    with pytest.raises(ConfigError, match=r"spread\.bias is absent there"):
-        weights.fitted(tree, config, "here")
-    found = _named(weights.fitted(tree, config, "here", drawn, ("spread.",)))
+    with pytest.raises(ConfigError, match=r"log_scale\.bias is absent"):
+        load_params(tree, config, "here")
+    found = dict_of(load_params(tree, config, "here", drawn, ("log_scale.",)))
     for name, leaf in found.items():
         np.testing.assert_array_equal(leaf, tree.get(name, np.ones(leaf.shape)))

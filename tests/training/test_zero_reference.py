@@ -6,7 +6,7 @@ import pytest
 
 from lle_jax import data, models
 from lle_jax.experiments import zero_dce as experiment
-from lle_jax.training import optimiser, sharding, state, step, zero_reference
+from lle_jax.training import objective, optimiser, sharding, state, train, zero_reference
 
 
 def test_spatial_consistency_follows_its_sum(pair):
@@ -50,14 +50,31 @@ def test_smoothness_of_a_plane_is_its_slope_squared():
 def test_training_brightens_without_looking_at_the_clean_image(photographs):
     config = experiment.get_config()
     config.model.width, config.model.iterations, config.optim.warmup_steps = 4, 4, 0
-    config.optim.lr = 0.01
+    config.optim.lr, config.optim.ema_decay = 0.01, 0.5
     apply, loss = zero_reference.make(config)
     update, schedule = optimiser.make(config.optim, 1000)
     mesh = sharding.make_mesh()
     restore, params = models.build(config.model, jax.random.key(0))
     current = state.create(params, update, jax.random.key(1))
     current = jax.device_put(current, sharding.replicated(mesh))
-    run = step.make(apply, lambda key, batch: 0.2 * batch.clean, loss, update, schedule, 0.5, mesh)
+
+    def dim(key, batch):
+        return 0.2 * batch.clean
+
+    run = train.make_step(
+        config,
+        train.Experiment(
+            mesh,
+            restore,
+            objective.make(config, restore),
+            dim,
+            dim,
+            update,
+            schedule,
+            current,
+            None,
+        ),
+    )
     batch = data.Batch(photographs, np.zeros(len(photographs), np.int32))
     batch = sharding.to_devices(batch, mesh)
     losses = []

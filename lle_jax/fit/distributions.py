@@ -23,7 +23,7 @@ import scipy.optimize
 from jax.scipy.special import ndtr, ndtri
 
 from lle_jax.degrade import chain
-from lle_jax.degrade.presets import Distribution, Preset, Stage
+from lle_jax.degrade.presets import Distribution, Preset, StageDistribution
 
 ROUNDS = 4
 SIMULATIONS = 768  # per round
@@ -36,11 +36,15 @@ _REACH = 6.0  # measures further than this from the real ones are all the same
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """What is fitted: coordinates in [0, 1] of the ranges, and probabilities, of a prior preset."""
+    """The space of the distributions fitted to a prior preset.
+
+    Its parameters are a vector: means and log widths of the coordinates in [0, 1] of the ranges,
+    and logits of the occurrence probabilities.
+    """
 
     prior: Preset
     ranges: tuple[tuple[str, str, Distribution], ...]
-    chances: tuple[str, ...]
+    occurring: tuple[str, ...]
 
     @classmethod
     def of(cls, prior: Preset) -> "Space":
@@ -54,92 +58,102 @@ class Space:
         ]
         if not ranges:
             raise ValueError(f"the prior {prior.name} has no uniform or loguniform range to narrow")
-        chances = [stage.name for stage in prior.stages if 0 < stage.probability < 1]
-        return cls(prior, tuple(ranges), tuple(chances))
+        occurring = [stage.name for stage in prior.stages if 0 < stage.probability < 1]
+        return cls(prior, tuple(ranges), tuple(occurring))
 
     @property
     def start(self) -> np.ndarray:
         """Nearly the prior: means, log widths of the ranges, logits of the probabilities."""
         count = len(self.ranges)
-        chances = [s.probability for s in self.prior.stages if s.name in self.chances]
-        logits = [math.log(p / (1 - p)) for p in chances]
+        probabilities = [s.probability for s in self.prior.stages if s.name in self.occurring]
+        logits = [math.log(p / (1 - p)) for p in probabilities]
         return np.array([0.5] * count + [math.log(_WIDEST)] * count + logits)
 
     @property
     def bounds(self) -> list[tuple[float, float]]:
         count = len(self.ranges)
         widths = (math.log(_NARROWEST), math.log(_WIDEST))
-        return [(0.0, 1.0)] * count + [widths] * count + [(-5.0, 5.0)] * len(self.chances)
+        return [(0.0, 1.0)] * count + [widths] * count + [(-5.0, 5.0)] * len(self.occurring)
 
-    def split(self, phi) -> tuple:
+    def split(self, parameters) -> tuple:
         count = len(self.ranges)
-        return phi[:count], jnp.exp(phi[count : 2 * count]), jax.nn.sigmoid(phi[2 * count :])
+        return (
+            parameters[:count],
+            jnp.exp(parameters[count : 2 * count]),
+            jax.nn.sigmoid(parameters[2 * count :]),
+        )
 
-    def draw(self, key: jax.Array, phi, count: int) -> tuple[jax.Array, jax.Array]:
-        """Coordinates `[count, ranges]` in [0, 1] and activities `[count, chances]`, 0 or 1."""
-        mean, width, chance = self.split(jnp.asarray(phi))
+    def draw(self, key: jax.Array, parameters, count: int) -> tuple[jax.Array, jax.Array]:
+        """Coordinates `[count, ranges]` in [0, 1] and activities `[count, occurring]`, 0 or 1."""
+        mean, width, occurrence = self.split(jnp.asarray(parameters))
         first, second = jax.random.split(key)
         u = jax.random.uniform(first, (count, len(self.ranges)), minval=1e-6, maxval=1 - 1e-6)
         below, above = ndtr(-mean / width), ndtr((1 - mean) / width)
         t = jnp.clip(mean + width * ndtri(below + u * (above - below)), 0, 1)
-        return t, (jax.random.uniform(second, (count, len(self.chances))) < chance) * 1.0
+        return t, (jax.random.uniform(second, (count, len(self.occurring))) < occurrence) * 1.0
 
-    def log_density(self, phi, t: jax.Array, active: jax.Array) -> jax.Array:
+    def log_density(self, parameters, t: jax.Array, active: jax.Array) -> jax.Array:
         """Of the coordinates and activities, `[count]`. What is not active does not count."""
-        mean, width, chance = self.split(phi)
+        mean, width, occurrence = self.split(parameters)
         inside = jnp.log(ndtr((1 - mean) / width) - ndtr(-mean / width))
         log_p = -0.5 * ((t - mean) / width) ** 2 - jnp.log(width) - inside
-        log_c = active * jnp.log(chance) + (1 - active) * jnp.log1p(-chance)
+        log_c = active * jnp.log(occurrence) + (1 - active) * jnp.log1p(-occurrence)
         return jnp.sum(log_p, axis=1) + jnp.sum(log_c, axis=1)
 
-    def parameters(self, t: jax.Array, active: jax.Array) -> chain.Parameters:
+    def degradation(self, t: jax.Array, active: jax.Array) -> chain.Parameters:
         """The chain's parameters; what the prior fixes is as it is there."""
-        found = {}
+        result = {}
         ranges = {(stage, name): column for column, (stage, name, _) in enumerate(self.ranges)}
         for stage in self.prior.stages:
             shape = t.shape[:1]
-            if stage.name in self.chances:
-                found[f"{stage.name}.active"] = active[:, self.chances.index(stage.name)]
+            if stage.name in self.occurring:
+                result[f"{stage.name}.active"] = active[:, self.occurring.index(stage.name)]
             else:
-                found[f"{stage.name}.active"] = jnp.full(shape, float(stage.probability > 0))
-            for name, law in stage.parameters:
+                result[f"{stage.name}.active"] = jnp.full(shape, float(stage.probability > 0))
+            for name, distribution in stage.parameters:
                 column = ranges.get((stage.name, name))
                 value = (
-                    jnp.full(shape, law.values[0]) if column is None else _value(law, t[:, column])
+                    jnp.full(shape, distribution.values[0])
+                    if column is None
+                    else _value(distribution, t[:, column])
                 )
-                found[f"{stage.name}.{name}"] = value
-        return found
+                result[f"{stage.name}.{name}"] = value
+        return result
 
-    def preset(self, phi, name: str, description: str) -> Preset:
+    def preset(self, parameters, name: str, description: str) -> Preset:
         """The fitted preset."""
-        mean, width, chance = (np.asarray(v, np.float64) for v in self.split(jnp.asarray(phi)))
+        mean, width, occurrence = (
+            np.asarray(v, np.float64) for v in self.split(jnp.asarray(parameters))
+        )
         stages = []
         for stage in self.prior.stages:
-            laws = []
-            for parameter, law in stage.parameters:
+            distributions = []
+            for parameter, distribution in stage.parameters:
                 for column, (of, called, _) in enumerate(self.ranges):
                     if (of, called) == (stage.name, parameter):
-                        law = _truncated(law, float(mean[column]), float(width[column]))
-                laws.append((parameter, law))
+                        distribution = _truncated(
+                            distribution, float(mean[column]), float(width[column])
+                        )
+                distributions.append((parameter, distribution))
             probability = stage.probability
-            if stage.name in self.chances:
-                probability = float(chance[self.chances.index(stage.name)])
+            if stage.name in self.occurring:
+                probability = float(occurrence[self.occurring.index(stage.name)])
                 # nearly never and nearly always cannot be told from never and always
                 probability = round(float(np.clip((probability - 0.02) / 0.96, 0, 1)), 3)
-            stages.append(Stage(stage.name, probability, tuple(laws)))
+            stages.append(StageDistribution(stage.name, probability, tuple(distributions)))
         return Preset(name, description, tuple(stages))
 
 
-def _value(law: Distribution, t: jax.Array) -> jax.Array:
-    low, high = law.values
-    if law.kind == "uniform":
+def _value(distribution: Distribution, t: jax.Array) -> jax.Array:
+    low, high = distribution.values
+    if distribution.kind == "uniform":
         return low + t * (high - low)
     return jnp.exp(math.log(low) + t * math.log(high / low))
 
 
-def _truncated(law: Distribution, mean: float, width: float) -> Distribution:
-    low, high = law.values
-    if law.kind == "uniform":
+def _truncated(distribution: Distribution, mean: float, width: float) -> Distribution:
+    low, high = distribution.values
+    if distribution.kind == "uniform":
         values = (low + mean * (high - low), width * (high - low), low, high)
         return Distribution("normal", tuple(float(f"{v:.4g}") for v in values))
     span = math.log(high / low)
@@ -149,10 +163,10 @@ def _truncated(law: Distribution, mean: float, width: float) -> Distribution:
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """What `fit` found: parameters of the space, and measures of the images it was judged by."""
+    """The fitted parameters of the space, and measures of fresh synthetic images."""
 
     space: Space
-    phi: np.ndarray
+    parameters: np.ndarray
     discrepancy: float
     synthetic: np.ndarray
 
@@ -182,11 +196,11 @@ def fit(
     """
     space = Space.of(prior)
     simulate = functools.partial(_simulate, space, clean, measure)
-    phi, proposals, points, measured = space.start, [], [], []
+    parameters, proposals, points, measured = space.start, [], [], []
     steps = iter(progress(range((ROUNDS + 1) * (SIMULATIONS // _BATCH))))
     for number in range(ROUNDS):
         # a little wider than the fit, so that what it has missed can be found
-        wide = phi.copy()
+        wide = parameters.copy()
         count = len(space.ranges)
         wide[count : 2 * count] = np.minimum(wide[count : 2 * count] + 0.4, math.log(_WIDEST))
         wide[2 * count :] *= 0.7
@@ -194,15 +208,17 @@ def fit(
         proposals.append(wide)
         points.append(drawn)
         measured.append(found)
-        phi, discrepancy = _solve(space, phi, proposals, points, np.concatenate(measured), real)
-    _, fresh = simulate(jax.random.fold_in(key, ROUNDS), phi, steps)
-    return Fit(space, phi, discrepancy, fresh)
+        parameters, discrepancy = _solve(
+            space, parameters, proposals, points, np.concatenate(measured), real
+        )
+    _, fresh = simulate(jax.random.fold_in(key, ROUNDS), parameters, steps)
+    return Fit(space, parameters, discrepancy, fresh)
 
 
-def _simulate(space: Space, clean, measure, key, phi, steps) -> tuple[tuple, np.ndarray]:
+def _simulate(space: Space, clean, measure, key, parameters, steps) -> tuple[tuple, np.ndarray]:
     draw_key, image_key, noise_key = jax.random.split(key, 3)
-    t, active = space.draw(draw_key, phi, SIMULATIONS)
-    parameters = space.parameters(t, active)
+    t, active = space.draw(draw_key, parameters, SIMULATIONS)
+    degradation = space.degradation(t, active)
     # every clean image equally often
     order = np.arange(SIMULATIONS) % len(clean)
     order = np.asarray(jax.random.permutation(image_key, order))
@@ -210,7 +226,7 @@ def _simulate(space: Space, clean, measure, key, phi, steps) -> tuple[tuple, np.
     for start in range(0, SIMULATIONS, _BATCH):
         next(steps)
         part = slice(start, start + _BATCH)
-        chosen = {name: value[part] for name, value in parameters.items()}
+        chosen = {name: value[part] for name, value in degradation.items()}
         low = chain.apply(jax.random.fold_in(noise_key, start), chosen, clean[order[part]])
         # as files of 8 bits, which the real ones are
         found.append(np.asarray(measure(jnp.round(low * 255) / 255)))
@@ -242,7 +258,7 @@ def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return total / (2 * len(_BANDWIDTHS))
 
 
-def _solve(space: Space, phi, proposals, points, measured, real) -> tuple[np.ndarray, float]:
+def _solve(space: Space, parameters, proposals, points, measured, real) -> tuple[np.ndarray, float]:
     z, z_real = scale(real, measured), scale(real, real)
     among, across = _kernel(z, z), _kernel(z, z_real).mean(axis=1)
     rest = _kernel(z_real, z_real).mean()
@@ -253,17 +269,17 @@ def _solve(space: Space, phi, proposals, points, measured, real) -> tuple[np.nda
 
     @jax.jit
     @jax.value_and_grad
-    def loss(phi):
-        weights = jax.nn.softmax(space.log_density(phi, t, active) - proposed)
+    def loss(parameters):
+        weights = jax.nn.softmax(space.log_density(parameters, t, active) - proposed)
         return weights @ among @ weights - 2 * weights @ across + rest
 
-    def objective(phi):
-        value, slope = loss(jnp.asarray(phi, jnp.float32))
+    def objective(parameters):
+        value, slope = loss(jnp.asarray(parameters, jnp.float32))
         return float(value), np.asarray(slope, np.float64)
 
     tries = [
         scipy.optimize.minimize(objective, start, jac=True, bounds=space.bounds, method="L-BFGS-B")
-        for start in (phi, space.start)
+        for start in (parameters, space.start)
     ]
     best = min(tries, key=lambda result: result.fun)
     return best.x, float(best.fun)

@@ -1,0 +1,134 @@
+"""`lle release`: make a release of a run."""
+
+import argparse
+import csv
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ml_collections
+    from flax import nnx
+
+    from lle_jax.checkpoints.load import LoadedModel
+    from lle_jax.evaluation.suite import Suite
+
+_FROM_ENVIRONMENT = ("lle_jax", "git", "python", "devices", "data_fingerprint")
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "release",
+        help="make a release of a run: its moving-average (EMA) parameters, to be shared",
+        description="Writes the EMA parameters of a run's newest checkpoint as plain files. "
+        "Nothing of this machine goes into the release: of paths in the configuration the last "
+        "part is kept.",
+    )
+    parser.add_argument("model", type=Path, metavar="RUN", help="a run directory")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="of the release"
+    )
+    parser.add_argument("--float16", action="store_true", help="half the size, 11 bits a number")
+    parser.add_argument("--card", type=Path, help="a CARD.md to take instead of a generated one")
+    parser.add_argument(
+        "--interval",
+        type=float,
+        metavar="LEVEL",
+        help="calibrate the predicted uncertainty to prediction intervals of this coverage, as 0.9",
+    )
+    parser.add_argument(
+        "--suite",
+        default="validation",
+        help="of the calibration, neither training nor test images (default: %(default)s)",
+    )
+    parser.add_argument("--source", help="takes the place of the suite's images.source")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from absl import logging
+
+    from lle_jax.checkpoints import release
+    from lle_jax.evaluation import suite
+
+    logging.set_verbosity(logging.ERROR)  # Orbax reports every step
+    loaded, record = read(arguments.model)
+    params = loaded.params
+    if arguments.interval is not None:
+        images = suite.load(arguments.suite, source=arguments.source)
+        params, factor = calibrate(loaded.config, params, images, arguments.interval)
+        record["interval"] = {
+            "level": arguments.interval, "factor": factor, "suite": images.fingerprint
+        }  # fmt: skip
+    release.save(
+        arguments.output,
+        loaded.config,
+        params,
+        record,
+        dtype="float16" if arguments.float16 else "float32",
+        card=arguments.card.read_text(encoding="utf-8") if arguments.card else None,
+    )
+    size = sum(file.stat().st_size for file in arguments.output.iterdir())
+    print(f"{arguments.output}: step {record['step']}, {size / 1e6:.1f} MB")
+    return 0
+
+
+def read(folder: Path) -> "tuple[LoadedModel, dict[str, Any]]":
+    """Loads a run, and describes how it was trained.
+
+    Raises:
+      CheckpointError: if it is no run directory or has no checkpoint.
+    """
+    from lle_jax.checkpoints.load import load_model
+    from lle_jax.checkpoints.run import CheckpointError
+
+    loaded = load_model(folder)
+    if loaded.provenance.record["kind"] != "run":
+        raise CheckpointError(f"{folder}: a release already; give a run directory")
+    config = json.loads((folder / "config.json").read_text())
+    record = {"step": loaded.provenance.record["step"]} | _record(folder, config)
+    if images := loaded.provenance.images:  # by which lle evaluate finds overlaps
+        record["images"] = {role: hashes for role, hashes in images.items() if role != "test"}
+    return loaded, record
+
+
+def calibrate(
+    config: "ml_collections.ConfigDict", params: "nnx.State", suite: "Suite", level: float
+) -> "tuple[nnx.State, float]":
+    """Calibrates the predicted uncertainty on a suite; returns the factor too."""
+    import tqdm
+
+    from lle_jax import checks
+    from lle_jax.evaluation import coverage
+    from lle_jax.inference import tiles
+    from lle_jax.training import uncertainty
+
+    checks.number("interval", level, 0.01, 0.999)
+    net = tiles.network(config, params)
+    cases = tqdm.tqdm(suite.cases(), total=suite.count, desc="interval", unit="image")
+    pairs = ((case.error, case.half_width) for case in coverage.measure(net, cases))
+    factor = uncertainty.calibration_factor(pairs, level)
+    return uncertainty.scale_uncertainty(params, factor), factor
+
+
+def _record(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    import ml_collections
+
+    from lle_jax import rundir
+
+    record: dict[str, Any] = {}
+    for name, value in rundir.flatten(ml_collections.ConfigDict(config)).items():
+        if not name.startswith("model."):
+            record[name] = (
+                re.sub(r"[^\s,\"']*[/\\]", "", value) if isinstance(value, str) else value
+            )
+    if (folder / "environment.json").exists():
+        start = json.loads((folder / "environment.json").read_text())[-1]
+        record |= {name: start[name] for name in _FROM_ENVIRONMENT if name in start}
+    summary = folder / "evaluation" / "summary.csv"
+    if summary.exists():
+        with summary.open() as file:
+            for row in csv.DictReader(file):
+                record[f"test {row['method']} {row['metric']}"] = float(row["mean"])
+    return record

@@ -1,0 +1,168 @@
+"""Fits a preset to files of images: reads them, fits, writes the preset and its page."""
+
+import datetime
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+import lle_jax
+from lle_jax import colour, images
+from lle_jax.degrade.presets import Preset
+from lle_jax.files import write_bytes
+from lle_jax.fit import distributions, measures
+from lle_jax.fit.report import Report, to_html, to_toml
+
+MIN_IMAGES, RECOMMENDED_IMAGES = 2, 20
+MAX_SIDE, MIN_SIDE = 256, 64
+
+
+def fit_files(
+    real: Iterable[Path], clean: Iterable[Path], prior: Preset, output: Path, seed: int = 0
+) -> Report:
+    """Fits `prior` to real low-light images and writes `output` (.toml) and a page (.html) beside.
+
+    All images are cut to a square of one size in the middle, at most 256 pixels wide, along the
+    grid of JPEG's blocks. If some are grey and some are not, all are made grey.
+
+    Raises:
+      ValueError: for fewer than two real images, no clean image, an image among both, images
+        smaller than 64 pixels, or an output that exists or is not .toml.
+    """
+    output = Path(output)
+    page = output.with_suffix(".html")
+    _check_output(output, page)
+    space = distributions.Space.of(prior)  # complains before anything is read
+    failures: list[tuple[Path, str]] = []
+    real_set, clean_set = (_read(paths, failures) for paths in (real, clean))
+    _check(real_set, clean_set)
+    side = _side(real_set + clean_set)
+    grey = any(_is_grey(p.pixels) for p in real_set + clean_set)
+    real_crops, clean_crops = (_crops(found, side, grey) for found in (real_set, clean_set))
+    if len(real_crops) < MIN_IMAGES:
+        raise ValueError("one real image says nothing about a distribution; give at least 2, or 20")
+    warnings = _warnings(len(real_crops), len(clean_crops))
+    found = np.concatenate([np.asarray(measures.measure(crop[None])) for crop in real_crops])
+    fitted = distributions.fit(
+        jax.random.key(seed),
+        prior,
+        found,
+        clean_crops,
+        measures.measure,
+        progress=lambda steps: tqdm.tqdm(steps, desc="fit", unit="batch", smoothing=0.05),
+    )
+    auc = measures.classify(found, fitted.synthetic)
+    provenance = (
+        f"Fitted by lle_jax {lle_jax.__version__} on "
+        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d} from the prior {prior.name}, seed {seed}.",
+        f"Real images: {len(real_crops)}, fingerprint {_fingerprint(real_set)}.",
+        f"Clean images: {len(clean_crops)}, fingerprint {_fingerprint(clean_set)}.",
+        f"All measured on squares of {side} pixels{', in grey' if grey else ''}.",
+        *_agreement(fitted.discrepancy, auc),
+        *(f"Warning: {warning}." for warning in warnings),
+    )
+    preset = space.preset(
+        fitted.parameters, output.stem, f"Fitted to {len(real_crops)} real images"
+    )
+    tests = tuple(
+        (float(result.statistic), float(result.pvalue))
+        for result in map(measures.kolmogorov_smirnov, found.T, fitted.synthetic.T)
+    )
+    report = Report(
+        preset, provenance, found, fitted.synthetic, tests, auc, tuple(failures), warnings
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(page, to_html(report))
+    write_bytes(output, to_toml(report, space).encode())
+    return report
+
+
+def _check_output(output: Path, page: Path) -> None:
+    if output.suffix != ".toml":
+        raise ValueError(f"{output}: a preset's name ends in .toml")
+    for path in (output, page):
+        if path.exists():
+            raise ValueError(f"{path} exists; remove it or choose another name")
+
+
+def _warnings(real: int, clean: int) -> tuple[str, ...]:
+    warnings = []
+    if real < RECOMMENDED_IMAGES:
+        warnings.append(f"{real} real images: below {RECOMMENDED_IMAGES} a fit mostly shows chance")
+    if clean < RECOMMENDED_IMAGES:
+        warnings.append(f"{clean} clean images: the fit takes their content for typical")
+    return tuple(warnings)
+
+
+def _agreement(discrepancy: float, auc: float) -> tuple[str, str]:
+    return (
+        f"Squared maximum mean discrepancy of the measures: {discrepancy:.4f}.",
+        f"Real and synthetic images told apart: area under the curve {auc:.2f} "
+        "(0.5 chance, 1 always).",
+    )
+
+
+class _Image(NamedTuple):
+    path: Path
+    digest: str
+    pixels: np.ndarray  # [frames, H, W, C], cut to the largest square of use
+
+
+def _read(paths: Iterable[Path], failures: list) -> list[_Image]:
+    found = []
+    for path in tqdm.tqdm(images.find(paths), desc="read", unit="file", leave=False):
+        try:
+            pixels = images.read(path).pixels
+            pixels = _cut(pixels.reshape(-1, *pixels.shape[-3:]), MAX_SIDE)
+            found.append(_Image(path, images.sha256(path), pixels))
+        except (images.ImageError, OSError) as error:
+            failures.append((path, str(error).removeprefix(f"{path}: ")))
+    return found
+
+
+def _cut(pixels: np.ndarray, side: int) -> np.ndarray:
+    """The middle of `[n, H, W, C]`, at most `side` high and wide, along the grid of 8 pixels."""
+    top, left = (max(whole - side, 0) // 16 * 8 for whole in pixels.shape[1:3])
+    return pixels[:, top : top + side, left : left + side].copy()
+
+
+def _check(real: Sequence[_Image], clean: Sequence[_Image]) -> None:
+    if not real:
+        raise ValueError("no real image could be read; give low-light images")
+    if not clean:
+        raise ValueError("no clean image could be read; give well-lit images of the same kind")
+    of_clean = {image.digest for image in clean}
+    for image in real:
+        if image.digest in of_clean:
+            raise ValueError(f"{image.path} is among the real and the clean images")
+
+
+def _side(pictures: Sequence[_Image]) -> int:
+    smallest = min(pictures, key=lambda image: min(image.pixels.shape[1:3]))
+    side = min(min(smallest.pixels.shape[1:3]) // 16 * 16, MAX_SIDE)
+    if side < MIN_SIDE:
+        raise ValueError(
+            f"{smallest.path} is smaller than {MIN_SIDE} pixels, and all images are measured on "
+            "the same size; leave it out"
+        )
+    return side
+
+
+def _is_grey(pixels: np.ndarray) -> bool:
+    return bool((pixels == pixels[..., :1]).all())
+
+
+def _crops(pictures: Sequence[_Image], side: int, grey: bool) -> np.ndarray:
+    """Squares `[n, side, side, C]`, a frame each."""
+    crops = np.concatenate([_cut(picture.pixels, side) for picture in pictures])
+    return np.asarray(colour.luma(jnp.asarray(crops))) if grey else crops
+
+
+def _fingerprint(pictures: Sequence[_Image]) -> str:
+    digests = sorted(picture.digest for picture in pictures)
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]

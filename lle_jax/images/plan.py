@@ -1,0 +1,158 @@
+"""Pairs input images with the files to write: what `lle degrade` and `lle enhance` share.
+
+The structure of a given folder is mirrored in the output folder; a given file goes to its top.
+"""
+
+import glob
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lle_jax.images.errors import ImageError, shown
+from lle_jax.images.files import SUFFIXES, scan
+
+Pair = tuple[Path, Path]
+
+
+class Plan(NamedTuple):
+    """What a command has to do.
+
+    Attributes:
+      pairs: (source, target) of each image that can be written.
+      failed: ((source, target), reason) of each whose output would be another's too.
+      others: pictures of formats that are not read, which are skipped.
+    """
+
+    pairs: list[Pair]
+    failed: list[tuple[Pair, str]]
+    others: list[Path]
+
+
+class _Entry(NamedTuple):
+    source: Path
+    target: Path
+    root: Path
+
+
+def expand(inputs: Iterable[str | Path]) -> list[Path]:
+    """Replaces patterns as "scans/*.png" (`**` for any folders) by the paths that match.
+
+    Raises:
+      ImageError: if nothing matches a pattern.
+    """
+    paths: list[Path] = []
+    for given in inputs:
+        path = Path(given)
+        if path.exists() or not glob.has_magic(str(given)):
+            paths.append(path)
+            continue
+        matches = sorted(map(Path, glob.glob(str(given), recursive=True)))
+        if not matches:
+            raise ImageError(f"{given}: nothing matches this pattern; check the path")
+        paths += matches
+    return paths
+
+
+def plan(
+    inputs: Iterable[str | Path],
+    output: Path,
+    outputs: Callable[[Path], Sequence[Path]] = lambda target: [target],
+) -> Plan:
+    """Pairs every image in `inputs` with the file to write.
+
+    Where `output` is inside a given folder, its files are earlier results and skipped. DICOM files
+    without a suffix of their own get ".dcm". Two images whose outputs would have one name, or
+    names that differ in case only, which are one file on some systems, both fail.
+
+    Args:
+      inputs: files, folders and patterns.
+      output: a folder; or, for one image, a file by its suffix.
+      outputs: all files that are written for a target, the target among them.
+
+    Raises:
+      ImageError: if an input does not exist or holds no image, or would be overwritten.
+    """
+    output, paths = Path(output), expand(inputs)
+    if output.suffix.lower() in SUFFIXES and not output.is_dir():
+        if len(paths) != 1 or paths[0].is_dir():
+            raise ImageError(f"{output}: one file for several inputs; give -o a folder")
+        found, others = scan(paths)
+        entries = [_Entry(found[0], output, found[0].parent)]
+    else:
+        if output.exists() and not output.is_dir():
+            raise ImageError(f"{output}: not a folder; choose another with -o")
+        entries, others = _mirror(paths, output)
+    sources = {entry.source.resolve() for entry in entries}
+    for entry in entries:
+        for target in outputs(entry.target):
+            if target.resolve() in sources:
+                raise ImageError(
+                    f"{target}: this input would be overwritten; choose another output"
+                )
+    reasons = _collisions(entries, outputs)
+    return Plan(
+        [(entry.source, entry.target) for entry in entries if entry.source not in reasons],
+        [
+            ((entry.source, entry.target), reasons[entry.source])
+            for entry in entries
+            if entry.source in reasons
+        ],
+        others,
+    )
+
+
+def is_file(plan: Plan, output: Path) -> bool:
+    """Whether the plan writes the file `output`, not files in a folder of that name."""
+    return [target for _, target in plan.pairs] == [output]
+
+
+def relative(target: Path, output: Path | None) -> str:
+    """Returns the key of a target in the journal of the folder `output`."""
+    return target.name if output is None else target.relative_to(output).as_posix()
+
+
+def _mirror(paths: Sequence[Path], output: Path) -> tuple[list[_Entry], list[Path]]:
+    """Pairs images with paths in the folder `output`, each image once."""
+    results = output.resolve()
+    entries: dict[Path, _Entry] = {}
+    others: dict[Path, Path] = {}
+    for given in paths:
+        root = given if given.is_dir() else given.parent
+        below = given.is_dir() and root.resolve() in results.parents
+        # a file of another format among others is skipped
+        found, unread = scan(given, required=len(paths) == 1)
+        for path in unread:
+            others.setdefault(path.resolve(), path)
+        for source in found:
+            if below and results in source.resolve().parents:
+                continue
+            relative = source.relative_to(root)
+            if source.suffix.lower() not in SUFFIXES:
+                relative = relative.with_name(f"{relative.name}.dcm")
+            entries.setdefault(source.resolve(), _Entry(source, output / relative, root))
+    if others and not entries:
+        scan(paths)  # which says that no image is of a format that is read
+    return list(entries.values()), list(others.values())
+
+
+def _collisions(
+    entries: Sequence[_Entry], outputs: Callable[[Path], Sequence[Path]]
+) -> dict[Path, str]:
+    """Explains, by source, why an output would be written twice."""
+    owners: dict[str, list[_Entry]] = {}
+    for entry in entries:
+        for target in outputs(entry.target):
+            owners.setdefault(str(target).casefold(), []).append(entry)
+    reasons: dict[Path, str] = {}
+    for sharing in owners.values():
+        for entry in sharing if len(sharing) > 1 else ():
+            other = next(e for e in sharing if e.source != entry.source)
+            advice = "rename one of them"
+            if other.root != entry.root:
+                advice += ", or write each folder to an output folder of its own"
+            reasons.setdefault(
+                entry.source,
+                f"{shown(entry.source)}: its output would have the name of that of "
+                f"{shown(other.source)}; {advice}",
+            )
+    return reasons

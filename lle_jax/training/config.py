@@ -1,0 +1,44 @@
+"""Checks the values of an experiment's config that no other module checks."""
+
+import jax
+import ml_collections
+
+from lle_jax.checks import ConfigError
+
+_COUNTS = {
+    "data": ("crop", "batch_size"),
+    "train": ("steps", "log_every", "validate_every", "checkpoint_every"),
+    "evaluation": ("realisations",),
+}
+_FRACTIONS = {"data": ("photometric_augmentation",), "degradation": ("clean_fraction",)}
+MIN_CROP = 11  # side of the window of SSIM
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Raises ConfigError for a value that no run can have; the message names the key."""
+    for group, names in _COUNTS.items():
+        for name in names:
+            if (value := config[group][name]) < 1:
+                raise ConfigError(f"{group}.{name} is {value}; expected a whole number >= 1")
+    for group, names in _FRACTIONS.items():
+        for name in names:
+            if not 0 <= (value := config[group][name]) <= 1:
+                raise ConfigError(f"{group}.{name} is {value}; expected a fraction in [0, 1]")
+    data = config.data
+    if data.crop < MIN_CROP:
+        raise ConfigError(f"data.crop is {data.crop}; SSIM needs at least {MIN_CROP} pixels")
+    if not 0 < data.random_resized_crop_min_scale <= 1:
+        raise ConfigError(
+            f"data.random_resized_crop_min_scale is {data.random_resized_crop_min_scale}; expected "
+            "a number in (0, 1]"
+        )
+    for side in data.context_sizes:
+        if side < data.crop:
+            raise ConfigError(f"data.context_sizes: {side} is less than data.crop ({data.crop})")
+    if not 0 <= config.optim.ema_decay < 1:
+        raise ConfigError(f"optim.ema_decay is {config.optim.ema_decay}; expected [0, 1)")
+    if data.batch_size % jax.device_count():
+        raise ConfigError(
+            f"data.batch_size is {data.batch_size}; expected a multiple of the "
+            f"{jax.device_count()} devices"
+        )

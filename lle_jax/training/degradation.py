@@ -1,0 +1,64 @@
+"""Random degradation of batches, as `config.degradation` describes it."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from lle_jax import data, degrade
+
+Degrade = Callable[[jax.Array, data.Batch], jax.Array]
+
+
+def make(preset: str, drop: Sequence[str] = ()) -> Degrade:
+    """Returns `(key, batch) -> low`, which draws every image's parameters from its preset.
+
+    Args:
+      preset: a name or a TOML file, or "by_modality" for the preset of each image's modality.
+      drop: names of stages to leave out.
+
+    Raises:
+      degrade.PresetError: if there is no such preset, or none has a stage to drop.
+    """
+    presets = _without(_presets(preset), drop)
+
+    def random_degradation(key: jax.Array, batch: data.Batch) -> jax.Array:
+        if len(presets) == 1:
+            return degrade.sample_and_apply(key, presets[0], jnp.asarray(batch.clean))[0]
+        sample_key, noise_key = jax.random.split(key)
+        parameters = degrade.sample_mixture(sample_key, presets, jnp.asarray(batch.modality))
+        return degrade.apply(noise_key, parameters, jnp.asarray(batch.clean))
+
+    return random_degradation
+
+
+def keep_clean(key: jax.Array, low: jax.Array, clean: jax.Array, fraction: float) -> jax.Array:
+    """Replaces a random fraction of the degraded images `[B, H, W, C]` by the clean ones.
+
+    The network so learns to leave well-exposed images as they are.
+    """
+    kept = jax.random.bernoulli(key, fraction, (len(low), 1, 1, 1))
+    return jnp.where(kept, clean, low)
+
+
+def _presets(name: str) -> tuple[degrade.Preset, ...]:
+    """Loads one preset for all images, or one for each of data.MODALITIES."""
+    modalities = data.MODALITIES if name == degrade.BY_MODALITY else ("",)
+    return tuple(degrade.load(degrade.name_for(name, modality)) for modality in modalities)
+
+
+def _without(
+    presets: tuple[degrade.Preset, ...], drop: Sequence[str]
+) -> tuple[degrade.Preset, ...]:
+    present = {stage.name for preset in presets for stage in preset.stages}
+    for name in drop:
+        if name not in present:
+            known = ", ".join(sorted(present))
+            raise degrade.PresetError(
+                f"degradation.drop: no stage {name!r}; expected some of {known}"
+            )
+    return tuple(
+        dataclasses.replace(p, stages=tuple(s for s in p.stages if s.name not in drop))
+        for p in presets
+    )

@@ -1,0 +1,148 @@
+"""The records of the stages: what the chain promises for each, and for a new one."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lle_jax import degrade
+from lle_jax.degrade import chain, presets
+from lle_jax.degrade.stages import STAGES, ParameterSpec, Stage, markdown_table, noise_stages
+from lle_jax.metrics import harm
+
+KEY = jax.random.key(11)
+
+
+def speckle(key, image, *, sigma):
+    """Multiplicative noise, drawn for each channel."""
+    return image * (1 + sigma[..., None, None, None] * jax.random.normal(key, image.shape))
+
+
+def new_stage(domain="display", key_id=99):
+    return Stage(
+        "speckle",
+        speckle,
+        domain,
+        {"sigma": ParameterSpec(0, 1, 0)},
+        noise=True,
+        grey_shared=True,
+        key_id=key_id,
+    )
+
+
+@pytest.fixture
+def add_stage(monkeypatch):
+    """Puts a record before all others, and forgets what was compiled without it."""
+
+    def add(stage):
+        records = dict(STAGES)
+        for name in records:
+            monkeypatch.delitem(STAGES, name)
+        monkeypatch.setitem(STAGES, stage.name, stage)
+        for name, record in records.items():
+            if name != stage.name:
+                monkeypatch.setitem(STAGES, name, record)
+        chain._apply.clear_cache()
+
+    order = dict(STAGES)
+    yield add
+    monkeypatch.undo()
+    STAGES.clear()  # undoing puts the records back, but in another order
+    STAGES.update(order)
+    chain._apply.clear_cache()
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(0).uniform(0.2, 0.8, (9, 11, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def grey(image):
+    return np.repeat(image[..., :1], 3, axis=-1)
+
+
+def test_key_ids_are_unique_and_those_of_published_results():
+    assert {name: stage.key_id for name, stage in STAGES.items()} == {
+        name: number for number, name in enumerate(STAGES)
+    }
+
+
+def test_the_document_has_the_table_of_the_stages():
+    document = Path(__file__).parents[2] / "docs" / "degradation.md"
+    tables = [line for line in document.read_text("utf-8").splitlines(True) if line[0] == "|"]
+    assert markdown_table() in "".join(tables)
+    assert sum("stage | parameters" in line for line in tables) == 1
+
+
+def test_noise_stages_are_those_that_the_harm_metric_leaves_out():
+    assert set(noise_stages()) == set(harm.NOISE_STAGES)
+    assert all(STAGES[name].grey_shared for name in noise_stages())
+
+
+def test_a_new_stage_moves_no_pixel_of_the_others(add_stage, image):
+    parameters = {"banding_noise.row_sigma": 0.02, "banding_noise.column_sigma": 0.02}
+    parameters |= {"gaussian_noise.sigma": 0.1}
+    before = degrade.apply(KEY, parameters, image)
+    add_stage(new_stage())
+    np.testing.assert_array_equal(degrade.apply(KEY, parameters, image), before)
+    assert "speckle" in noise_stages()
+
+
+@pytest.mark.parametrize("domain", ["light", "display"])
+def test_a_new_noise_stage_tints_no_grey_image(add_stage, grey, domain):
+    add_stage(new_stage(domain))
+    low = np.asarray(degrade.apply(KEY, {"speckle.sigma": 0.2}, grey))
+    assert np.abs(low - grey).max() > 0.01
+    np.testing.assert_array_equal(low, np.repeat(low[..., :1], 3, axis=-1))
+
+
+def test_stages_draw_from_keys_of_their_own(add_stage, image):
+    drawn = []
+    for key_id in (98, 99):
+        add_stage(new_stage(key_id=key_id))
+        drawn.append(np.asarray(degrade.apply(KEY, {"speckle.sigma": 0.2}, image)))
+    assert (drawn[0] != drawn[1]).mean() > 0.99
+
+
+@pytest.mark.parametrize("prefix", ["", "approximate_"])
+def test_sensor_noise_of_a_grey_image_is_shared_by_its_channels(grey, prefix):
+    stage = f"{prefix}poisson_gaussian_noise"
+    parameters = {f"{stage}.gain": 0.01, f"{stage}.read_noise": 0.02}
+    parameters |= {"banding_noise.row_sigma": 0.02, "banding_noise.column_sigma": 0.02}
+    low = np.asarray(degrade.apply(KEY, parameters, grey))
+    assert np.abs(low - grey).max() > 0.01
+    np.testing.assert_array_equal(low, np.repeat(low[..., :1], 3, axis=-1))
+
+
+def test_half_the_severity_of_exposure_is_the_square_root_of_the_gain():
+    preset = presets.parse("[exposure]\ngain = 0.25\n")
+    gain = degrade.sample(KEY, preset, (), severity=0.5)["exposure.gain"]
+    assert float(gain) == pytest.approx(0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("direction", ["row_sigma", "column_sigma"])
+def test_banding_in_one_direction_alone_is_noise(image, direction):
+    sigmas = {"row_sigma": 0.0, "column_sigma": 0.0} | {direction: 0.05}
+    offset = np.asarray(degrade.banding_noise(KEY, image, **sigmas)) - image
+    assert np.abs(offset).max() > 0.02
+    along = 1 if direction == "row_sigma" else 0
+    assert np.ptp(offset, axis=along).max() < 1e-6
+
+
+def test_the_motion_blur_of_a_point_is_centred_on_it():
+    point = jnp.zeros((41, 41, 1)).at[20, 20].set(1)
+    cases = [(3, 0, 0), (8, 30, 0), (15, -75, 0), (15, 90, 0.5), (11, 120, -1)]
+    length, angle, curvature = np.array(cases, np.float32).T
+    points = jnp.broadcast_to(point, (len(cases), *point.shape))
+    blurred = np.asarray(
+        degrade.motion_blur(points, length=length, angle=angle, curvature=curvature)
+    )[..., 0]
+    assert (blurred.max(axis=(1, 2)) < 0.9).all()
+    positions = np.arange(41) - 20
+    rows = (blurred.sum(axis=2) * positions).sum(axis=1)
+    columns = (blurred.sum(axis=1) * positions).sum(axis=1)
+    np.testing.assert_allclose(rows, 0, atol=0.05)
+    np.testing.assert_allclose(columns, 0, atol=0.05)

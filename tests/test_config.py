@@ -1,0 +1,300 @@
+"""Every key of experiments/base.py changes something that can be observed; a dead key fails."""
+
+import dataclasses
+import functools
+import hashlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from lle_jax import data, images, models
+from lle_jax.checkpoints import release
+from lle_jax.experiments import base
+from lle_jax.phase_timer import PhaseTimer
+from lle_jax.rundir import flatten
+from lle_jax.training import degradation, objective, optimiser, sharding, state, train
+
+SMALL = {
+    "data.crop": 16,
+    "data.batch_size": 4,
+    "optim.warmup_steps": 1,
+    "train.steps": 4,
+    "train.log_every": 1,
+    "train.validate_every": 2,
+    "train.checkpoint_every": 2,
+}
+PRESET = "[exposure]\ngain = 0.4\n[gaussian_noise]\nsigma = 0.05\n"
+
+
+def make(**changes):
+    config = base.get_config()
+    config.update_from_flattened_dict(SMALL | changes)
+    return config
+
+
+def stub(config) -> train.Experiment:
+    """The experiment with a network of one parameter, which compiles in no time."""
+
+    def apply(params, image):
+        return params["w"] * image
+
+    mesh = sharding.make_mesh()
+    update, schedule = optimiser.make(config.optim, config.train.steps)
+    start = state.create({"w": jnp.full((), 1.5)}, update, jax.random.key(config.seed))
+    return train.Experiment(
+        mesh,
+        apply,
+        objective.make(config, apply),
+        degradation.make(config.degradation.preset),
+        degradation.make(config.degradation.preset, config.degradation.drop),
+        update,
+        schedule,
+        jax.device_put(start, sharding.replicated(mesh)),
+        None,
+    )
+
+
+@functools.cache
+def splits(source, crop):
+    return data.load(source, crop=crop)
+
+
+def batches(config, _):
+    """The first four batches that training draws."""
+    iterator = train.make_iterator(config, splits(config.data.source, 16).train, None)
+    drawn = [next(iterator) for _ in range(4)]
+    return [(batch.clean.shape, batch.clean.tobytes(), batch.modality.tobytes()) for batch in drawn]
+
+
+def steps(config, _):
+    """Losses and states of four steps on fixed crops."""
+    experiment = stub(config)
+    step, current = train.make_step(config, experiment), experiment.state
+    clean = np.random.default_rng(0).random((4, 8, 16, 16, 3), np.float32)
+    seen = []
+    for crops in clean:
+        batch = data.Batch(crops, np.arange(8, dtype=np.int32) % 2)
+        current, scalars = step(current, sharding.to_devices(batch, experiment.mesh))
+        seen.append(jax.device_get((scalars, current.params, current.ema)))
+    return repr(seen)
+
+
+def loss(config, _):
+    """The objective's loss of one pair of images."""
+    image, clean = np.random.default_rng(0).random((2, 1, 32, 32, 3), np.float32)
+    if config.loss.kind == "zero_reference":
+        curves = jnp.asarray(clean[..., :1] * np.ones(24, np.float32))
+        output = image, clean, curves.reshape(8, 1, 32, 32, 3)
+    else:
+        output = image
+    apply = models.build(config.model, jax.random.key(0))[0]
+    return float(objective.make(config, apply).loss(output, clean))
+
+
+def program(config, _):
+    """The network's parameters and its program."""
+    apply, params = models.build(config.model, jax.random.key(0))
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    shapes = jax.tree.map(lambda leaf: leaf.shape, jax.tree.leaves(params))
+    return str(shapes) + str(jax.make_jaxpr(apply)(params, image))
+
+
+def run_files(config, folder):
+    """The rows of scalars.csv and the checkpoints of a run."""
+    workdir = folder / hashlib.sha256(config.to_json().encode()).hexdigest()[:12]
+    workdir.mkdir()
+    parts = splits("samples", 16)
+    few = dataclasses.replace(parts, validation=parts.validation.subset([0]))
+    experiment = stub(config)
+    train.train_loop(config, experiment, few, experiment.state, None, workdir, PhaseTimer())
+    table = (workdir / "scalars.csv").read_text().splitlines()[1:]
+    rows = [[cell != "" for cell in row.split(",")[:1] + row.split(",")[5:]] for row in table]
+    return rows, sorted(path.name for path in (workdir / "checkpoints").iterdir())
+
+
+def first_parameters(config, _):
+    """The parameters that a run starts from."""
+    return [leaf.tobytes() for leaf in map(np.asarray, initial_leaves(config))]
+
+
+def initial_leaves(config):
+    return jax.tree.leaves(train.prepare(config).state.params)
+
+
+def table(config, folder, monkeypatch):
+    """The low-light test images and the methods of the final table."""
+    calls = []
+
+    def record(suite, methods, baselines, folder):
+        calls.append((suite, [method.name for method in (*methods, *baselines)]))
+        raise StopIteration
+
+    parts = splits("samples", 16)
+    few = dataclasses.replace(parts, test=parts.test.subset([1]))
+    monkeypatch.setattr(train.evaluate, "evaluate", record)
+    with pytest.raises(StopIteration):
+        train.evaluate_test_images(config, few, train.prepare(config).state, parts.record, folder)
+    ((suite, names),) = calls
+    return names, [case.low.tobytes() for case in suite.cases()]
+
+
+TINY = {"model.widths": (4,)}
+ZERO = {"model": base.network("zero_dce"), "loss.kind": "zero_reference"}
+
+# key -> (observable, another value, what else must be set for both); every key has its line.
+# "<name>" stands for a path that the fixture `paths` makes.
+KEYS = {
+    "seed": (batches, 1, {}),
+    "data.source": (batches, "<images>", {}),
+    "data.balance": (batches, True, {}),
+    "data.crop": (batches, 24, {}),
+    "data.context_sizes": (batches, (16, 24), {}),
+    "data.random_resized_crop_min_scale": (batches, 0.5, {}),
+    "data.photometric_augmentation": (steps, 1.0, {}),
+    "data.batch_size": (batches, 8, {}),
+    "degradation.preset": (steps, "<preset>", {}),
+    "degradation.drop": (steps, ("exposure",), {"degradation.preset": "<preset>"}),
+    "degradation.clean_fraction": (steps, 0.5, {}),
+    "loss.kind": (loss, "zero_reference", {"model": base.network("zero_dce")}),
+    "loss.charbonnier": (loss, 0.5, {}),
+    "loss.ssim": (loss, 0.5, {}),
+    "loss.mse": (loss, 0.5, {}),
+    "loss.ms_ssim": (loss, 0.5, {}),
+    "loss.edge": (loss, 0.5, {}),
+    "loss.frequency": (loss, 0.5, {}),
+    "loss.colour": (loss, 0.5, {}),
+    "loss.lpips": (loss, 0.5, {"loss.lpips_weights": "a.npz"}),
+    "loss.lpips_weights": (loss, "longer.npz", {"loss.lpips": 1.0, "loss.lpips_weights": "a.npz"}),
+    "loss.segmentation_consistency": (loss, 0.5, {"loss.segmenter": "a"}),
+    "loss.segmenter": (
+        loss,
+        "longer",
+        {"loss.segmentation_consistency": 1.0, "loss.segmenter": "a"},
+    ),
+    "loss.zero_reference.exposure": (loss, 0.2, ZERO),
+    "loss.zero_reference.spatial": (loss, 2.0, ZERO),
+    "loss.zero_reference.colour": (loss, 2.0, ZERO),
+    "loss.zero_reference.smoothness": (loss, 2.0, ZERO),
+    "optim.lr": (steps, 1e-2, {}),
+    "optim.warmup_steps": (steps, 2, {}),
+    "optim.b2": (steps, 0.9, {}),
+    "optim.weight_decay": (steps, 0.5, {}),
+    "optim.clip_norm": (steps, 1e-9, {}),
+    "optim.ema_decay": (steps, 0.01, {}),
+    "optim.accumulate": (steps, 2, {}),
+    "train.start_from": (first_parameters, "<release>", TINY),
+    "train.steps": (run_files, 3, {}),
+    "train.log_every": (run_files, 3, {"train.validate_every": 4}),
+    "train.validate_every": (run_files, 3, {"train.log_every": 4}),
+    "train.checkpoint_every": (run_files, 3, {}),
+    "evaluation.seed": (table, 2, TINY),
+    "evaluation.realisations": (table, 1, TINY),
+    "evaluation.baselines": (table, False, TINY),
+}
+
+
+NETWORK_KEYS = {
+    "unet": {"widths": (8, 8), "blocks": 2},
+    "dual_path": {"widths": (8, 8, 8), "blocks": (1, 1, 1), "uncertainty": True},
+    "nafnet": {"width": 8, "encoder": (1, 1, 1), "middle": 1, "decoder": (1, 1, 2)},
+    "retinexformer": {"width": 16, "blocks": (1, 1, 1)},
+    "cidnet": {"widths": (12, 12, 24, 24), "heads": (1, 2, 4)},
+    "zero_dce": {"width": 8, "iterations": 4},
+}
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    """What the "<name>"s of KEYS stand for."""
+    folder = tmp_path_factory.mktemp("paths")
+    (folder / "preset.toml").write_text(PRESET)
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        images.write(folder / "images" / f"{number}.png", rng.random((24, 24, 3), np.float32))
+    config = make(**TINY)
+    _, params = models.build(config.model, jax.random.key(9))
+    release.save(folder / "release", config.model, params, {})
+    names = {"images": "images", "preset": "preset.toml", "release": "release"}
+    return {f"<{name}>": str(folder / path) for name, path in names.items()}
+
+
+class FakeSegmenter:
+    def __init__(self, path):
+        self.apply = lambda image: jnp.clip(len(path) * image[..., 0] / 10, 0, 1)
+
+
+@pytest.fixture
+def networks_from_files(monkeypatch):
+    """Networks that a loss reads from files, told apart by the lengths of their paths."""
+    monkeypatch.setattr(train.losses.metrics, "load_lpips", len)
+    monkeypatch.setattr(
+        train.losses.metrics, "lpips", lambda image, target, network: network * (image - target)
+    )
+    monkeypatch.setattr(train.losses.segmenters, "load", FakeSegmenter)
+    monkeypatch.setattr(train.losses.segmenters, "is_bundled", lambda segmenter: False)
+
+
+def changed(key, paths, folder, monkeypatch):
+    """What is observed with the default of a key, and with another value."""
+    observe, value, besides = KEYS[key]
+    besides = {name: paths.get(v, v) if isinstance(v, str) else v for name, v in besides.items()}
+    config = base.get_config()
+    model = besides.pop("model", None)
+    config.update_from_flattened_dict(SMALL)
+    if model is not None:
+        config.model = model
+    config.update_from_flattened_dict(besides)
+    other = config.copy_and_resolve_references()
+    value = paths.get(value, value) if isinstance(value, str) else value
+    other.update_from_flattened_dict({key: value})
+    assert flatten(config) != flatten(other)
+    if observe is table:
+        observe = functools.partial(table, monkeypatch=monkeypatch)
+    return observe(config, folder), observe(other, folder)
+
+
+@pytest.mark.parametrize("key", [k for k in flatten(base.get_config()) if k[:6] != "model."])
+def test_every_key_changes_something(key, paths, networks_from_files, tmp_path, monkeypatch):
+    before, after = changed(key, paths, tmp_path, monkeypatch)
+    assert before != after
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [(name, key) for name, keys in base.NETWORKS.items() for key in keys]
+)
+def test_every_key_of_a_network_changes_its_program(name, key):
+    config = ml_collections.ConfigDict({"model": base.network(name)})
+    other = config.copy_and_resolve_references()
+    other.model[key] = NETWORK_KEYS[name][key]
+    assert config.model[key] != other.model[key]
+    assert program(config, None) != program(other, None)
+
+
+def test_the_networks_name_and_dtype_change_its_program():
+    default, other = make(), make()
+    other.model = base.network("nafnet")
+    assert program(default, None) != program(other, None)
+    assert program(default, None) != program(make(**{"model.dtype": "bfloat16"}), None)
+
+
+def test_a_dead_key_is_seen(tmp_path):
+    config = make()
+    config.optim.dead = 0
+    other = config.copy_and_resolve_references()
+    other.optim.dead = 1
+    assert steps(config, tmp_path) == steps(other, tmp_path)
+
+
+def test_no_config_is_read_with_a_default():
+    package = Path(train.__file__).parents[1]
+    for path in package.rglob("*.py"):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            assert "config.get(" not in line, f"{path}:{number}"
+
+
+def test_every_network_lists_its_keys():
+    assert set(base.NETWORKS) == set(models.NETWORKS) == set(NETWORK_KEYS)

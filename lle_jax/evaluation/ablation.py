@@ -6,7 +6,7 @@ checkpoint, so the command can be stopped at any moment and repeated. What it wr
 
 cells/VARIANT-seedN/       the run directory; beside it its configuration (.py) and output (.log)
 cells/compiled/            jax's compilation cache, of use only while cells are run
-results.csv                variant, seed, image, metric, value: the measurements, nothing else
+results.csv                variant, seed, image, realisation, metric, value: the measurements
 table.csv, table.md        means and deviations over seeds, tests against the first variant, cost
 timings.csv                seconds per image, apart, since they differ from start to start
 """
@@ -16,17 +16,15 @@ import dataclasses
 import difflib
 import fcntl
 import functools
-import math
 import operator
 import os
 import pprint
 import re
 import runpy
 import signal
-import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,12 +32,13 @@ import ml_collections
 import tqdm
 
 from lle_jax import files, rundir
-from lle_jax.evaluation import statistics as tests
+from lle_jax.evaluation import evaluate
+from lle_jax.evaluation.ablation_table import SIDE, Entry, summarise, text
+from lle_jax.evaluation.ablation_table import cells as cells_of
 from lle_jax.models import cost
 
-SIDE = 256  # pixels of the square image for which cost is stated
+DONE = "suite.json"  # what an evaluation writes last of its tables
 ATTEMPTS = 2  # of a cell that fails, in one start
-UNITS = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
 
 
 class AblationError(ValueError):
@@ -52,8 +51,8 @@ class Ablation:
 
     Attributes:
       base: the experiment that all variants start from.
-      variants: by name, what each changes: `{"optim.lr": 1e-4}` a field that is there, `{"model":
-        {...}}` a whole group. The others are tested against the first.
+      variants: by name, what each changes: `{"optim.lr": 1e-4}`. Of whole groups only `model` can
+        be replaced, by another network. The others are tested against the first.
       quick: what `--quick` changes in all of them, as in `variants`, to try the grid in minutes.
       seeds: number of seeds; `quick_seeds` with `--quick`.
     """
@@ -74,34 +73,6 @@ class Cell(NamedTuple):
     folder: Path
 
 
-class Entry(NamedTuple):
-    """A variant on a metric. Differences are to the first variant, NaN of itself or untested.
-
-    Attributes:
-      variant, metric: of the line.
-      seeds: number of seeds that are done.
-      mean: over seeds of the mean over images.
-      std: over seeds, sample standard deviation; NaN of one seed.
-      difference, low, high, p_holm, effect, note: as of `statistics.Comparison`, by image, the
-        seeds averaged.
-      parameters, macs: as of `models.cost`, for an image of SIDE x SIDE.
-    """
-
-    variant: str
-    metric: str
-    seeds: int
-    mean: float
-    std: float
-    difference: float
-    low: float
-    high: float
-    p_holm: float
-    effect: float
-    note: str
-    parameters: int
-    macs: int
-
-
 class Report(NamedTuple):
     """Attributes: `table`, the entries; `seconds` per image by variant; `failures`, one line each.
 
@@ -118,8 +89,6 @@ def load(path: Path) -> Ablation:
     """Runs a grid file; raises AblationError if it is none."""
     if not path.is_file():
         raise AblationError(f"{path}: no such file; for example experiments/ablations/losses.py")
-    if os.getcwd() not in sys.path:  # as `python -m` has it, for grids that import experiments
-        sys.path.append(os.getcwd())
     try:
         ablation = runpy.run_path(str(path))["get_ablation"]()
     except KeyError:
@@ -173,16 +142,18 @@ def plan(
 def change(
     config: ml_collections.ConfigDict, changes: Mapping[str, Any], where: str
 ) -> ml_collections.ConfigDict:
-    """A copy with fields set and groups replaced; raises AblationError naming `where` and field."""
+    """A copy with fields set; raises AblationError naming `where` and the field."""
     config = ml_collections.ConfigDict(config.to_dict())
     for name, value in changes.items():
         *path, last = name.split(".")
         try:
             group = functools.reduce(operator.getitem, path, config)
-            group[last]  # what is not there yet must come with its group
-            if isinstance(value, Mapping):
-                del group[last]
-                value = ml_collections.ConfigDict(dict(value))
+            if isinstance(group[last], ml_collections.ConfigDict):
+                if name != "model":
+                    raise TypeError(
+                        f"a group; name its fields, such as {name}.{next(iter(group[last]))}"
+                    )
+                value = ml_collections.ConfigDict(value)
             group[last] = value
         except KeyError:
             fields = [*config, *rundir.flatten(config)]
@@ -194,7 +165,7 @@ def change(
 
 
 def train_command(cell: Cell) -> list[str]:
-    """What runs a cell: it leaves evaluation/per_image.csv, and last evaluation/summary.csv."""
+    """What runs a cell: it leaves evaluation/per_image.csv, and last evaluation/suite.json."""
     script, main = cell.folder.with_name(f"{cell.folder.name}.py"), "lle_jax.main"
     return [sys.executable, "-m", main, "--config", str(script), "--workdir", str(cell.folder)]
 
@@ -221,10 +192,10 @@ def run(
     done = sorted(filter(_is_done, cells), key=_order(cells))
     costs = {cell.variant: cost.cost(cell.config.model, SIDE, SIDE) for cell in done}
     rows = [row for cell in done for row in _measured(cell)]
-    columns = ("variant", "seed", "image", "metric", "value")
+    columns = ("variant", "seed", "image", "realisation", "metric", "value")
     files.write_csv(workdir / "results.csv", columns, rows)
-    table = summarise([(*row[:4], float(row[4])) for row in rows], cells[0].variant, costs)
-    files.write_csv(workdir / "table.csv", Entry._fields, map(_cells, table))
+    table = summarise(rows, cells[0].variant, costs)
+    files.write_csv(workdir / "table.csv", Entry._fields, map(cells_of, table))
     files.write_text(workdir / "table.md", text(table) + "\n")
     seconds = _timings(workdir / "timings.csv", done)
     return Report(table, seconds, failures, len(cells))
@@ -237,7 +208,7 @@ def _order(cells: Sequence[Cell]) -> Callable[[Cell], tuple[int, int]]:
 
 
 def _is_done(cell: Cell) -> bool:
-    return (cell.folder / "evaluation" / "summary.csv").exists()
+    return (cell.folder / "evaluation" / DONE).exists()
 
 
 def _run_all(cells: Sequence[Cell], command: Callable[[Cell], list[str]]) -> list[str]:
@@ -317,126 +288,14 @@ def _script(cell: Cell) -> str:
     )
 
 
-def _measured(cell: Cell) -> list[tuple[str, int, str, str, str]]:
-    """Rows of results.csv; the values as the file has them."""
-    method = f"{cell.config.model.name} (EMA)"
-    with (cell.folder / "evaluation" / "per_image.csv").open(newline="") as file:
-        return [
-            (cell.variant, cell.seed, row["image"], row["metric"], row["value"])
-            for row in csv.DictReader(file)
-            if row["method"] == method
-        ]
-
-
-def summarise(
-    rows: Iterable[tuple[str, int, str, str, float]], base: str, costs: Mapping[str, cost.Cost]
-) -> list[Entry]:
-    """The table, in the order of `costs`.
-
-    Args:
-      rows: variant, seed, image, metric, value. An image's name ends in -0, -1, ... for its
-        degraded versions, which like the seeds are averaged before images are compared.
-      base: the variant that the others are compared with.
-      costs: of the variants that have rows.
-
-    Returns:
-      an entry per metric and variant. Tests are made on the seeds that all those have.
-    """
-    rows = list(rows)
-    seeds: dict[str, set[int]] = {}
-    values: dict[tuple[str, str, int], list[float]] = {}
-    for variant, seed, _, metric, value in rows:
-        seeds.setdefault(variant, set()).add(seed)
-        values.setdefault((metric, variant, seed), []).append(value)
-    compared = _compare(rows, base, seeds)
-    table = []
-    for metric in dict.fromkeys(metric for metric, _, _ in values):
-        for variant in costs:
-            means = [
-                math.fsum(v := values[metric, variant, s]) / len(v) for s in sorted(seeds[variant])
-            ]
-            std = statistics.stdev(means) if len(means) > 1 else math.nan
-            test = compared.get((metric, variant), (math.nan,) * 5 + ("",))
-            table.append(
-                Entry(
-                    variant,
-                    metric,
-                    len(means),
-                    statistics.fmean(means),
-                    std,
-                    *test,
-                    *costs[variant],
-                )
-            )
-    return table
-
-
-def _compare(rows: list, base: str, seeds: Mapping[str, set[int]]) -> dict[tuple[str, str], tuple]:
-    """(metric, variant) -> difference, low, high, p_holm, effect, note."""
-    common = set.intersection(*seeds.values()) if seeds else set()
-    if base not in seeds or not common:
-        return {}
-    paired = []
-    for variant, seed, label, metric, value in rows:
-        if seed in common:
-            image, _, draw = label.rpartition("-")
-            paired.append(tests.Row(image, variant, metric, value, f"{draw}, seed {seed}"))
-    missing = len(set.union(*seeds.values())) - len(common)
-    partly = f"on {len(common)} of {len(common) + missing} seeds" if missing else ""
-    return {
-        # `compare` has the base minus the others
-        (c.metric, c.other): (
-            -c.difference, -c.high, -c.low, c.p_holm, -c.effect,
-            "; ".join(filter(None, (c.note, partly))),
-        )
-        for c in tests.compare(paired, base)
-    }  # fmt: skip
-
-
-def _cells(entry: Entry) -> list[Any]:
-    return ["" if isinstance(x, float) and math.isnan(x) else x for x in entry]
-
-
-def text(table: Sequence[Entry], seconds: Mapping[str, float] | None = None) -> str:
-    """The table in Markdown, a line per variant; with seconds per image where they are given."""
-    if not table:
-        return "no cell is done"
-    metrics = list(dict.fromkeys(entry.metric for entry in table))
-    header = ["variant", "seeds"]
-    for metric in metrics:
-        name = UNITS.get(metric, metric)
-        header += [name, "difference [95 %], p"]
-    header += ["parameters", "G MACs"] + ["ms per image"] * bool(seconds)
-    found = {(entry.variant, entry.metric): entry for entry in table}
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
-    for variant in dict.fromkeys(entry.variant for entry in table):
-        first = found[variant, metrics[0]]
-        line = [variant, str(first.seeds)]
-        for metric in metrics:
-            line += _pair(found[variant, metric])
-        line += [f"{first.parameters:,}", f"{first.macs / 1e9:.2f}"]
-        if seconds:
-            line.append(f"{1e3 * seconds[variant]:.0f}")
-        lines.append(line)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
-    notes = dict.fromkeys(entry.note for entry in table if entry.note)
-    about = (
-        "Means +- standard deviations over seeds; differences to the first variant and their tests "
-        f"are over images\n(Wilcoxon, corrected by Holm); cost for {SIDE} x {SIDE} pixels."
-    )
-    return "\n".join([*rows, "", about, *notes])
-
-
-def _pair(entry: Entry) -> tuple[str, str]:
-    digits = 2 if entry.metric == "psnr" else 3
-    value = f"{entry.mean:.{digits}f}"
-    if not math.isnan(entry.std):
-        value += f" +- {entry.std:.{digits}f}"
-    if math.isnan(entry.difference):
-        return value, ""
-    low, high = f"{entry.low:+.{digits}f}", f"{entry.high:+.{digits}f}"
-    return value, f"{entry.difference:+.{digits}f} [{low}, {high}], {entry.p_holm:.2g}"
+def _measured(cell: Cell) -> list[tuple[str, int, str, str, str, float]]:
+    """Rows of results.csv: the cell's network, which is the first method of its evaluation."""
+    record, rows = evaluate.read(cell.folder / "evaluation")
+    return [
+        (cell.variant, cell.seed, row.image, row.realisation, row.metric, row.value)
+        for row in rows
+        if row.method == record["methods"][0]
+    ]
 
 
 def _timings(path: Path, cells: Sequence[Cell]) -> dict[str, float]:

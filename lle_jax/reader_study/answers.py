@@ -1,11 +1,12 @@
-"""What readers answered in a study (`lle_jax.evaluation.reader_study`), by its key.
+"""Reads the answers of a reader study by its key, and prints their analysis.
 
-Answers are files from other people's computers: each is checked field by field, and what is wrong
-is said in one line.
+Answers are files from other people's computers: each is checked field by field, and an error is
+one line.
 """
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ class Key(NamedTuple):
     pairs: list[tuple[str, str, str]]
 
 
-class Judgement(NamedTuple):
+class PairAnswer(NamedTuple):
     """One reader's answers to one pair, by method.
 
     `better` is a method or "" for no difference; `lost` and `invented` name 0 to 2 methods.
@@ -44,10 +45,10 @@ class Judgement(NamedTuple):
 
 
 class Study(NamedTuple):
-    """The judgements of all readers, and how many of how many pairs each answered."""
+    """The answers of all readers, and how many of how many pairs each answered."""
 
     methods: tuple[str, ...]
-    judgements: list[Judgement]
+    answers: list[PairAnswer]
     answered: dict[str, tuple[int, int]]
 
 
@@ -68,22 +69,23 @@ def read(answers: Sequence[Path], keys: Sequence[Path]) -> Study:
         if set(key.methods) != set(first.methods):
             raise ValueError(f"{shown(path)}: has other methods than {shown(keys[0])}")
         by_study[key.study] = key
-    judgements, answered = [], {}
-    seen: dict[tuple[str, str], Path] = {}
+    given: list[PairAnswer] = []
+    answered: dict[str, tuple[int, int]] = {}
+    sources: dict[tuple[str, str], Path] = {}
     for path in answers:
-        study, reader, found = _answers(path, by_study)
-        if (study, reader) in seen:
+        study, reader, pair_answers = _answers(path, by_study)
+        if (study, reader) in sources:
             raise ValueError(
                 f"{shown(path)}: reader {reader!r} has also answered in "
-                f"{shown(seen[study, reader])}; keep one"
+                f"{shown(sources[study, reader])}; keep one"
             )
-        seen[study, reader] = path
-        judgements += found
+        sources[study, reader] = path
+        given += pair_answers
         before = answered.get(reader, (0, 0))
-        answered[reader] = (before[0] + len(found), before[1] + len(by_study[study].pairs))
-    if not judgements:
+        answered[reader] = (before[0] + len(pair_answers), before[1] + len(by_study[study].pairs))
+    if not given:
         raise ValueError("no pair is answered in these files; there is nothing to analyse")
-    return Study(next(iter(by_study.values())).methods, judgements, answered)
+    return Study(next(iter(by_study.values())).methods, given, answered)
 
 
 def _load(path: Path, kind: str, what: str) -> dict[str, Any]:
@@ -92,16 +94,16 @@ def _load(path: Path, kind: str, what: str) -> dict[str, Any]:
     if len(data) > _MOST_BYTES:
         raise ValueError(f"{shown(path)}: is larger than {what} can be")
     try:
-        found = json.loads(data)
+        content = json.loads(data)
     except (ValueError, RecursionError):
         raise ValueError(f"{shown(path)}: is not JSON; expected {what}") from None
-    if not isinstance(found, dict) or found.get("kind") != kind:
+    if not isinstance(content, dict) or content.get("kind") != kind:
         raise ValueError(f"{shown(path)}: is not {what}; give the file that the study wrote")
-    if found.get("format") != FORMAT:
+    if content.get("format") != FORMAT:
         raise ValueError(
             f"{shown(path)}: is of another version of lle_jax; expected format {FORMAT}"
         )
-    return found
+    return content
 
 
 def _is_text(value: Any) -> bool:
@@ -109,10 +111,10 @@ def _is_text(value: Any) -> bool:
 
 
 def _key(path: Path) -> Key:
-    found = _load(path, KEY, "a study's key")
+    content = _load(path, KEY, "a study's key")
     broken = ValueError(f"{shown(path)}: the key is damaged; write the study again")
-    methods, pairs = found.get("methods"), found.get("pairs")
-    if not (_is_text(found.get("study")) and isinstance(methods, list) and isinstance(pairs, list)):
+    study, methods, pairs = (content.get(name) for name in ("study", "methods", "pairs"))
+    if not (_is_text(study) and isinstance(methods, list) and isinstance(pairs, list)):
         raise broken
     if len(methods) < 2 or not all(map(_is_text, methods)) or len(set(methods)) < len(methods):
         raise broken
@@ -120,47 +122,56 @@ def _key(path: Path) -> Key:
     for pair in pairs:
         if not isinstance(pair, dict):
             raise broken
-        case, left, right = (pair.get(name) for name in ("case", "left", "right"))
+        case, left, right = pair.get("case"), pair.get("left"), pair.get("right")
         # a list asks by equality: what is in a damaged key may have no hash
         if not isinstance(case, str) or left == right:
             raise broken
         if left not in methods or right not in methods:
             raise broken
-        triples.append((case, left, right))
-    return Key(found["study"], tuple(methods), triples)
+        triples.append((case, str(left), str(right)))
+    return Key(content["study"], tuple(methods), triples)
 
 
-def _answers(path: Path, keys: dict[str, Key]) -> tuple[str, str, list[Judgement]]:
-    found = _load(path, ANSWERS, "a reader's answers")
-    study, reader, answers = (found.get(name) for name in ("study", "reader", "answers"))
-    if not _is_text(study) or study not in keys:
+def _answers(path: Path, keys: dict[str, Key]) -> tuple[str, str, list[PairAnswer]]:
+    content = _load(path, ANSWERS, "a reader's answers")
+    study, reader = content.get("study"), content.get("reader")
+    if not isinstance(study, str) or study not in keys:
         raise ValueError(f"{shown(path)}: is of another study than the key; give that study's key")
-    if not _is_text(reader) or len(reader) > 64:
+    if not isinstance(reader, str) or not _is_text(reader) or len(reader) > 64:
         raise ValueError(f"{shown(path)}: reader is not a name of 1 to 64 printable characters")
-    if not isinstance(answers, list):
+    if not isinstance(content.get("answers"), list):
         raise ValueError(f"{shown(path)}: answers is not a list")
-    pairs, judgements, numbers = keys[study].pairs, [], set()
-    for place, answer in enumerate(answers):
+    pairs = keys[study].pairs
+    given: dict[int, PairAnswer] = {}
+    for place, answer in enumerate(content["answers"]):
         where = f"{shown(path)}: answer {place}"
-        if not isinstance(answer, dict):
-            raise ValueError(f"{where} is not an object")
-        number = answer.get("pair")
-        if type(number) is not int or not 0 <= number < len(pairs):
-            raise ValueError(f"{where} has no pair from 0 to {len(pairs) - 1}")
-        if number in numbers:
+        number = _pair_number(answer, len(pairs), where)
+        if number in given:
             raise ValueError(f"{where} is a second one to pair {number}")
-        numbers.add(number)
-        for question, choices in _CHOICES.items():
-            value = answer.get(question)
-            if not isinstance(value, str) or value not in choices:
-                raise ValueError(f"{where} has no {question} of {', '.join(choices)}")
-        case, left, right = pairs[number]
-        sides = {"left": (left,), "right": (right,), "both": (left, right), "none": ()}
-        better, lost, invented = (sides[answer[question]] for question in _CHOICES)
-        judgements.append(
-            Judgement(reader, case, left, right, better[0] if better else "", lost, invented)
-        )
-    return study, reader, judgements
+        given[number] = _pair_answer(reader, pairs[number], answer, where)
+    return study, reader, list(given.values())
+
+
+def _pair_number(answer: Any, count: int, where: str) -> int:
+    if not isinstance(answer, dict):
+        raise ValueError(f"{where} is not an object")
+    number = answer.get("pair")
+    if type(number) is not int or not 0 <= number < count:
+        raise ValueError(f"{where} has no pair from 0 to {count - 1}")
+    return number
+
+
+def _pair_answer(
+    reader: str, pair: tuple[str, str, str], answer: dict[str, Any], where: str
+) -> PairAnswer:
+    for question, choices in _CHOICES.items():
+        value = answer.get(question)
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(f"{where} has no {question} of {', '.join(choices)}")
+    case, left, right = pair
+    sides = {"left": (left,), "right": (right,), "both": (left, right), "none": ()}
+    better, lost, invented = (sides[answer[question]] for question in _CHOICES)
+    return PairAnswer(reader, case, left, right, better[0] if better else "", lost, invented)
 
 
 def text(study: Study, *, seed: int = 0) -> str:
@@ -169,6 +180,9 @@ def text(study: Study, *, seed: int = 0) -> str:
         [_readers(study), _preferences(study, seed), _ranking(study, seed), _harm(study, seed),
          _agreement(study, seed)]
     )  # fmt: skip
+
+
+_INTERVALS = ("95 % (Wilson)", "95 % (cases)")
 
 
 def _percent(rate: preferences.Rate) -> list[str]:
@@ -180,7 +194,7 @@ def _percent(rate: preferences.Rate) -> list[str]:
 
 
 def _readers(study: Study) -> str:
-    cases = len({found.case for found in study.judgements})
+    cases = len({answer.case for answer in study.answers})
     rows = [("reader", "answered", "of")]
     rows += [(name, str(done), str(of)) for name, (done, of) in sorted(study.answered.items())]
     counts = ((len(study.methods), "method"), (cases, "case"), (len(study.answered), "reader"))
@@ -190,18 +204,19 @@ def _readers(study: Study) -> str:
 
 def _preference_answers(study: Study) -> list[preferences.Answer]:
     order = {name: i for i, name in enumerate(study.methods)}
-    found = []
-    for answer in study.judgements:
+    result = []
+    for answer in study.answers:
         one, other = sorted((answer.left, answer.right), key=order.__getitem__)
         value = {one: 1.0, other: 0.0}.get(answer.better, 0.5)
-        found.append(preferences.Answer(answer.case, answer.reader, one, other, value))
-    return sorted(found, key=lambda answer: (order[answer.one], order[answer.other]))
+        result.append(preferences.Answer(answer.case, answer.reader, one, other, value))
+    return sorted(result, key=lambda answer: (order[answer.one], order[answer.other]))
 
 
 def _preferences(study: Study, seed: int) -> str:
     answers = _preference_answers(study)
-    rows = [("better for diagnosis", "first", "second", "same", "preferred", "95 % (Wilson)",
-             "95 % (cases)")]  # fmt: skip
+    rows: list[Sequence[str]] = [
+        ("better for diagnosis", "first", "second", "same", "preferred", *_INTERVALS),
+    ]
     for (one, other), rate in preferences.rates(answers, seed=seed).items():
         values = [a.value for a in answers if (a.one, a.other) == (one, other)]
         counts = [str(values.count(value)) for value in (1, 0, 0.5)]
@@ -212,7 +227,7 @@ def _preferences(study: Study, seed: int) -> str:
 def _ranking(study: Study, seed: int) -> str:
     rows = [("Bradley-Terry ranking", "ability", "95 % (cases)", "answers")]
     for rank in preferences.ranking(_preference_answers(study), seed=seed):
-        ends = "-" if rank.low != rank.low else f"{rank.low:.2f} to {rank.high:.2f}"
+        ends = "-" if math.isnan(rank.low) else f"{rank.low:.2f} to {rank.high:.2f}"
         rows.append((rank.method, f"{rank.ability:.2f}", ends, str(rank.answers)))
     return (
         f"{text_table.render(rows)}\nAbility is the log odds of being preferred to the mean method."
@@ -220,38 +235,38 @@ def _ranking(study: Study, seed: int) -> str:
 
 
 def _harm(study: Study, seed: int) -> str:
-    rows = [("lost or invented", "what", "shown", "answers", "95 % (Wilson)", "95 % (cases)")]
+    rows: list[Sequence[str]] = [("lost or invented", "what", "shown", "answers", *_INTERVALS)]
     for method in study.methods:
-        seen = [found for found in study.judgements if method in (found.left, found.right)]
+        showings = [a for a in study.answers if method in (a.left, a.right)]
         for what in ("lost", "invented"):
-            values = [float(method in getattr(found, what)) for found in seen]
+            values = [float(method in getattr(answer, what)) for answer in showings]
             if values:
-                rate = preferences.rate(values, [found.case for found in seen], seed=seed)
-                rows.append((method, what, str(len(seen)), *_percent(rate)))
+                rate = preferences.rate(values, [answer.case for answer in showings], seed=seed)
+                rows.append((method, what, str(len(showings)), *_percent(rate)))
     return text_table.render(rows)
 
 
 def _agreement(study: Study, seed: int) -> str:
     """Over the pairs that two or more readers answered, whichever side a method was on."""
-    kinds = {
-        "better": lambda found: found.better,
-        "lost": lambda found: frozenset(found.lost),
-        "invented": lambda found: frozenset(found.invented),
+    ratings: dict[str, Callable[[PairAnswer], Hashable]] = {
+        "better": lambda answer: answer.better,
+        "lost": lambda answer: frozenset(answer.lost),
+        "invented": lambda answer: frozenset(answer.invented),
     }
-    units: dict[tuple, list[Judgement]] = {}
-    for found in study.judgements:
-        units.setdefault((found.case, frozenset((found.left, found.right))), []).append(found)
-    rows = [("agreement of readers", "alpha", "95 % (cases)", "pairs")]
-    for question, kind in kinds.items():
-        found = preferences.agreement(
-            [[kind(judgement) for judgement in unit] for unit in units.values()],
+    units: dict[tuple[str, frozenset[str]], list[PairAnswer]] = {}
+    for answer in study.answers:
+        units.setdefault((answer.case, frozenset((answer.left, answer.right))), []).append(answer)
+    rows: list[Sequence[str]] = [("agreement of readers", "alpha", "95 % (cases)", "pairs")]
+    for question, rating in ratings.items():
+        result = preferences.agreement(
+            [[rating(answer) for answer in unit] for unit in units.values()],
             [case for case, _ in units],
             seed=seed,
         )
-        if not found.units:
+        if not result.units:
             return "agreement of readers: no pair has answers of two readers"
-        alpha = "-" if found.alpha != found.alpha else f"{found.alpha:.2f}"
-        ends = "-" if found.low != found.low else f"{found.low:.2f} to {found.high:.2f}"
-        rows.append((question, alpha, ends, str(found.units)))
+        alpha = "-" if math.isnan(result.alpha) else f"{result.alpha:.2f}"
+        ends = "-" if math.isnan(result.low) else f"{result.low:.2f} to {result.high:.2f}"
+        rows.append((question, alpha, ends, str(result.units)))
     table = text_table.render(rows)
     return f"{table}\nKrippendorff's alpha: 1 is perfect agreement, 0 that of chance."

@@ -51,7 +51,7 @@ def write(
     """Writes the page and, beside it, its key: `study.html` and `study.key.json`.
 
     Pixels are shown as 8-bit sRGB. Nothing else of a file reaches the page, of DICOM neither; but
-    text that is burnt into pixels is seen.
+    text that is burnt into pixels is visible.
 
     Args:
       path: of the page.
@@ -66,36 +66,27 @@ def write(
         it or its key has no folder or would replace something else.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"{shown(path)}: expected a name that ends in .html")
-    if len(methods) < 2:
-        raise ValueError("a study compares at least two methods; give METHOD=FOLDER twice or more")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; expected 0 or more")
-    if not path.parent.is_dir():
-        raise ValueError(f"{shown(path.parent)}: no such folder; make it, or choose another -o")
-    where = path.with_suffix(".key.json")
-    if path.exists() and not where.exists():
-        raise ValueError(f"{shown(path)} would be replaced; choose another -o")
+    key_path = path.with_suffix(".key.json")
+    _check_arguments(path, key_path, methods, seed)
     cases = _cases(methods, reference)
     rng = np.random.default_rng(seed)
     pairs = _pairs(list(cases), list(methods), rng)
     # shuffled, so that an image's number tells nothing either
-    sources = [(case, name) for case, sides in cases.items() for name in sides]
-    sources = [sources[i] for i in rng.permutation(len(sources))]
-    shown_as = {source: number for number, source in enumerate(sources)}
+    ordered = [(case, name) for case, sides in cases.items() for name in sides]
+    sources = [ordered[i] for i in rng.permutation(len(ordered))]
     encoded = _encode([cases[case][name] for case, name in sources], progress)
     _check_sizes(sources, [size for size, _ in encoded])
+    image_ids = {source: number for number, source in enumerate(sources)}
     data = {
         "images": [text for _, text in encoded],
         "pairs": [
-            [shown_as.get((case, name)) for name in (left, right, None)]
+            [image_ids.get((case, name)) for name in (left, right, None)]
             for case, left, right in pairs
         ],
     }
-    about = [{"case": case, "left": left, "right": right} for case, left, right in pairs]
-    study = hashlib.sha256(json.dumps([data, about]).encode()).hexdigest()[:16]
-    _check_key(where, study)
+    described = [{"case": case, "left": left, "right": right} for case, left, right in pairs]
+    study = hashlib.sha256(json.dumps([data, described]).encode()).hexdigest()[:16]
+    _check_key(key_path, study)
     page = pages.fill(
         Path(__file__).with_suffix(".html"),
         report=False,
@@ -105,20 +96,35 @@ def write(
         version=lle_jax.__version__,
     )
     key = {"kind": KEY, "format": FORMAT, "lle_jax": lle_jax.__version__, "study": study,
-           "seed": seed, "methods": list(methods), "pairs": about}  # fmt: skip
+           "seed": seed, "methods": list(methods), "pairs": described}  # fmt: skip
     # the key first: a page without one is of no use
-    write_text(where, json.dumps(key, indent=1) + "\n")
+    write_text(key_path, json.dumps(key, indent=1) + "\n")
     files.write_bytes(path, page)
-    return Written(path, where, len(cases), len(pairs))
+    return Written(path, key_path, len(cases), len(pairs))
 
 
-def _cases(methods: dict[str, Path], reference: Path | None) -> dict[str, dict]:
+def _check_arguments(path: Path, key_path: Path, methods: dict[str, Path], seed: int) -> None:
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{shown(path)}: expected a name that ends in .html")
+    if len(methods) < 2:
+        raise ValueError("a study compares at least two methods; give METHOD=FOLDER twice or more")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; expected 0 or more")
+    if not path.parent.is_dir():
+        raise ValueError(f"{shown(path.parent)}: no such folder; make it, or choose another -o")
+    if path.exists() and not key_path.exists():
+        raise ValueError(f"{shown(path)} would be replaced; choose another -o")
+
+
+def _cases(methods: dict[str, Path], reference: Path | None) -> dict[str, dict[str | None, Path]]:
     """Case -> method -> file, with the reference as method None; sorted by case."""
-    found = {name: _names(folder) for name, folder in methods.items()}
-    first = next(iter(found))
-    for name in found:
+    files_of: dict[str | None, dict[str, Path]] = {
+        name: _names(folder) for name, folder in methods.items()
+    }
+    first = next(iter(methods))
+    for name in methods:
         for one, two in ((name, first), (first, name)):
-            lacking = sorted(found[two].keys() - found[one].keys())
+            lacking = sorted(files_of[two].keys() - files_of[one].keys())
             if lacking:
                 raise ValueError(
                     f"{shown(methods[one])} has no image {shown(lacking[0])!r}, of which "
@@ -126,14 +132,17 @@ def _cases(methods: dict[str, Path], reference: Path | None) -> dict[str, dict]:
                 )
     if reference is not None:
         truth = _names(reference)
-        lacking = sorted(found[first].keys() - truth.keys())
+        lacking = sorted(files_of[first].keys() - truth.keys())
         if lacking:
             raise ValueError(
                 f"{shown(reference)} has no image {shown(lacking[0])!r}; the reference needs every "
                 "case"
             )
-        found[None] = truth
-    return {case: {name: of[case] for name, of in found.items()} for case in sorted(found[first])}
+        files_of[None] = truth
+    return {
+        case: {name: paths[case] for name, paths in files_of.items()}
+        for case in sorted(files_of[first])
+    }
 
 
 def _names(folder: Path) -> dict[str, Path]:
@@ -171,7 +180,7 @@ def _encode(paths: list[Path], progress: bool) -> list[tuple[tuple[int, int], st
         pixels = images.read(path).pixels
         if pixels.ndim != 3:
             raise ValueError(
-                f"{shown(path)}: has {len(pixels)} frames; save the frame to be judged as an image"
+                f"{shown(path)}: has {len(pixels)} frames; save the frame to be shown as an image"
             )
         text = base64.b64encode(raster.encode("png", pixels, None)).decode()
         total += len(text)

@@ -1,6 +1,7 @@
 """Ablations: grids, cells that are killed or fail, and what the tables say of known numbers."""
 
 import csv
+import json
 import math
 import os
 import random
@@ -16,7 +17,7 @@ import pytest
 import scipy.stats
 
 from lle_jax import cli, data, degrade, images
-from lle_jax.evaluation import ablation
+from lle_jax.evaluation import ablation, ablation_table
 from lle_jax.evaluation.ablation import Ablation, AblationError
 from lle_jax.experiments.ablations import degradations, losses, modalities, networks
 from lle_jax.models import cost
@@ -47,14 +48,15 @@ for number in range(int(step), 10):
     write("state", f"{number + 1} {digest}")
 (folder / "evaluation").mkdir(exist_ok=True)
 with (folder / "evaluation" / "per_image.csv").open("w") as file:
-    print("image,method,metric,value", file=file)
+    print("image,realisation,modality,condition,method,metric,value", file=file)
     for image in range(7):
-        print(f"{image}-0,low,psnr,0", file=file)
+        print(f"{image},0-1,,1,low,psnr,0", file=file)
         value = int(digest[image * 4 : image * 4 + 4], 16) / 4096
-        print(f"{image}-0,unet (EMA),psnr,{value}", file=file)
-write("evaluation/summary.csv", "")
+        print(f"{image},0-1,,1,unet (EMA),psnr,{value}", file=file)
+write("evaluation/suite.json", '{"fingerprint": "", "suite": "", "methods": ["unet (EMA)"]}')
 """
 
+MSE = {"loss.ssim": 0.0, "loss.mse": 1.0}
 MODEL = {"name": "unet", "widths": (4, 6), "blocks": 1, "dtype": "float32"}
 TABLES = ("results.csv", "table.csv", "table.md")
 
@@ -75,13 +77,17 @@ def grid(**changes) -> Ablation:
     fields = {
         "seed": 5,
         "model": MODEL,
-        "loss": {"ssim": 0.2},
+        "loss": {"ssim": 0.2, "mse": 0.0},
         "train": {"steps": 10},
-        "evaluation": {"draws": 1},
+        "evaluation": {"realisations": 1},
     }
     values = {
         "base": ml_collections.ConfigDict(fields),
-        "variants": {"base": {}, "half": {"train.steps": 5}, "mse": {"loss": {"mse": 1.0}}},
+        "variants": {
+            "base": {},
+            "half": {"train.steps": 5},
+            "mse": {"loss.ssim": 0.0, "loss.mse": 1.0},
+        },
         "quick": {"train.steps": 2},
         "seeds": 2,
     }
@@ -139,7 +145,7 @@ def test_three_kills_at_random_moments_change_nothing(finished, tmp_path):
         time.sleep(generator.uniform(0, 0.8))
         kill(process.pid, signal.SIGKILL)
         process.wait()
-        done.append(len(list(tmp_path.glob("cells/*/evaluation/summary.csv"))))
+        done.append(len(list(tmp_path.glob("cells/*/evaluation/suite.json"))))
     assert done[0] < 6, "nothing was interrupted"
     assert start(tmp_path).wait() == 0
     assert read(tmp_path) == read(finished[0])
@@ -213,15 +219,15 @@ def test_nothing_done_is_no_table(tmp_path):
     report = ablation.run(cells, tmp_path, command=lambda cell: command)
     assert len(report.failures) == 3
     assert "no output; exit status 3" in report.failures[0]
-    assert ablation.text(report.table) == "no cell is done"
+    assert ablation_table.text(report.table) == "no cell is done"
 
 
 def test_cells_have_their_changes_and_their_seeds(tmp_path):
     cells = {(c.variant, c.seed): c.config for c in ablation.plan(grid(), tmp_path, quick=True)}
     assert [config.seed for config in cells.values()] == [5, 5, 5, 6, 6, 6]
     assert {config.train.steps for config in cells.values()} == {2}
-    assert cells["mse", 0].loss.to_dict() == {"mse": 1.0}
-    assert cells["half", 1].loss.to_dict() == {"ssim": 0.2}
+    assert cells["mse", 0].loss.to_dict() == {"ssim": 0.0, "mse": 1.0}
+    assert cells["half", 1].loss.to_dict() == {"ssim": 0.2, "mse": 0.0}
     assert ablation.plan(grid(), tmp_path)[1].config.train.steps == 5
 
 
@@ -239,33 +245,30 @@ IMAGES = tuple(f"image-{number}" for number in range(8))
 
 @pytest.fixture(scope="module")
 def rows():
-    """Three variants, two seeds, two versions of eight images; psnr of b is above that of a."""
+    """Three variants, two seeds, two realisations of eight images; psnr of b is above that of a."""
     generator = np.random.default_rng(0)
     level = {"a": 20.0, "b": 21.0, "c": 20.0}
     return [
-        (variant, seed, f"{image}-{draw}", "psnr", level[variant] + generator.normal())
+        (variant, seed, image, str(number), "psnr", level[variant] + generator.normal())
         for variant in level
         for seed in (0, 1)
         for image in IMAGES
-        for draw in (0, 1)
+        for number in (0, 1)
     ]
 
 
 def by_image(rows, variant):
     return np.array(
-        [
-            np.mean([r[4] for r in rows if r[0] == variant and r[2][:-2] == image])
-            for image in IMAGES
-        ]
+        [np.mean([r[5] for r in rows if r[0] == variant and r[2] == image]) for image in IMAGES]
     )
 
 
 def test_the_table_equals_numpy_and_scipy(rows):
     costs = dict.fromkeys("abc", Cost(7, 9))
-    a, b, c = ablation.summarise(rows, "a", costs)
+    a, b, c = ablation_table.summarise(rows, "a", costs)
     for entry in (a, b, c):
         means = [
-            np.mean([r[4] for r in rows if r[0] == entry.variant and r[1] == seed])
+            np.mean([r[5] for r in rows if r[0] == entry.variant and r[1] == seed])
             for seed in (0, 1)
         ]
         np.testing.assert_allclose((entry.mean, entry.std), (np.mean(means), np.std(means, ddof=1)))
@@ -283,8 +286,8 @@ def test_the_table_equals_numpy_and_scipy(rows):
 
 
 def test_the_text_has_a_line_per_variant(rows):
-    lines = ablation.text(
-        ablation.summarise(rows, "a", dict.fromkeys("abc", Cost(1234, 5_000_000))),
+    lines = ablation_table.text(
+        ablation_table.summarise(rows, "a", dict.fromkeys("abc", Cost(1234, 5_000_000))),
         dict.fromkeys("abc", 0.25),
     ).split("\n")
     assert [line.split()[1] for line in lines[:5]] == ["variant", "---", "a", "b", "c"]
@@ -305,6 +308,7 @@ def test_the_text_has_a_line_per_variant(rows):
         ({"variants": {"a": {"train.step": 3}}}, "a: no field 'train.step'; did you mean train.st"),
         ({"variants": {"a": {"seed.x": 3}}}, "a: seed.x: "),
         ({"variants": {"a": {"los": {"mse": 1}}}}, "a: no field 'los'; did you mean loss?"),
+        ({"variants": {"a": {"loss": {"mse": 1}}}}, "a: loss: a group; name its fields, such as"),
         ({"variants": {"a": {"train.steps": "many"}}}, "a: train.steps: "),
     ],
 )  # fmt: skip
@@ -387,10 +391,11 @@ def get_ablation():
         "model": {model!r},
         "optim.warmup_steps": 1,
         "train.steps": 3,
-        "evaluation.draws": 1,
+        "evaluation.realisations": 1,
     }}
-    dropped = {{"preset": {preset!r}, "drop": ("exposure",)}}
-    variants = {{"no_exposure_mse": {{"degradation": dropped, "loss": {{"mse": 1.0}}}}}}
+    dropped = {{"degradation.preset": {preset!r}, "degradation.drop": ("exposure",)}}
+    mse = {{"loss.charbonnier": 0.0, "loss.ssim": 0.0, "loss.mse": 1.0}}
+    variants = {{"no_exposure_mse": dropped | mse}}
     return Ablation(base=unet.get_config(), variants=variants, quick=quick, quick_seeds=1)
 """
 
@@ -416,7 +421,8 @@ def test_a_cell_trains_and_is_evaluated_by_the_main_job(photographs, tmp_path, c
     assert (cell / "checkpoints" / "3").is_dir()
     with (out / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["metric"] for row in rows] == ["psnr", "ssim"]
+    assert {"psnr", "ssim"} < {row["metric"] for row in rows}
+    record = json.loads((cell / "evaluation" / "suite.json").read_text())
     per_image = (cell / "evaluation" / "per_image.csv").read_text()
-    assert f"{rows[0]['image']},unet (EMA),psnr,{rows[0]['value']}\n" in per_image
+    assert f"{record['methods'][0]},psnr,{rows[0]['value']}\n" in per_image
     assert "clahe" not in per_image

@@ -74,7 +74,7 @@ def test_a_study_is_answered_by_keys_and_mouse_saved_and_analysed(study, page_of
     assert given(path) == expected
 
     key = json.loads(study.key.read_text("utf-8"))["pairs"]
-    found = reader_answers.read([path], [study.key]).judgements
+    found = reader_answers.read([path], [study.key]).answers
     assert [judgement.better for judgement in found] == [key[0]["left"], "", key[2]["right"]]
     assert found[1].lost == (key[1]["right"],)
     assert found[2].invented == (key[2]["left"],)

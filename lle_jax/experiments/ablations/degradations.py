@@ -5,9 +5,9 @@
 24 runs, about 4 hours on 2 CPU cores; with --quick some minutes.
 """
 
-from experiments.ablations import losses
 from lle_jax.evaluation.ablation import Ablation
-from lle_jax.experiments import unet
+from lle_jax.experiments import base
+from lle_jax.experiments.ablations import losses
 
 STAGES = (
     "exposure",
@@ -21,11 +21,9 @@ STAGES = (
 
 
 def get_ablation() -> Ablation:
-    without = {
-        f"no_{stage}": {"degradation": {"preset": "lowlight", "drop": (stage,)}} for stage in STAGES
-    }
+    without = {f"no_{stage}": {"degradation.drop": (stage,)} for stage in STAGES}
     return Ablation(
-        base=unet.get_config(),
+        base=base.get_config(),
         variants={"all": {}, **without},
         quick=losses.QUICK,
     )

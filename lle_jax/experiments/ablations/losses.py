@@ -7,21 +7,21 @@ the size of Charbonnier's; MS-SSIM has four scales on crops of 96 pixels.
 """
 
 from lle_jax.evaluation.ablation import Ablation
-from lle_jax.experiments import unet
+from lle_jax.experiments import base
 
 
 def get_ablation() -> Ablation:
     return Ablation(
-        base=unet.get_config(),
+        base=base.get_config(),
         variants={
             "charbonnier_ssim": {},
-            "charbonnier": {"loss": {"charbonnier": 1.0}},
-            "mse": {"loss": {"charbonnier": 0.0, "mse": 1.0}},
-            "ssim": {"loss": {"charbonnier": 0.0, "ssim": 1.0}},
-            "charbonnier_ms_ssim": {"loss": {"charbonnier": 1.0, "ms_ssim": 0.2}},
-            "plus_edge": {"loss": {"ssim": 0.2, "edge": 0.5}},
-            "plus_frequency": {"loss": {"ssim": 0.2, "frequency": 0.5}},
-            "plus_colour": {"loss": {"ssim": 0.2, "colour": 0.5}},
+            "charbonnier": {"loss.ssim": 0.0},
+            "mse": {"loss.charbonnier": 0.0, "loss.ssim": 0.0, "loss.mse": 1.0},
+            "ssim": {"loss.charbonnier": 0.0, "loss.ssim": 1.0},
+            "charbonnier_ms_ssim": {"loss.ssim": 0.0, "loss.ms_ssim": 0.2},
+            "plus_edge": {"loss.edge": 0.5},
+            "plus_frequency": {"loss.frequency": 0.5},
+            "plus_colour": {"loss.colour": 0.5},
         },
         quick=QUICK,
     )
@@ -30,10 +30,10 @@ def get_ablation() -> Ablation:
 QUICK = {
     "data.crop": 48,
     "data.batch_size": 4,
-    "model": {"name": "unet", "widths": (8, 16), "blocks": 1, "dtype": "float32"},
+    "model.widths": (8, 16),
     "optim.warmup_steps": 10,
     "train.steps": 60,
     "train.validate_every": 60,
     "train.checkpoint_every": 30,
-    "evaluation.draws": 1,
+    "evaluation.realisations": 1,
 }

@@ -7,36 +7,30 @@ train images of ../shared/data (see README) and tested on its test images, each 
 preset. 18 runs, overnight on 2 CPU cores; with --quick some minutes.
 """
 
-from experiments.ablations import networks
 from lle_jax.evaluation.ablation import Ablation
-from lle_jax.experiments import released, unet, zero_dce
+from lle_jax.experiments import base, released
+from lle_jax.experiments.ablations import networks
 
 
 def get_ablation() -> Ablation:
-    base = released.get_config()
-    base.data.crop = 64
-    base.degradation.untouched = 0.05
-    base.train.steps = 3000
+    config = released.get_config()
+    config.data.crop = 64
+    config.degradation.clean_fraction = 0.05
+    config.train.steps = 3000
     shipped = networks.get_ablation().variants
-    dark = zero_dce.get_config()
     return Ablation(
-        base=base,
+        base=config,
         variants={
-            "unet": {"model": unet.get_config().model.to_dict()},
+            "unet": {"model": base.network("unet")},
             **{name: shipped[name] for name in ("dual_path", "nafnet", "retinexformer")},
             "cidnet": {
-                "model": {
-                    "name": "cidnet",
-                    "widths": (16, 16, 32, 64),
-                    "heads": (2, 4, 8),
-                    "dtype": "float32",
-                },
+                "model": networks.network("cidnet", widths=(16, 16, 32, 64)),
                 "optim.lr": 1e-4,  # as published
             },
             "zero_dce": {
-                "model": {**dark.model.to_dict(), "width": 18},
-                "loss": dark.loss.to_dict(),  # learns from the dark images alone
-                "optim.clip_norm": dark.optim.clip_norm,
+                "model": networks.network("zero_dce", width=18),
+                "loss.kind": "zero_reference",  # learns from the dark images alone
+                "optim.clip_norm": 0.1,  # as published
             },
         },
         quick={

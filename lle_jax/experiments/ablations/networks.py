@@ -6,40 +6,30 @@
 from other data, dark images alone.
 """
 
+from typing import Any
+
+import ml_collections
+
 from lle_jax.evaluation.ablation import Ablation
-from lle_jax.experiments import unet
+from lle_jax.experiments import base
+
+
+def network(name: str, **fields: Any) -> ml_collections.ConfigDict:
+    """A network's default config with some fields changed."""
+    config = base.network(name)
+    config.update(fields)
+    return config
 
 
 def get_ablation() -> Ablation:
     return Ablation(
-        base=unet.get_config(),
+        base=base.get_config(),
         variants={
             "unet": {},
-            "dual_path": {
-                "model": {
-                    "name": "dual_path",
-                    "widths": (40, 72, 144),
-                    "blocks": (1, 2, 2),
-                    "dtype": "float32",
-                }
-            },
-            "nafnet": {
-                "model": {
-                    "name": "nafnet",
-                    "width": 20,
-                    "encoder": (1, 1, 2),
-                    "middle": 2,
-                    "decoder": (1, 1, 1),
-                    "dtype": "float32",
-                }
-            },
+            "dual_path": {"model": network("dual_path", widths=(40, 72, 144))},
+            "nafnet": {"model": network("nafnet", width=20)},
             "retinexformer": {
-                "model": {
-                    "name": "retinexformer",
-                    "width": 16,
-                    "blocks": (1, 1, 1),
-                    "dtype": "float32",
-                },
+                "model": network("retinexformer", width=16, blocks=(1, 1, 1)),
                 "optim.lr": 2e-4,  # as published
             },
         },
@@ -50,6 +40,6 @@ def get_ablation() -> Ablation:
             "train.steps": 20,
             "train.validate_every": 20,
             "train.checkpoint_every": 10,
-            "evaluation.draws": 1,
+            "evaluation.realisations": 1,
         },
     )

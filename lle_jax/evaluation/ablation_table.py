@@ -1,0 +1,150 @@
+"""The tables of an ablation: means over seeds, tests against the first variant, cost."""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lle_jax.evaluation import statistics as tests
+from lle_jax.evaluation.evaluate import METRICS
+from lle_jax.models import cost
+
+SIDE = 256  # pixels of the square image for which cost is stated
+
+
+class Entry(NamedTuple):
+    """A variant on a metric. Differences are to the first variant, NaN of itself or untested.
+
+    Attributes:
+      variant, metric: of the line.
+      seeds: number of seeds that are done.
+      mean: over seeds of the mean over images.
+      std: over seeds, sample standard deviation; NaN of one seed.
+      difference, low, high, p_holm, effect, note: as of `statistics.Comparison`, by image, the
+        seeds averaged.
+      parameters, macs: as of `models.cost`, for an image of SIDE x SIDE.
+    """
+
+    variant: str
+    metric: str
+    seeds: int
+    mean: float
+    std: float
+    difference: float
+    low: float
+    high: float
+    p_holm: float
+    effect: float
+    note: str
+    parameters: int
+    macs: int
+
+
+def summarise(
+    rows: Iterable[tuple[str, int, str, str, str, float]], base: str, costs: Mapping[str, cost.Cost]
+) -> list[Entry]:
+    """The table, in the order of `costs`.
+
+    Args:
+      rows: variant, seed, image, realisation, metric, value. Realisations, like seeds, are averaged
+        before images are compared.
+      base: the variant that the others are compared with.
+      costs: of the variants that have rows.
+
+    Returns:
+      an entry per metric and variant. Tests are made on the seeds that all those have.
+    """
+    rows = list(rows)
+    seeds: dict[str, set[int]] = {}
+    values: dict[tuple[str, str, int], list[float]] = {}
+    for variant, seed, _, _, metric, value in rows:
+        seeds.setdefault(variant, set()).add(seed)
+        values.setdefault((metric, variant, seed), []).append(value)
+    compared = _compare(rows, base, seeds)
+    table = []
+    for metric in dict.fromkeys(metric for metric, _, _ in values):
+        for variant in costs:
+            means = [
+                math.fsum(v := values[metric, variant, s]) / len(v) for s in sorted(seeds[variant])
+            ]
+            std = statistics.stdev(means) if len(means) > 1 else math.nan
+            test = compared.get((metric, variant), (math.nan,) * 5 + ("",))
+            table.append(
+                Entry(
+                    variant,
+                    metric,
+                    len(means),
+                    statistics.fmean(means),
+                    std,
+                    *test,
+                    *costs[variant],
+                )
+            )
+    return table
+
+
+def _compare(rows: list, base: str, seeds: Mapping[str, set[int]]) -> dict[tuple[str, str], tuple]:
+    """(metric, variant) -> difference, low, high, p_holm, effect, note."""
+    common = set.intersection(*seeds.values()) if seeds else set()
+    if base not in seeds or not common:
+        return {}
+    paired = []
+    for variant, seed, image, realisation, metric, value in rows:
+        if seed in common:
+            drawn = f"{realisation}, seed {seed}"
+            paired.append(tests.Row(image, variant, metric, value, drawn))
+    missing = len(set.union(*seeds.values())) - len(common)
+    partly = f"on {len(common)} of {len(common) + missing} seeds" if missing else ""
+    return {
+        # `compare` has the base minus the others
+        (c.metric, c.other): (
+            -c.difference, -c.high, -c.low, c.p_holm, -c.effect,
+            "; ".join(filter(None, (c.note, partly))),
+        )
+        for c in tests.compare(paired, base)
+    }  # fmt: skip
+
+
+def cells(entry: Entry) -> list[Any]:
+    return ["" if isinstance(x, float) and math.isnan(x) else x for x in entry]
+
+
+def text(table: Sequence[Entry], seconds: Mapping[str, float] | None = None) -> str:
+    """The table in Markdown, a line per variant; with seconds per image where they are given."""
+    if not table:
+        return "no cell is done"
+    metrics = list(dict.fromkeys(entry.metric for entry in table))
+    header = ["variant", "seeds"]
+    for metric in metrics:
+        header += [METRICS[metric].title, "difference [95 %], p"]
+    header += ["parameters", "G MACs"] + ["ms per image"] * bool(seconds)
+    found = {(entry.variant, entry.metric): entry for entry in table}
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
+    for variant in dict.fromkeys(entry.variant for entry in table):
+        first = found[variant, metrics[0]]
+        line = [variant, str(first.seeds)]
+        for metric in metrics:
+            line += _pair(found[variant, metric])
+        line += [f"{first.parameters:,}", f"{first.macs / 1e9:.2f}"]
+        if seconds:
+            line.append(f"{1e3 * seconds[variant]:.0f}")
+        lines.append(line)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
+    notes = dict.fromkeys(entry.note for entry in table if entry.note)
+    about = (
+        "Means +- standard deviations over seeds; differences to the first variant and their tests "
+        f"are over images\n(Wilcoxon, corrected by Holm); cost for {SIDE} x {SIDE} pixels."
+    )
+    return "\n".join([*rows, "", about, *notes])
+
+
+def _pair(entry: Entry) -> tuple[str, str]:
+    digits = METRICS[entry.metric].digits
+    value = f"{entry.mean:.{digits}f}"
+    if not math.isnan(entry.std):
+        value += f" +- {entry.std:.{digits}f}"
+    if math.isnan(entry.difference):
+        return value, ""
+    low, high = f"{entry.low:+.{digits}f}", f"{entry.high:+.{digits}f}"
+    return value, f"{entry.difference:+.{digits}f} [{low}, {high}], {entry.p_holm:.2g}"

@@ -143,8 +143,8 @@ def well_exposed(net: tiles.Network, image: np.ndarray) -> bool:
     a bone, is dark on average; it passes where the network, which saw such images in training,
     changes its middle by less than `LEFT_ALONE`.
     """
-    part = measures.detail(image)
-    found = {"luminance": float(_luminance(measures.overview(image)))}
+    part = measures.centre_crop(image)
+    found = {"luminance": float(_luminance(measures.subsample(image)))}
     if min(part.shape[:2]) >= 16:
         found["noise_sigma"] = float(_noise(part))
         if not _weak("noise", found):

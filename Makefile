@@ -24,7 +24,8 @@ types: $(VENV)/.test
 	$(BIN)/mypy lle_jax
 
 docs: $(VENV)/.docs
-	$(BIN)/python tools/api_reference.py build/docs
+	JAX_PLATFORMS=cpu $(BIN)/python -W error::UserWarning -m pdoc --docformat google --no-show-source \
+		--output-directory build/docs lle_jax '!lle_jax.released' '!lle_jax.configs'
 
 $(VENV)/.run: pyproject.toml constraints.txt
 	@$(PYTHON) tools/check_python.py

@@ -1,5 +1,7 @@
 """Fixtures shared by the tests. The main checks run on CPU; nothing needs a network."""
 
+# ruff: noqa: E402 (jax reads the environment as it is imported)
+
 import os
 import shutil
 import tempfile
@@ -8,12 +10,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of the tests' time is compilation of programs that run once; LLVM's optimisation is half of
 # that. What is computed stays the same, but for rounding.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-# Programs are compiled once for all modules, workers and subprocesses of a session. The folder is
+# Programs are compiled once for all modules, workers and subprocesses of a session, in a folder
 # made by the process that starts the session; the others inherit its name.
-_CACHE = None
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    _CACHE = tempfile.mkdtemp(prefix="lle_jax_tests_")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
+_OWNS_CACHE = "JAX_COMPILATION_CACHE_DIR" not in os.environ
+if _OWNS_CACHE:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="lle_jax_tests_")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
@@ -25,8 +26,8 @@ import skimage.data
 
 def pytest_unconfigure():
     """Removes the folder of compiled programs, in the process that made it."""
-    if _CACHE is not None:
-        shutil.rmtree(_CACHE, ignore_errors=True)
+    if _OWNS_CACHE:
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -34,7 +34,7 @@ def argument(artifact: str, measures: Mapping[str, float]) -> float:
     """Computes the argument of a severity curve from the measures of one image.
 
     Noise is compared with the brightness of the image (the sRGB value of its mean luminance), as
-    brightening amplifies noise. A blur of 20 pixels means no structure above the noise, so it is NaN.
+    brightening amplifies noise. A blur of 20 pixels means no structure above the noise, so NaN.
 
     Raises:
       KeyError: if there is no such artifact.

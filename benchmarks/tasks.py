@@ -2,9 +2,9 @@
 
     python benchmarks/tasks.py [path of shared/data [drive | kvasir_seg ...]]
 
-prints the table of docs/tasks.md (drive by default): means over the images of the role test with 95 % intervals, two
-low-light versions each (seed 0), and the share of the lost Dice that each method gives back; for
-vessels also the AUC of Frangi's filter, which no network has seen. About five minutes per set on
+prints the table of docs/tasks.md (drive by default): means over the test images with 95 % intervals,
+two low-light realisations each (seed 0), and the share of the lost Dice that each method recovers;
+for vessels also the AUC of Frangi's filter, an independent check. About five minutes per set on
 two CPU cores, most of it non-local means.
 """
 
@@ -46,7 +46,7 @@ def main(root: Path, sets: list[str]) -> None:
         back = {r.method: r for r in task.recovered(rows) if r.metric == "dice"}
         images = means["clean", "dice"].images
         print(f"\n{name} test, {images} images, preset {preset}, threshold {segmenter.threshold}\n")
-        print("| | Dice | AUC | sensitivity | specificity | lost Dice given back |")
+        print("| | Dice | AUC | sensitivity | specificity | lost Dice recovered |")
         print("|---|---|---|---|---|---|")
         for method in dict.fromkeys(method for method, _ in means):
             cells = [
@@ -59,7 +59,7 @@ def main(root: Path, sets: list[str]) -> None:
             print(f"| {method} | {' | '.join(cells)} | {share} |", flush=True)
         if segmenter.name == "vessels":
             some = {method: evaluated[method] for method in ("clahe", "released")}
-            rows = task.evaluate_task(map(within, cases), frangi, preset, some, threshold=0)
+            rows = task.evaluate_task(map(within, cases), frangi, degradation, some, threshold=0)
             print("\nAUC of Frangi's filter:")
             for s in statistics.summarise(rows):
                 if s.metric == "auc":

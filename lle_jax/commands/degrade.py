@@ -9,8 +9,8 @@ def add(commands) -> None:
         "degrade",
         help="make low-light copies of images",
         description="Writes degraded copies of images, each with its sampled parameters in a JSON "
-        "file beside it. The same seed gives the same bytes whatever the order or number of files; finished "
-        "files are skipped, so an interrupted command can be repeated.",
+        "file beside it. The same seed gives the same bytes whatever the order or number of files. "
+        "Finished files are skipped, so an interrupted command can be repeated.",
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="images, folders, patterns")
     parser.add_argument(

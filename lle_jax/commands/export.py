@@ -9,8 +9,8 @@ def add(commands) -> None:
         "export",
         help="write the model as one StableHLO file",
         description="Writes a model with its parameters as StableHLO, which jax loads without "
-        "lle_jax (docs/enhance.md): [batch, height, width, 3] -> the same shape, float32 in [0, 1], "
-        "for any batch, height and width, on CPU, NVIDIA GPU and TPU.",
+        "lle_jax (docs/enhance.md): [batch, height, width, 3] -> the same shape, float32 in "
+        "[0, 1], for any batch, height and width, on CPU, NVIDIA GPU and TPU.",
     )
     parser.add_argument(
         "-o",

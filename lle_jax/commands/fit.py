@@ -10,8 +10,8 @@ def add(commands) -> None:
         "fit",
         help="fit a degradation preset to real low-light images",
         description="Fits the distribution of degradation parameters so that clean images degraded "
-        "with it have the same measures as the real ones. Writes a preset for `lle degrade` and for training, "
-        "and beside it a page with histograms of real and synthetic images. Takes minutes.",
+        "with it have the same measures as the real ones. Writes a preset for `lle degrade` and "
+        "for training, and a page with histograms of real and synthetic images. Takes minutes.",
     )
     parser.add_argument(
         "inputs", nargs="+", type=Path, metavar="IMAGES", help="real low-light images or folders"

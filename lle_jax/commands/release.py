@@ -37,7 +37,7 @@ def add(commands) -> None:
         "--interval",
         type=float,
         metavar="LEVEL",
-        help="calibrate the predicted uncertainty to prediction intervals of this coverage, e.g. 0.9",
+        help="calibrate the uncertainty to prediction intervals of this coverage, e.g. 0.9",
     )
     parser.add_argument(
         "--suite",

@@ -216,8 +216,8 @@ def _card(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> s
     rows = "".join(f"| {key} | {value} |\n" for key, value in record.items() if key != "images")
     return (
         f"# {model['name']}, {count:,} parameters\n\n"
-        f"{_PURPOSE.get(model['name'], _ENHANCES)}; made with lle_jax. Research software, not a medical "
-        "device.\n\n"
+        f"{_PURPOSE.get(model['name'], _ENHANCES)}; made with lle_jax. "
+        "Research software, not a medical device.\n\n"
         "| network | |\n|---|---|\n"
         + "".join(f"| {key} | {value} |\n" for key, value in model.items())
         + ("\n| training | |\n|---|---|\n" + rows if rows else "")

@@ -187,14 +187,14 @@ def evaluate_task(
     draws: int = 2,
     seed: int = 0,
 ) -> list[statistics.Row]:
-    """What the predictor finds in clean images, in the same in low light, and after each method.
+    """Segments clean images, the same in low light, and the same after each method.
 
     Args:
       cases: test images with their truth.
       predictor: image -> probabilities.
       preset: of the low light.
       methods: name -> function `[H, W, C] -> [H, W, C]`; "clean" and "low" are added.
-      threshold: probabilities above it count as found; the predictor's own if left out.
+      threshold: probabilities above it count as segmented; default: the segmenter's own.
       draws: low-light versions per image.
       seed: of the versions; with an image's content it decides each, whatever the other images.
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from lle_jax import classical, images, models
-from lle_jax.checkpoints import load as weights
+from lle_jax.checkpoints import load as checkpoints
 from lle_jax.checkpoints import release
 from lle_jax.evaluation.suite import Case
 
@@ -64,7 +64,7 @@ def load(text: str) -> Method:
     if equals:
         return _outputs(name, Path(folder))
     if text == "released":
-        return _network(text, release.SHIPPED)
+        return _network(text, release.BUNDLED)
     path = Path(text)
     if (path / "checkpoints").is_dir() or (path / "release.json").exists():
         return _network(path.resolve().name, path)
@@ -127,15 +127,16 @@ def _function(name: str, enhance: Callable, record: dict, **known) -> Method:
 
 
 def _network(name: str, folder: Path) -> Method:
-    found = weights.load(folder)
+    loaded = checkpoints.load_model(folder)
+    provenance = loaded.provenance
     return from_network(
         name,
-        found.config,
-        found.params,
-        found.record,
-        found.seen.get("train", ()),
-        found.seen.get("validation", ()),
-        weights.all_known(found.seen),
+        loaded.config,
+        loaded.params,
+        provenance.record,
+        provenance.training_hashes,
+        provenance.validation_hashes,
+        provenance.complete,
     )
 
 

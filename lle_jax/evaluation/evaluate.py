@@ -153,7 +153,8 @@ def evaluate(
       EvaluationError: if a method was trained on images of the suite.
       MethodError: if an output image is missing.
     """
-    everyone = [method_loader.load("low"), *methods, *(m for m in baselines if m.name != "low")]
+    everyone = [m for m in (*methods, *baselines) if m.name != "low"]
+    everyone.insert(0, method_loader.load("low"))
     notes = {method.name: method_loader.overlap(method, suite.hashes) for method in everyone}
     for method in everyone:
         trained = [note for note in notes[method.name] if note.startswith("trained")]

@@ -1,4 +1,5 @@
-# Two commands, each from nothing: `make run` trains and evaluates, `make test` checks the project.
+# Each from nothing: `make run` trains and evaluates, `make test`, `make lint` and `make types` check
+# the project, `make docs` writes the API reference to build/docs.
 #   make run PYTHON=python3.12                          another interpreter
 #   make run ARGS="--config.optim.lr=1e-4 --workdir runs/slow"
 
@@ -7,7 +8,7 @@ VENV   ?= .venv
 ARGS   ?=
 BIN     = $(VENV)/bin
 
-.PHONY: run test lint clean
+.PHONY: run test lint types docs clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m lle_jax.main --config experiments/unet.py $(ARGS)
@@ -19,6 +20,13 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+types: $(VENV)/.test
+	$(BIN)/mypy lle_jax
+
+docs: $(VENV)/.docs
+	JAX_PLATFORMS=cpu $(BIN)/python -W error::UserWarning -m pdoc --docformat google --no-show-source \
+		--output-directory build/docs lle_jax '!lle_jax.released' '!lle_jax.configs'
+
 $(VENV)/.run: pyproject.toml constraints.txt
 	@$(PYTHON) tools/check_python.py
 	$(PYTHON) -m venv $(VENV)
@@ -29,5 +37,9 @@ $(VENV)/.test: $(VENV)/.run
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[test]"
 	@touch $@
 
+$(VENV)/.docs: $(VENV)/.run
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Argument checks shared by every pure image function.
+"""Checks the arguments of pure image functions.
 
 Each raises a one-line `ValueError` that names the argument. Values that are being traced by jax
 cannot be looked at, so range checks apply to concrete numbers only and cost nothing under jit.
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class ConfigError(ValueError):
-    """A field of the configuration is wrong; the message names it and what is expected."""
+    """Reports a wrong field of the configuration, by name, and what is expected."""
 
 
 def image(value, name: str = "image") -> jax.Array:
@@ -77,7 +77,7 @@ def _interval(low: float, high: float) -> str:
 
 
 def compute_dtype(array: jax.Array) -> jnp.dtype:
-    """The dtype to calculate in: at least float32, float64 where the input is float64."""
+    """Returns the compute dtype: at least float32, float64 where the input is float64."""
     return jnp.promote_types(array.dtype, jnp.float32)
 
 

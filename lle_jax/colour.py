@@ -1,4 +1,4 @@
-"""Colour spaces, one definition each: sRGB <-> linear light, luma, full-range YCbCr, CIE Lab.
+"""Converts colours: sRGB to and from linear light, and luma.
 
 All functions take and return floating-point arrays with the channel last, any leading axes.
 """
@@ -14,7 +14,7 @@ BT709 = (0.2126, 0.7152, 0.0722)
 
 
 def srgb_to_linear(image: jax.Array) -> jax.Array:
-    """Display-referred sRGB in [0, 1] to linear light in [0, 1] (IEC 61966-2-1:1999).
+    """Converts display-referred sRGB in [0, 1] to linear light in [0, 1] (IEC 61966-2-1:1999).
 
     Values below 0 continue the linear segment, so that the function is finite and has a finite
     gradient everywhere.
@@ -24,7 +24,7 @@ def srgb_to_linear(image: jax.Array) -> jax.Array:
 
 
 def linear_to_srgb(image: jax.Array) -> jax.Array:
-    """Linear light in [0, 1] to display-referred sRGB in [0, 1] (IEC 61966-2-1:1999)."""
+    """Converts linear light in [0, 1] to display-referred sRGB in [0, 1] (IEC 61966-2-1:1999)."""
     safe = jnp.maximum(image, 0.0031308)
     return jnp.where(image <= 0.0031308, image * 12.92, 1.055 * _power(safe, 1 / 2.4) - 0.055)
 
@@ -35,7 +35,7 @@ def _power(base: jax.Array, exponent: float) -> jax.Array:
 
 
 def luma(image: jax.Array, weights: tuple[float, float, float] = BT601) -> jax.Array:
-    """Weighted sum of the channels, `[..., H, W, 3]` -> `[..., H, W, 1]`; one channel passes.
+    """Sums the weighted channels, `[..., H, W, 3]` -> `[..., H, W, 1]`; grey is returned as is.
 
     On sRGB values with `BT601` this is the full-range Y' of JPEG (ITU-T T.871); on linear light
     with `BT709` it is relative luminance.

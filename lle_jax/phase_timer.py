@@ -1,4 +1,4 @@
-"""Where the wall time of a run goes."""
+"""Measures where the wall time of a run goes."""
 
 import contextlib
 import time
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 
 class PhaseTimer:
-    """Adds up wall time by phase: `with timer("train"): ...`; what is in no phase is "other"."""
+    """Accumulates wall time by phase: `with timer("train"): ...`; the rest is "other"."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._start = time.perf_counter()
 
@@ -22,7 +22,7 @@ class PhaseTimer:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + elapsed
 
     def summary(self) -> str:
-        """One line: total seconds, then each phase's seconds and share."""
+        """Formats one line: total seconds, then each phase's seconds and share."""
         total = time.perf_counter() - self._start
         phases = self.seconds | {"other": total - sum(self.seconds.values())}
         parts = [f"{name} {spent:.1f} s ({spent / total:.0%})" for name, spent in phases.items()]

@@ -1,11 +1,11 @@
-"""Where XLA must not fuse: measured necessities of its CPU backend, without effect on results."""
+"""Prevents XLA fusions that its CPU backend compiles badly, without effect on results."""
 
 import jax
 import jax.numpy as jnp
 
 
 def force_materialize(x: jax.Array) -> jax.Array:
-    """The array, written to memory before anything uses it.
+    """Writes the array to memory before anything uses it, so that XLA does not fuse it.
 
     XLA on CPU fuses a computation into each of its uses: a filter of 9 taps after another is then
     one of 81, and a sum over it is not vectorised. It ignores `optimization_barrier`, but it fuses

@@ -1,11 +1,22 @@
 """Fixtures shared by the tests. The main checks run on CPU; nothing needs a network."""
 
+# ruff: noqa: E402 (jax reads the environment as it is imported)
+
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of the tests' time is compilation of programs that run once; LLVM's optimisation is half of
 # that. What is computed stays the same, but for rounding.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Programs are compiled once for all modules, workers and subprocesses of a session, in a folder
+# made by the process that starts the session; the others inherit its name.
+_OWNS_CACHE = "JAX_COMPILATION_CACHE_DIR" not in os.environ
+if _OWNS_CACHE:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="lle_jax_tests_")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import ml_collections
@@ -15,6 +26,12 @@ import skimage.data
 
 from lle_jax import models
 from lle_jax.checkpoints import release
+
+
+def pytest_unconfigure():
+    """Removes the folder of compiled programs, in the process that made it."""
+    if _OWNS_CACHE:
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -30,7 +30,7 @@ import tqdm
 import lle_jax
 from lle_jax import degrade, files, images, metrics
 from lle_jax.data import samples, sources
-from lle_jax.metrics import naturalness
+from lle_jax.metrics import naturalness, naturalness_models
 
 SETS = {
     "drive": "DRIVE, CC BY 4.0 as published on its challenge site",
@@ -129,7 +129,7 @@ def regression(train, validation, seed: int = 0) -> tuple[dict[str, np.ndarray],
                 "validation_rank_correlation": round(rank, 3),
                 "validation_images": len(truth),
             }
-            model = naturalness.BrisqueModel(low, high, vectors, coefficients, gamma, rho)
+            model = naturalness_models.BrisqueModel(low, high, vectors, coefficients, gamma, rho)
             best = model._asdict(), record
     return best
 
@@ -138,11 +138,11 @@ def save(name: str, arrays: dict[str, np.ndarray], record: dict) -> None:
     """Writes `name.npz` and the record beside it."""
     sink = io.BytesIO()
     np.savez_compressed(sink, **{key: np.asarray(value) for key, value in arrays.items()})
-    naturalness.FOLDER.mkdir(exist_ok=True)
-    files.write_bytes(naturalness.FOLDER / f"{name}.npz", sink.getvalue())
-    record = {"sha256": files.sha256(naturalness.FOLDER / f"{name}.npz"), **record}
+    naturalness_models.FOLDER.mkdir(exist_ok=True)
+    files.write_bytes(naturalness_models.FOLDER / f"{name}.npz", sink.getvalue())
+    record = {"sha256": files.sha256(naturalness_models.FOLDER / f"{name}.npz"), **record}
     text = json.dumps(record, indent=2) + "\n"
-    files.write_bytes(naturalness.FOLDER / f"{name}.json", text.encode())
+    files.write_bytes(naturalness_models.FOLDER / f"{name}.json", text.encode())
     print(name, record)
 
 

@@ -1,4 +1,4 @@
-"""Measures of the artifacts of low-light images: pure, jit-able, one number per image.
+"""Measures the artifacts of low-light images: pure, jit-able, one number per image.
 
 The functions hold in the dark and have units; `study` has the naive measures of the published
 study under their own names.

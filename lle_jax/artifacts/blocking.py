@@ -1,5 +1,7 @@
-"""JPEG: the quality that decoded pixels were compressed with, and how visible the blocks are."""
+"""Estimates the JPEG quality of decoded pixels and the visibility of 8 x 8 blocks."""
 
+import functools
+import operator
 import os
 from typing import NamedTuple
 
@@ -30,14 +32,14 @@ _STEPS = _QUANTISERS[:, 0, 0].reshape(100, _BLOCK**2)
 
 
 class JpegTraces(NamedTuple):
-    """`quality` is 1 to 100 as `jpeg_quality`; `log_odds` is of compressed against never."""
+    """Holds `quality`, 1 to 100, and `log_odds` of compressed against never compressed."""
 
     quality: jax.Array
     log_odds: jax.Array
 
 
 def jpeg_quality(image: jax.Array) -> jax.Array:
-    """Quality of the JPEG compression that the pixels went through, 1 to 100.
+    """Estimates the quality of the JPEG compression that the pixels went through, 1 to 100.
 
     Of several on the same grid, the coarsest.
 
@@ -48,7 +50,7 @@ def jpeg_quality(image: jax.Array) -> jax.Array:
 
 
 def jpeg_traces(image: jax.Array) -> JpegTraces:
-    """The most likely quality of JPEG compression, and the evidence that there was one.
+    """Estimates the most likely JPEG quality and the log odds that there was a compression.
 
     A block that was decoded from JPEG is reproduced when its DCT coefficients are rounded to
     multiples of the right steps again. For each quality of libjpeg (tables of T.81 Annex K), a
@@ -82,7 +84,7 @@ def jpeg_traces(image: jax.Array) -> JpegTraces:
 
 
 def blockiness(image: jax.Array) -> jax.Array:
-    """How much larger the steps of luma are across the borders of 8 x 8 blocks than beside them.
+    """Computes the excess of luma steps across 8 x 8 block borders over those on either side.
 
     The mean over all borders of |step across| - (|step before| + |step after|) / 2.
 
@@ -112,11 +114,11 @@ def blockiness(image: jax.Array) -> jax.Array:
         )
         before, across, after = jnp.abs(b - a), jnp.abs(c - b), jnp.abs(d - c)
         excesses.append(jnp.mean(across - (before + after) / 2, axis=(-2, -1)))
-    return sum(excesses) / 2
+    return (excesses[0] + excesses[1]) / 2
 
 
 def quality_of_table(table: np.ndarray) -> int:
-    """The libjpeg quality whose luma table is nearest to that of a JPEG file's header.
+    """Finds the libjpeg quality whose luma table is nearest to that of a JPEG file's header.
 
     Args:
       table: 64 steps in rows (not in zigzag order), as Pillow's `Image.quantization[0]`.
@@ -131,7 +133,7 @@ def quality_of_table(table: np.ndarray) -> int:
 
 
 def file_quality(path: str | os.PathLike) -> int | None:
-    """Quality from the header of a JPEG file, to be preferred to `jpeg_quality`; None for others.
+    """Reads the quality from a JPEG header, which is preferred to `jpeg_quality`; else None.
 
     Raises:
       OSError: if the file cannot be opened.
@@ -192,9 +194,11 @@ def _decode_exactly(coefficients: jax.Array) -> jax.Array:
     """The integer arithmetic of libjpeg, in which sums of halves round the way they do there."""
     x = coefficients.astype(jnp.int32).reshape(*coefficients.shape[:-1], _BLOCK, _BLOCK)
     matrix = jnp.asarray(_DCT)
-    x = sum(matrix[v, :, None] * x[..., v, None, :] for v in range(_BLOCK))
+    columns = (matrix[v, :, None] * x[..., v, None, :] for v in range(_BLOCK))
+    x = functools.reduce(operator.add, columns)
     x = (x + (1 << 10)) >> 11
-    x = sum(x[..., :, u, None] * matrix[u] for u in range(_BLOCK))
+    rows = [x[..., :, u, None] * matrix[u] for u in range(_BLOCK)]
+    x = functools.reduce(operator.add, rows)
     return ((x + (1 << 17)) >> 18).astype(jnp.float32).reshape(coefficients.shape)
 
 

@@ -1,4 +1,7 @@
-"""Blur as the standard deviation of an equivalent Gaussian, in pixels, corrected for noise."""
+"""Estimates blur as the sigma of an equivalent Gaussian, in pixels, corrected for noise."""
+
+import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +13,7 @@ from lle_jax.artifacts.noise import noise_sigma
 from lle_jax.xla import force_materialize
 
 _FINE, _COARSE = 1.0, 1.5
-_LARGEST = 20.0
+_MAX_SIGMA = 20.0
 
 
 def _kernels(scale: float) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +25,7 @@ def _kernels(scale: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def blur_sigma(image: jax.Array) -> jax.Array:
-    """Standard deviation in pixels of the Gaussian that blurs step edges as much as the image's.
+    """Estimates the sigma, in pixels, of the Gaussian that blurs step edges like the image's.
 
     Across a step edge blurred by sigma, the squared gradient at the scale s (derivatives of a
     Gaussian of s pixels) sums to a multiple of 1 / sqrt(s^2 + sigma^2). With E the mean over the
@@ -56,7 +59,7 @@ def _sigma(luma: jax.Array, noise: jax.Array) -> jax.Array:
     fine, coarse = (_gradient_power(luma, scale, noise) for scale in (_FINE, _COARSE))
     q = (fine / coarse) ** 2
     square = (_COARSE**2 - q * _FINE**2) / jnp.maximum(q - 1, 1e-3)
-    return jnp.sqrt(jnp.clip(square, 0, _LARGEST**2))
+    return jnp.sqrt(jnp.clip(square, 0, _MAX_SIGMA**2))
 
 
 def _gradient_power(luma: jax.Array, scale: float, noise: jax.Array) -> jax.Array:
@@ -75,8 +78,8 @@ def _filter(x: jax.Array, kernel: np.ndarray, axis: int) -> jax.Array:
     padding[axis] = (reach, reach)
     padded = jnp.pad(x, padding, mode="symmetric")
     side = x.shape[axis]
-    filtered = sum(
+    taps = (
         float(weight) * jax.lax.slice_in_dim(padded, start, start + side, axis=axis % x.ndim)
         for start, weight in enumerate(kernel)
     )
-    return force_materialize(filtered)
+    return force_materialize(functools.reduce(operator.add, taps))

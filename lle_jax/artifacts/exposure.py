@@ -12,7 +12,7 @@ _TILES = 8
 
 
 class Exposure(NamedTuple):
-    """Measures of `exposure`, `[...]` each.
+    """Holds the measures of `exposure`, `[...]` each.
 
     Attributes:
       luminance: mean relative luminance in linear light, 0 to 1.

@@ -1,4 +1,7 @@
-"""Density of salt and pepper that does not count what is legitimately black or white."""
+"""Estimates the density of salt and pepper without counting legitimate black or white."""
+
+import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +15,7 @@ _MARGIN = 1.5 / 255  # between levels
 
 
 def impulse_density(image: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Fractions of the pixels that were set to 1 (salt) and to 0 (pepper).
+    """Estimates the impulse density: the fractions of pixels set to 1 (salt) and to 0 (pepper).
 
     An impulse is a pixel all of whose channels are exactly 0 (or all 1) and that is not part of
     2 x 2 such pixels, as those of a black area are. It can be told from a black pixel only where
@@ -79,7 +82,9 @@ def _window_mean(values: jax.Array) -> jax.Array:
     padded = jnp.pad(values, padding, mode="symmetric")
     # pixels and channels in one axis: XLA on CPU does not vectorise loops over three channels
     padded = padded.reshape(*batch, height + 2 * reach, -1)
-    rows = force_materialize(sum(padded[..., y : y + height, :] for y in range(_WINDOW)))
+    shifted = (padded[..., y : y + height, :] for y in range(_WINDOW))
+    rows = force_materialize(functools.reduce(operator.add, shifted))
     starts = range(0, _WINDOW * channels, channels)
-    means = sum(rows[..., start : start + width * channels] for start in starts) / _WINDOW**2
+    shifted = (rows[..., start : start + width * channels] for start in starts)
+    means = functools.reduce(operator.add, shifted) / _WINDOW**2
     return force_materialize(means).reshape(values.shape)

@@ -1,4 +1,4 @@
-"""Where an image's artifacts are: pictures for people, on the host, of any size.
+"""Draws artifact maps of an image of any size, on the host.
 
 OpenCV and not jax draws them, as jax would compile anew for every size of image.
 """
@@ -12,7 +12,7 @@ _BLOCK = 8
 
 
 def maps(image: np.ndarray) -> dict[str, np.ndarray]:
-    """Maps of one image by title, `[h, w]` float32 each, of the image's or a block's resolution.
+    """Computes artifact maps of one image by title, `[h, w]` float32, per pixel or per block.
 
     - Laplacian: absolute response of luma to the study's kernel, [1 4 1; 4 -20 4; 1 4 1] / 6;
     - block variance: sample variance of luma in each whole 8 x 8 block, the study's JPEG measure;
@@ -37,7 +37,7 @@ def maps(image: np.ndarray) -> dict[str, np.ndarray]:
 def _weighted(image: np.ndarray, weights: tuple[float, float, float]) -> np.ndarray:
     if image.shape[-1] == 1:
         return np.ascontiguousarray(image[..., 0], np.float32)
-    return image.astype(np.float32) @ np.float32(weights)
+    return image.astype(np.float32) @ np.asarray(weights, np.float32)
 
 
 def _filter(plane: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -58,11 +58,11 @@ def _illumination(image: np.ndarray) -> np.ndarray:
     linear = np.where(small <= 0.04045, small / 12.92, ((small + 0.055) / 1.055) ** 2.4)
     luminance = _weighted(linear, colour.BT709)
     sigma = max(min(luminance.shape) / 8, 0.5)
-    return cv2.GaussianBlur(luminance, None, sigma, borderType=cv2.BORDER_REPLICATE)
+    return cv2.GaussianBlur(luminance, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
 
 
 def reduced(image: np.ndarray, side: int) -> np.ndarray:
-    """`[H, W, C]` -> averaged down so that its longer side is at most `side` pixels."""
+    """Averages `[H, W, C]` down until its longer side is at most `side` pixels."""
     scale = min(1.0, side / max(image.shape[:2]))
     size = [max(1, round(scale * edge)) for edge in image.shape[1::-1]]
     smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

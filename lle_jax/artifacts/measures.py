@@ -1,4 +1,4 @@
-"""All measures of an image by name: as one pure function, and of pictures of any size on the host.
+"""Computes all measures of an image by name, as a pure function or on the host at any size.
 
 XLA compiles anew for every size of picture, for seconds each, so that a folder of many sizes would
 be compiled rather than measured. `measure` therefore measures parts of a few sizes, the same ones
@@ -30,12 +30,12 @@ from lle_jax.artifacts.noise import noise_sigma
 from lle_jax.artifacts.sensor import noise_model
 from lle_jax.images.errors import quiet
 
-_DETAIL = 1024
-_OVERVIEW = 512
-_EXECUTABLES = 32  # kept in memory
-_SMALLEST = 16  # two blocks
-_SENSOR = 64
-_STUDY_SMALLEST = {"gaussian_noise_variance": 50, "jpeg_artifact_metric": 8}
+_CROP_SIDE = 1024
+_SUBSAMPLED_SIDE = 512
+_MAX_EXECUTABLES = 32  # kept in memory
+_MIN_SIDE = 16  # two blocks
+_SENSOR_MIN_SIDE = 64
+_STUDY_MIN_SIDE = {"gaussian_noise_variance": 50, "jpeg_artifact_metric": 8}
 
 # Name, in the order of tables -> unit.
 UNITS = {
@@ -63,7 +63,7 @@ UNITS = {
 
 
 def all_measures(image: jax.Array) -> dict[str, jax.Array]:
-    """Every measure of the package by name; pure, to be compiled as one function.
+    """Computes every measure of the package by name; pure, to be compiled as one function.
 
     Args:
       image: `[..., H, W, C]` in [0, 1], C = 1 or 3.
@@ -75,11 +75,11 @@ def all_measures(image: jax.Array) -> dict[str, jax.Array]:
     Raises:
       ValueError: if the image is malformed.
     """
-    return {**_detail(image), **_overview(image), **_study(image)}
+    return {**_of_centre_crop(image), **_of_subsampled(image), **_of_whole(image)}
 
 
 def measure(image: np.ndarray, quality: int | None = None) -> dict[str, float]:
-    """Every measure of one picture as Python numbers; see the module for the parts measured.
+    """Computes every measure of one image as Python numbers, of the parts the module names.
 
     Args:
       image: `[H, W, C]` in [0, 1], C = 1 or 3.
@@ -95,19 +95,19 @@ def measure(image: np.ndarray, quality: int | None = None) -> dict[str, float]:
     checks.image_shape(image.shape)
     if image.ndim != 3:
         raise ValueError(f"image has shape {image.shape}; expected one image, [H, W, C]")
-    if image.dtype != np.float64 or not jax.config.jax_enable_x64:
+    if image.dtype != np.float64 or not jax.config.read("jax_enable_x64"):
         image = image.astype(np.float32, copy=False)
-    found = study_measures(image)
-    for group, part in ((_detail, detail(image)), (_overview, overview(image))):
-        found |= jax.device_get(_compiled(group, part.shape, part.dtype)(part))
-    values = {name: float(found[name]) for name in UNITS}
+    results = study_measures(image)
+    for group, part in ((_of_centre_crop, centre_crop(image)), (_of_subsampled, subsample(image))):
+        results |= jax.device_get(_compiled(group, part.shape, part.dtype)(part))
+    values = {name: float(results[name]) for name in UNITS}
     if quality is not None:
         values["jpeg_quality"] = float(quality)
     return values
 
 
 def header_quality(path: Path) -> int | None:
-    """`file_quality` of a file whose pixels could be read; None where the header does not say."""
+    """Reads the JPEG quality of a readable file's header; None where the header has none."""
     try:
         with quiet():
             return file_quality(path)
@@ -116,7 +116,7 @@ def header_quality(path: Path) -> int | None:
 
 
 def study_measures(image: np.ndarray) -> dict[str, float]:
-    """What `study.measure` finds in `[H, W, C]`, without a compilation; NaN where it is too small.
+    """Computes `study.measure` of `[H, W, C]` in NumPy, without compiling; NaN if too small.
 
     The definitions are documented there.
     """
@@ -145,18 +145,18 @@ def study_measures(image: np.ndarray) -> dict[str, float]:
     }
 
 
-def detail(image: np.ndarray) -> np.ndarray:
-    """The square of `[H, W, C]` that noise, impulses, blur and JPEG are measured on."""
+def centre_crop(image: np.ndarray) -> np.ndarray:
+    """Crops the centre square of `[H, W, C]`, for noise, impulses, blur and JPEG."""
     side = min(image.shape[:2])
-    side = min(side - side % _leading_bit(side, 4), _DETAIL)
+    side = min(side - side % _leading_bit(side, 4), _CROP_SIDE)
     # a multiple of 8 from the corner, where the grid of JPEG's blocks begins
     top, left = ((whole - side) // 16 * 8 for whole in image.shape[:2])
     return np.ascontiguousarray(image[top : top + side, left : left + side])
 
 
-def overview(image: np.ndarray) -> np.ndarray:
-    """The pixels of `[H, W, C]` that exposure is measured on, a square of them."""
-    side = min(_leading_bit(min(image.shape[:2]), 1), _OVERVIEW)
+def subsample(image: np.ndarray) -> np.ndarray:
+    """Subsamples `[H, W, C]` to a square of evenly spaced pixels, for exposure."""
+    side = min(_leading_bit(min(image.shape[:2]), 1), _SUBSAMPLED_SIDE)
     rows, columns = ((2 * np.arange(side) + 1) * whole // (2 * side) for whole in image.shape[:2])
     return np.ascontiguousarray(image[rows[:, None], columns])
 
@@ -166,7 +166,7 @@ def _leading_bit(number: int, digits: int) -> int:
     return 1 << max(0, number.bit_length() - digits)
 
 
-@functools.lru_cache(maxsize=_EXECUTABLES)
+@functools.lru_cache(maxsize=_MAX_EXECUTABLES)
 def _compiled(group, shape: tuple[int, ...], dtype):
     """The measures of a group for one size; a bounded number is kept, unlike by `jax.jit`."""
 
@@ -177,35 +177,35 @@ def _compiled(group, shape: tuple[int, ...], dtype):
     return jax.jit(measures_of_group).lower(jax.ShapeDtypeStruct(shape, dtype)).compile()
 
 
-def _detail(image: jax.Array) -> dict[str, jax.Array]:
+def _of_centre_crop(image: jax.Array) -> dict[str, jax.Array]:
     image = checks.image(image)
-    large_enough = min(image.shape[-3:-1]) >= _SMALLEST
-    nothing = jnp.full(image.shape[:-3], jnp.nan, checks.compute_dtype(image))
-    sensor = noise_model(image) if min(image.shape[-3:-1]) >= _SENSOR else (nothing, nothing)
+    large_enough = min(image.shape[-3:-1]) >= _MIN_SIDE
+    nan = jnp.full(image.shape[:-3], jnp.nan, checks.compute_dtype(image))
+    sensor = noise_model(image) if min(image.shape[-3:-1]) >= _SENSOR_MIN_SIDE else (nan, nan)
     salt, pepper = impulse_density(image)
-    traces = jpeg_traces(image) if large_enough else (nothing, nothing)
+    traces = jpeg_traces(image) if large_enough else (nan, nan)
     return {
-        "noise_sigma": noise_sigma(image) if large_enough else nothing,
+        "noise_sigma": noise_sigma(image) if large_enough else nan,
         "gain": sensor[0],
         "read_noise": sensor[1],
         "salt": salt,
         "pepper": pepper,
-        "blur_sigma": blur_sigma(image) if large_enough else nothing,
+        "blur_sigma": blur_sigma(image) if large_enough else nan,
         "jpeg_quality": traces[0],
         "jpeg_log_odds": traces[1],
-        "blockiness": blockiness(image) if large_enough else nothing,
+        "blockiness": blockiness(image) if large_enough else nan,
     }
 
 
-def _overview(image: jax.Array) -> dict[str, jax.Array]:
+def _of_subsampled(image: jax.Array) -> dict[str, jax.Array]:
     return exposure(image)._asdict()
 
 
-def _study(image: jax.Array) -> dict[str, jax.Array]:
+def _of_whole(image: jax.Array) -> dict[str, jax.Array]:
     image = checks.image(image)
     smallest = min(image.shape[-3:-1])
-    nothing = jnp.full(image.shape[:-3], jnp.nan, checks.compute_dtype(image))
+    nan = jnp.full(image.shape[:-3], jnp.nan, checks.compute_dtype(image))
     return {
-        name: function(image) if smallest >= _STUDY_SMALLEST.get(name, 1) else nothing
+        name: function(image) if smallest >= _STUDY_MIN_SIDE.get(name, 1) else nan
         for name, function in study.MEASURES.items()
     }

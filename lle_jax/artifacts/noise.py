@@ -30,7 +30,8 @@ def _basis() -> np.ndarray:
 
 def _frequencies() -> tuple[np.ndarray, np.ndarray]:
     """Those down and those across, u and v."""
-    return np.nonzero(np.add.outer(np.arange(BLOCK), np.arange(BLOCK)) >= BLOCK)
+    down, across = np.nonzero(np.add.outer(np.arange(BLOCK), np.arange(BLOCK)) >= BLOCK)
+    return down, across
 
 
 def _falling() -> np.ndarray:
@@ -56,7 +57,7 @@ _FALLING = _falling()
 
 
 def noise_sigma(image: jax.Array) -> jax.Array:
-    """Standard deviation that noise had before it was clipped at 0 and rounded to 8 bits.
+    """Estimates the sigma of noise before clipping at 0 and rounding to 8 bits.
 
     Per block of 8 x 8 samples of a channel, the variance is that of the 28 DCT coefficients with
     u + v >= 8. In the dark part of the noise is cut off at 0: the mean of a block over the noise's
@@ -101,7 +102,7 @@ def _sigma(x: jax.Array) -> jax.Array:
 
 
 def block_powers(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Blocks of a picture `[H, W, C]` and squares of their high frequencies.
+    """Computes the blocks of an image `[H, W, C]` and the squares of their high frequencies.
 
     Returns:
       `[n, 64]` and `[n, 28]`.
@@ -124,7 +125,7 @@ def _blocks(x: jax.Array) -> jax.Array:
 def white_variance(
     mean: jax.Array, power: jax.Array, usable: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Variance of white noise, before it was clipped at 0, and the number of blocks it is from.
+    """Estimates the variance of white noise before clipping at 0, and counts its blocks.
 
     Args:
       mean: of the blocks, `[n]`.
@@ -137,8 +138,8 @@ def white_variance(
         unclipped = variance / _shrunk(mean, level)
         chosen = usable & (unclipped <= _CUT * level)
         count = jnp.sum(chosen)
-        found = jnp.sum(jnp.where(chosen, unclipped, 0)) / jnp.maximum(count, 1) / _KEPT
-        return jnp.where(count >= jnp.maximum(10, 0.02 * jnp.sum(usable)), found, level)
+        estimate = jnp.sum(jnp.where(chosen, unclipped, 0)) / jnp.maximum(count, 1) / _KEPT
+        return jnp.where(count >= jnp.maximum(10, 0.02 * jnp.sum(usable)), estimate, level)
 
     start = jnp.nanmedian(jnp.where(usable, variance, jnp.nan))
     level = jax.lax.fori_loop(0, _STEPS, refine, jnp.maximum(start, 1e-12))

@@ -13,7 +13,7 @@ _STEPS = 8
 
 
 class NoiseModel(NamedTuple):
-    """Noise of variance gain * x + read_noise^2 where the linear light is x; `[...]` each.
+    """Holds a noise model of variance gain * x + read_noise^2 at linear light x; `[...]` each.
 
     Attributes:
       gain: image units per photon, as in `degrade.poisson_gaussian_noise`.

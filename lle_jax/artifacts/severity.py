@@ -1,4 +1,4 @@
-"""Overall severity per artifact, 0 to 1, from measures by calibrated curves; and what to do.
+"""Computes the severity of each artifact, 0 to 1, by calibrated curves.
 
 The curves, and how they were found, are data: `configs/artifacts/severity.toml`. Severity is the
 square root of the structural similarity (of 1) that the artifact alone costs, so that artifacts
@@ -14,12 +14,12 @@ import numpy as np
 
 from lle_jax import files
 
-_LARGEST_BLUR = 20.0
+_MAX_BLUR_SIGMA = 20.0
 
 
 @functools.cache
 def curves() -> dict[str, dict]:
-    """The tables of `configs/artifacts/severity.toml` by artifact, in the order of correction."""
+    """Reads the curves of `configs/artifacts/severity.toml` in the order of correction."""
     return {name: table for name, table in _tables().items() if name != "labels"}
 
 
@@ -31,11 +31,10 @@ def _tables() -> dict[str, dict]:
 
 
 def argument(artifact: str, measures: Mapping[str, float]) -> float:
-    """What the curve of an artifact is a function of, from the measures of one image.
+    """Computes the argument of a severity curve from the measures of one image.
 
-    Noise is compared with the brightness of the image (the sRGB value of its mean luminance): who
-    brightens an image brightens its noise. Blur of 20 pixels means that no structure was found
-    above the noise, which tells nothing of blur: NaN.
+    Noise is compared with the brightness of the image (the sRGB value of its mean luminance), as
+    brightening amplifies noise. A blur of 20 pixels means no structure above the noise, so NaN.
 
     Raises:
       KeyError: if there is no such artifact.
@@ -46,7 +45,7 @@ def argument(artifact: str, measures: Mapping[str, float]) -> float:
         "noise": lambda: m["noise_sigma"] / max(_srgb(m["luminance"]), 1 / 255),
         "low_light": lambda: m["luminance"],
         "uneven_light": lambda: m["non_uniformity"],
-        "blur": lambda: m["blur_sigma"] if m["blur_sigma"] < _LARGEST_BLUR else math.nan,
+        "blur": lambda: m["blur_sigma"] if m["blur_sigma"] < _MAX_BLUR_SIGMA else math.nan,
         "jpeg": lambda: m["jpeg_quality"],
     }[artifact]()
 
@@ -56,7 +55,7 @@ def _srgb(linear: float) -> float:
 
 
 def severity(measures: Mapping[str, float]) -> dict[str, float]:
-    """Severity of each artifact of one image, 0 to 1; NaN where a measure it needs is NaN.
+    """Computes the severity of each artifact, 0 to 1; NaN where a measure it needs is NaN.
 
     Args:
       measures: of one image by name, as `measures.measure` returns.
@@ -68,7 +67,7 @@ def severity(measures: Mapping[str, float]) -> dict[str, float]:
 
 
 def label(value: float) -> str:
-    """ "none", "weak", "moderate" or "strong"; "unknown" for NaN."""
+    """Names a severity: "none", "weak", "moderate" or "strong"; "unknown" for NaN."""
     if math.isnan(value):
         return "unknown"
     names = [name for name, lowest in _tables()["labels"].items() if value >= lowest]
@@ -76,7 +75,7 @@ def label(value: float) -> str:
 
 
 def recommend(severities: Mapping[str, float]) -> str:
-    """One line: the corrections of what is moderate or strong, in the order to apply them."""
+    """Lists the corrections of moderate or strong artifacts in order of application, as a line."""
     steps = [
         f"{table['correction']} ({label(severities[artifact])} {artifact.replace('_', ' ')})"
         for artifact, table in curves().items()

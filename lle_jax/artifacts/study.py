@@ -1,4 +1,4 @@
-"""The four naive measures of the published low-light study, and its severity table.
+"""Computes the four naive measures of the published low-light study, and its severity table.
 
 They are here to be compared with, not to be believed: each responds to the picture as much as to
 its artifact, and in the dark most of all (docs/artifacts.md). All take the image's grey levels:
@@ -27,7 +27,7 @@ _COMPARISONS = {
 
 
 def grey_levels(image: jax.Array) -> jax.Array:
-    """`rgb2gray` of the image rounded to 8 bits: int32 levels `[..., H, W]`, halves rounded up.
+    """Computes MATLAB's `rgb2gray` of the 8-bit image: int32 `[..., H, W]`, halves rounded up.
 
     Raises:
       ValueError: if the image is not a float image.
@@ -42,7 +42,7 @@ def grey_levels(image: jax.Array) -> jax.Array:
 
 
 def gaussian_noise_variance(image: jax.Array) -> jax.Array:
-    """Sample variance (n - 1) of the grey values of the top-left 50 x 50 pixels.
+    """Computes the sample variance (n - 1) of the grey values of the top-left 50 x 50 pixels.
 
     Args:
       image: `[..., H, W, C]` in [0, 1], C = 1 or 3, at least 50 x 50.
@@ -60,7 +60,7 @@ def gaussian_noise_variance(image: jax.Array) -> jax.Array:
 
 
 def salt_and_pepper_ratio(image: jax.Array) -> jax.Array:
-    """Fraction of the pixels with a grey value > 0.95 or < 0.05: `[...]` in [0, 1].
+    """Computes the fraction of pixels with a grey value > 0.95 or < 0.05: `[...]` in [0, 1].
 
     Args:
       image: `[..., H, W, C]` in [0, 1], C = 1 or 3.
@@ -75,7 +75,7 @@ def salt_and_pepper_ratio(image: jax.Array) -> jax.Array:
 
 
 def blur_metric(image: jax.Array) -> jax.Array:
-    """Mean absolute response to MATLAB's `fspecial('laplacian', 0.2)`, borders replicated.
+    """Computes the mean absolute response to `fspecial('laplacian', 0.2)`, borders replicated.
 
     The kernel is [1 4 1; 4 -20 4; 1 4 1] / 6. Less is blurrier, flatter or darker.
 
@@ -99,7 +99,7 @@ def blur_metric(image: jax.Array) -> jax.Array:
 
 
 def jpeg_artifact_metric(image: jax.Array) -> jax.Array:
-    """Mean of the sample variances (n - 1) of the whole 8 x 8 blocks of grey values.
+    """Averages the sample variances (n - 1) of the whole 8 x 8 blocks of grey values.
 
     Args:
       image: `[..., H, W, C]` in [0, 1], C = 1 or 3, at least 8 x 8.
@@ -133,12 +133,12 @@ MEASURES = {
 
 
 def measure(image: jax.Array) -> dict[str, jax.Array]:
-    """All four measures by name, `[...]` each; takes and raises what they do."""
+    """Computes all four measures by name, `[...]` each; takes and raises what they do."""
     return {name: function(image) for name, function in MEASURES.items()}
 
 
 def thresholds() -> dict[str, dict]:
-    """The severity table, `configs/artifacts/study_severity.toml`, as nested dictionaries."""
+    """Reads the severity table, `configs/artifacts/study_severity.toml`."""
     text = (files.configs() / "artifacts" / "study_severity.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
 

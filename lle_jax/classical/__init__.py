@@ -1,4 +1,4 @@
-"""Enhancement without learning, on OpenCV: what a network has to beat."""
+"""Enhances images without learning, on OpenCV: the baselines."""
 
 from lle_jax.classical.baselines import METHODS, clahe, gamma_from_mean, histogram_equalisation, nlm
 

@@ -1,4 +1,4 @@
-"""Gamma, histogram equalisation and CLAHE, each alone and followed by non-local means.
+"""Applies gamma, histogram equalisation or CLAHE, alone or followed by non-local means.
 
 They run on NumPy arrays `[H, W, C]`, float32 in [0, 1], one image at a time, and return the same.
 OpenCV's histogram methods and its denoiser work on 8 bits, so their output is in steps of 1/255.
@@ -29,7 +29,7 @@ def _on_lightness(image: np.ndarray, equalise: Callable[[np.ndarray], np.ndarray
 
 
 def gamma_from_mean(image: np.ndarray) -> np.ndarray:
-    """image ** g with g set so that a pixel at the image's mean luma goes to 0.5.
+    """Computes image ** g with g set so that the image's mean luma is mapped to 0.5.
 
     g = log 0.5 / log mean; g > 1 (darkening) for an image whose mean luma is above 0.5.
     """
@@ -39,12 +39,12 @@ def gamma_from_mean(image: np.ndarray) -> np.ndarray:
 
 
 def histogram_equalisation(image: np.ndarray) -> np.ndarray:
-    """Global histogram equalisation of the lightness (OpenCV's equalizeHist on L*)."""
+    """Equalises the histogram of the lightness (OpenCV's equalizeHist on L*)."""
     return _on_lightness(image, cv2.equalizeHist)
 
 
 def clahe(image: np.ndarray, *, clip_limit: float = 2.0, tiles: int = 8) -> np.ndarray:
-    """Contrast-limited adaptive histogram equalisation of the lightness.
+    """Equalises the lightness by CLAHE (contrast-limited adaptive histogram equalisation).
 
     Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV, 1994;
     OpenCV's implementation with its usual limit of 2 and 8x8 tiles.
@@ -53,7 +53,7 @@ def clahe(image: np.ndarray, *, clip_limit: float = 2.0, tiles: int = 8) -> np.n
 
 
 def nlm(image: np.ndarray, *, strength: float = 10.0) -> np.ndarray:
-    """Non-local means (Buades, Coll and Morel, CVPR 2005, doi:10.1109/CVPR.2005.38).
+    """Denoises by non-local means (Buades, Coll, Morel, CVPR 2005, doi:10.1109/CVPR.2005.38).
 
     OpenCV's implementation with 7x7 patches in a 21x21 window; `strength` (h, in 8-bit levels) is
     for luma and for chroma alike.

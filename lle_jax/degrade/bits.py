@@ -9,6 +9,7 @@ degradations random bits are otherwise most of the time. Integers are the same o
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -96,4 +97,5 @@ _TAIL = (
 
 
 def _horner(coefficients: tuple[float, ...], x: jax.Array) -> jax.Array:
-    return functools.reduce(lambda total, c: total * x + c, coefficients[1:], coefficients[0])
+    first: Any = coefficients[0]
+    return functools.reduce(lambda total, c: total * x + c, coefficients[1:], first)

@@ -55,7 +55,7 @@ def gaussian_blur(image: jax.Array, *, sigma: jax.Array | float) -> jax.Array:
 _REACHES = (4, 16)
 
 
-def _gaussian(distance: jax.Array, sigma: jax.Array) -> jax.Array:
+def _gaussian(distance: jax.Array | np.ndarray, sigma: jax.Array) -> jax.Array:
     """Unnormalised weights `[..., *distance.shape]`, zero beyond 4 sigma, for sigma `[...]`."""
     # Below 0.01 pixels the kernel is a single tap in double precision too.
     sigma = jnp.maximum(sigma, 1e-2)[..., None, None]

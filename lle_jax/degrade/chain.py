@@ -99,6 +99,7 @@ def sample_mixture(
 def _quantile(distribution: Distribution, u: jax.Array) -> jax.Array:
     """The value below which a fraction `u` of the distribution lies."""
     values = distribution.values
+    bounds: Sequence[float]
     match distribution.kind:
         case "fixed":
             return jnp.full_like(u, values[0])

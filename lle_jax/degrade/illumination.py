@@ -59,8 +59,8 @@ def cos4_vignetting(height: int, width: int, *, half_angle: jax.Array | float) -
       half_angle: between the axis and the image's corner, in degrees, [0, 89]; 0 is even.
     """
     checks.number("half_angle", half_angle, 0, 89)
-    half_angle, (x, y) = _grid(height, width, half_angle)
-    tangent = jnp.tan(jnp.deg2rad(half_angle[0]))
+    (angle,), (x, y) = _grid(height, width, half_angle)
+    tangent = jnp.tan(jnp.deg2rad(angle))
     return 1 / (1 + (tangent**2) * (x**2 + y**2)) ** 2
 
 
@@ -176,10 +176,10 @@ def _soft_disc(squared_distance: jax.Array, radius: jax.Array) -> jax.Array:
 
 def _grid(height: int, width: int, *parameters) -> tuple[list[jax.Array], tuple]:
     """Shapes parameters `[...]` to `[..., 1, 1, 1]`; returns them and the pixels' (x, y)."""
-    parameters = jnp.broadcast_arrays(*(jnp.asarray(p) for p in parameters))
-    dtype = jnp.result_type(*parameters, jnp.float32)
-    parameters = [p.astype(dtype)[..., None, None, None] for p in parameters]
+    arrays = jnp.broadcast_arrays(*(jnp.asarray(p) for p in parameters))
+    dtype = jnp.result_type(*arrays, jnp.float32)
+    shaped = [p.astype(dtype)[..., None, None, None] for p in arrays]
     half_diagonal = (height**2 + width**2) ** 0.5 / 2
     x = (jnp.arange(width, dtype=dtype) - (width - 1) / 2) / half_diagonal
     y = (jnp.arange(height, dtype=dtype) - (height - 1) / 2) / half_diagonal
-    return parameters, (x[None, :, None], y[:, None, None])
+    return shaped, (x[None, :, None], y[:, None, None])

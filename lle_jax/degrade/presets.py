@@ -191,7 +191,8 @@ class _Reader:
 
     def line(self, path: tuple[str, ...]) -> int:
         """The first line that sets `path`, or as much of its beginning as any line does."""
-        header, best, deepest = (), 1, 0
+        header: tuple[str, ...] = ()
+        best, deepest = 1, 0
         for number, line in enumerate(self.lines, 1):
             found = re.match(r"\s*\[([^\]]+)\]|\s*([\w.\"'-]+(?:\s*\.\s*[\w\"'-]+)*)\s*=", line)
             if not found:

@@ -12,7 +12,7 @@ import numpy as np
 from lle_jax import images
 from lle_jax.degrade import chain
 from lle_jax.degrade.files import Settings, key
-from lle_jax.degrade.presets import Preset
+from lle_jax.degrade.presets import Preset, StageDistribution
 from lle_jax.files import write_bytes
 from lle_jax.images.files import refuse_input
 
@@ -54,7 +54,9 @@ def _thumbnail(pixels: np.ndarray, side: int) -> np.ndarray:
 def _rows(image: np.ndarray, settings: Settings, content: str) -> list[tuple[str, np.ndarray]]:
     """`[(name, [severity, H, W, C])]`, one for each stage of the preset and one for all."""
     always = tuple(dataclasses.replace(stage, probability=1.0) for stage in settings.preset.stages)
-    rows = [(stage.name, (stage,)) for stage in always]
+    rows: list[tuple[str, tuple[StageDistribution, ...]]] = [
+        (stage.name, (stage,)) for stage in always
+    ]
     if len(always) > 1:
         rows.append((settings.preset.name, always))
     severity = settings.severity * np.asarray(SEVERITIES, np.float32)
@@ -64,7 +66,7 @@ def _rows(image: np.ndarray, settings: Settings, content: str) -> list[tuple[str
     for name, stages in rows:
         preset = Preset(settings.preset.name, "", stages)
         draw_all = jax.vmap(lambda s, preset=preset: chain.sample(draw, preset, (), s))
-        apply_all = jax.vmap(lambda p: chain.apply(noise, p, image))
+        apply_all = jax.vmap(lambda p: chain.apply(noise, p, jax.numpy.asarray(image)))
         degraded.append((name, np.asarray(jax.jit(apply_all)(draw_all(severity)))))
     return degraded
 

@@ -5,21 +5,13 @@ from collections.abc import Mapping
 import jax
 
 from lle_jax import checks, metrics
-from lle_jax.degrade import chain
-
-NOISE_STAGES = (
-    "poisson_gaussian_noise",
-    "approximate_poisson_gaussian_noise",
-    "banding_noise",
-    "gaussian_noise",
-    "salt_and_pepper",
-)
+from lle_jax.degrade import chain, stages
 
 
 def redegradation_psnr(
     output: jax.Array, low: jax.Array, parameters: Mapping[str, jax.Array]
 ) -> jax.Array:
-    """Consistency: PSNR between the output, degraded again, and the low-light input.
+    """Computes the PSNR between the output, degraded again, and the low-light input.
 
     An output that is a possible truth returns the input when the known degradation is applied to
     it. The noise cannot be applied again, it would be another noise; so the stages of noise and
@@ -44,6 +36,7 @@ def redegradation_psnr(
     output, low = checks.image(output, "output"), checks.image(low, "low")
     checks.same_shape(output, low, ("output", "low"))
     chain.group(parameters)
-    known = {k: v for k, v in parameters.items() if k.partition(".")[0] not in NOISE_STAGES}
-    again = chain.apply(jax.random.key(0), known, output)  # the key decides nothing
+    noise = stages.noise_stages()
+    kept = {k: v for k, v in parameters.items() if k.partition(".")[0] not in noise}
+    again = chain.apply(jax.random.key(0), kept, output)  # the key decides nothing
     return metrics.psnr(again, low)

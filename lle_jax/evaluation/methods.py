@@ -4,9 +4,9 @@ A method is named by a string:
 
     low                     the input itself
     clahe, gamma+nlm, ...   a classical baseline
-    released                the model that comes with lle_jax
+    released                the model that is bundled with lle_jax
     runs/unet               a run directory (moving-average weights of the last checkpoint)
-    model/                  a release, as of tools/release.py
+    model/                  a release, as of `lle release`
     NAME=FOLDER             images that somebody else's system made of the suite's inputs
 """
 
@@ -18,8 +18,8 @@ import jax
 import numpy as np
 
 from lle_jax import classical, images, models
-from lle_jax.checkpoints import load as checkpoints
 from lle_jax.checkpoints import release
+from lle_jax.checkpoints.load import load_model
 from lle_jax.evaluation.suite import Case
 
 
@@ -127,7 +127,7 @@ def _function(name: str, enhance: Callable, record: dict, **known) -> Method:
 
 
 def _network(name: str, folder: Path) -> Method:
-    loaded = checkpoints.load_model(folder)
+    loaded = load_model(folder)
     provenance = loaded.provenance
     return from_network(
         name,
@@ -143,7 +143,7 @@ def _network(name: str, folder: Path) -> Method:
 def _outputs(name: str, folder: Path) -> Method:
     if not name or not folder.is_dir():
         raise MethodError(f"{name}={folder}: expected NAME=FOLDER with an existing folder")
-    files = {path.stem: path for path in images.find(folder)}
+    files = {images.stem(Path(path.name)).name: path for path in images.find(folder)}
 
     def read(case: Case) -> np.ndarray:
         if case.label not in files:

@@ -9,6 +9,7 @@ A suite is a sequence of cases, each a low-light image with its truth. Three kin
 The first two need [images]: a `source` as of `data.load`, and a `role`.
 """
 
+import collections
 import dataclasses
 import difflib
 import functools
@@ -309,23 +310,47 @@ def _load_pairs(name: str, settings: dict) -> Suite:
     for root in (low, clean):
         if not root.is_dir():
             raise SuiteError(f"{root}: no such folder; give both with --pairs LOW CLEAN")
-    stems = {path.relative_to(low).with_suffix(""): path for path in images.find(low)}
-    matched, rejected = [], []
-    for truth in images.find(clean):
-        stem = truth.relative_to(clean).with_suffix("")
-        if stem in stems:
-            matched.append((stems.pop(stem), truth, stem.as_posix().replace("/", "_")))
-        else:
-            rejected.append((str(truth), f"{truth}: {low} has no image of that name"))
-    rejected += [
-        (str(path), f"{path}: {clean} has no image of that name") for path in stems.values()
-    ]
+    matched, rejected = match_pairs(low, clean)
     if not matched:
         raise SuiteError(f"{low} and {clean} have no image of the same name")
-    names = [name for *_, name in matched]
+    relative = [truth.relative_to(clean) for _, truth in matched]
+    names = [images.stem(path).as_posix().replace("/", "_") for path in relative]
+    if len({name.casefold() for name in names}) < len(names):  # they differ in their suffix
+        names = [path.as_posix().replace("/", "_") for path in relative]
+    if len({name.casefold() for name in names}) < len(names):
+        raise SuiteError(f"{clean}: names of images differ in case or folder only; rename them")
     dark, light = (_listed([pair[side] for pair in matched], names) for side in range(2))
     hashes = frozenset(dark.hashes + light.hashes)
     return Suite(name, settings, light, hashes, tuple(rejected), dark)
+
+
+def match_pairs(low: Path, clean: Path) -> tuple[list[tuple[Path, Path]], list[tuple[str, str]]]:
+    """Matches the images of two folders by their path, or by it without the suffix where unique.
+
+    Returns:
+      pairs (low, clean), and (path, reason) of what has no partner.
+    """
+    partners = {path.relative_to(low): path for path in images.find(low)}
+    matched, rejected, remaining = [], [], []
+    for truth in images.find(clean):
+        same = partners.pop(truth.relative_to(clean), None)
+        matched.append((same, truth)) if same else remaining.append(truth)
+    by_stem: dict[Path, list[Path]] = {}
+    for path in partners:
+        by_stem.setdefault(images.stem(path), []).append(path)
+    truths = collections.Counter(images.stem(truth.relative_to(clean)) for truth in remaining)
+    for truth in remaining:
+        stem = images.stem(truth.relative_to(clean))
+        candidates = by_stem.get(stem, [])
+        if len(candidates) == truths[stem] == 1:
+            matched.append((partners.pop(candidates[0]), truth))
+        elif candidates:
+            reason = f"{truth}: several images of that name, which differ in suffix; rename them"
+            rejected.append((str(truth), reason))
+        else:
+            rejected.append((str(truth), f"{truth}: {low} has no image of that name"))
+    rejected += [(str(p), f"{p}: {clean} has no image of that name") for p in partners.values()]
+    return sorted(matched, key=lambda pair: pair[1]), rejected
 
 
 def _listed(paths: list[Path], names: list[str]) -> data.Images:

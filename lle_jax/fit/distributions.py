@@ -14,7 +14,7 @@ rounds count together (the balance heuristic of Veach and Guibas, SIGGRAPH 1995)
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -178,7 +178,7 @@ def fit(
     clean: np.ndarray,
     measure: Callable[[jax.Array], jax.Array],
     *,
-    progress: Callable[[Sequence[int]], Sequence[int]] = iter,
+    progress: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> Fit:
     """Fits the ranges and probabilities of a prior preset.
 
@@ -251,7 +251,7 @@ def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Sum of Gaussian kernels on all measures together and on each alone, `[len(a), len(b)]`."""
     squares = (a[:, None] - b[None]) ** 2
     joint, alone = squares.mean(axis=2), squares
-    total = 0.0
+    total = np.zeros((len(a), len(b)))
     for width in _BANDWIDTHS:
         total = total + np.exp(-joint / (2 * width**2))
         total = total + np.exp(-alone / (2 * width**2)).mean(axis=2)

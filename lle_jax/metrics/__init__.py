@@ -17,7 +17,8 @@ from lle_jax.metrics.harm import (
 )
 from lle_jax.metrics.learned import load_lpips, lpips
 from lle_jax.metrics.lightness import lightness_order_error
-from lle_jax.metrics.naturalness import brisque, load_brisque, load_niqe, niqe, niqe_model
+from lle_jax.metrics.naturalness import brisque, niqe
+from lle_jax.metrics.naturalness_models import load_brisque, load_niqe, niqe_model
 from lle_jax.metrics.perceptual import gmsd, vif
 from lle_jax.metrics.structure import (
     GAUSSIAN_11,

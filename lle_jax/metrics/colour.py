@@ -1,4 +1,4 @@
-"""Colour difference: CIE Lab of sRGB images and CIEDE2000."""
+"""Computes colour differences: CIE Lab of sRGB images and CIEDE2000."""
 
 import math
 
@@ -29,7 +29,7 @@ SQUARED_ANGLE = (
 
 
 def srgb_to_lab(image: jax.Array) -> jax.Array:
-    """Display-referred sRGB to CIE 1976 L*a*b* under D65 (ISO/CIE 11664-4).
+    """Converts display-referred sRGB to CIE 1976 L*a*b* under D65 (ISO/CIE 11664-4).
 
     The constants are scikit-image's (`rgb2lab`): its matrix has six decimals and its white point
     five, so that grey has a* and b* of up to 0.005 instead of 0.
@@ -60,7 +60,7 @@ def _lab_curve(t: jax.Array) -> jax.Array:
 
 
 def delta_e_2000(lab1: jax.Array, lab2: jax.Array) -> jax.Array:
-    """CIEDE2000 colour difference of Lab colours, with kL = kC = kH = 1.
+    """Computes the CIEDE2000 difference of Lab colours, with kL = kC = kH = 1.
 
     Sharma, Wu and Dalal, "The CIEDE2000 color-difference formula: implementation notes,
     supplementary test data, and mathematical observations", Color Research and Application 30(1),
@@ -155,7 +155,7 @@ def _hue_weight(c: jax.Array, s: jax.Array) -> jax.Array:
         (0.32, 6, c2 * c - s2 * s, s2 * c + c2 * s),
         (-0.20, -63, 1 - 2 * s2 * s2, 2 * s2 * c2),
     )
-    weight = 1.0
+    weight = jnp.ones_like(c)
     for amplitude, phase, cos, sin in harmonics:
         x, y = math.cos(math.radians(phase)), math.sin(math.radians(phase))
         weight = weight + amplitude * x * cos - amplitude * y * sin
@@ -174,13 +174,13 @@ def _blueness(c: jax.Array, s: jax.Array) -> jax.Array:
 
 
 def ciede2000_map(image: jax.Array, reference: jax.Array) -> jax.Array:
-    """CIEDE2000 colour difference of each pixel, `[..., H, W]`; see `ciede2000`."""
+    """Computes the CIEDE2000 difference of each pixel, `[..., H, W]`; see `ciede2000`."""
     image, reference = pair(image, reference)
     return delta_e_2000(srgb_to_lab(image), srgb_to_lab(reference))
 
 
 def ciede2000(image: jax.Array, reference: jax.Array) -> jax.Array:
-    """Mean CIEDE2000 colour difference of two sRGB images under D65.
+    """Computes the mean CIEDE2000 difference of two sRGB images under D65.
 
     Equals the mean of scikit-image's `deltaE_ciede2000(rgb2lab(image), rgb2lab(reference))`.
 

@@ -1,4 +1,4 @@
-"""Contrast: of blocks, against a reference, of local histograms, and between masked regions."""
+"""Computes contrast: of blocks, against a reference, of histograms, between regions."""
 
 import math
 
@@ -23,7 +23,7 @@ def _large_enough(image: jax.Array, least: int, name: str) -> None:
 
 
 def eme(image: jax.Array, *, block: int = 8) -> jax.Array:
-    """Measure of enhancement: mean over blocks of 20 log10((max + 1) / (min + 1)).
+    """Computes EME, the mean over blocks of 20 log10((max + 1) / (min + 1)).
 
     Of luma in levels of 0 to 255; the one level that is added keeps black finite. Noise raises it
     as detail does. Right and bottom remainders that fill no block are left out.
@@ -53,7 +53,7 @@ def eme(image: jax.Array, *, block: int = 8) -> jax.Array:
 
 
 def contrast_improvement_index(image: jax.Array, reference: jax.Array) -> jax.Array:
-    """Mean local contrast of an enhanced image over that of the image before.
+    """Computes the ratio of mean local contrasts of the enhanced image and of the original.
 
     The local contrast is (max - min) / (max + min) of luma in 3 x 3 pixels, 0 where all are black;
     positions where the window fits.
@@ -94,7 +94,7 @@ def _local_contrast(luma: jax.Array) -> jax.Array:
 
 
 def local_entropy(image: jax.Array, *, side: int = 9) -> jax.Array:
-    """Mean Shannon entropy of luma's 8-bit levels in square windows.
+    """Computes the mean Shannon entropy of luma's 8-bit levels in square windows.
 
     Equals scikit-image's `filters.rank.entropy(levels, ones((side, side)))` where the window fits.
     Noise raises it as detail does. Piecewise constant: its gradient is 0.
@@ -136,7 +136,7 @@ def local_entropy(image: jax.Array, *, side: int = 9) -> jax.Array:
 def contrast_to_noise(
     image: jax.Array, region_mask: jax.Array, background_mask: jax.Array
 ) -> jax.Array:
-    """Contrast-to-noise ratio |mean of region - mean of background| / std of background, of luma.
+    """Computes the CNR, |mean of region - mean of background| / std of background, of luma.
 
     The standard deviation is the population's, of the background only, which is one of several
     definitions in use: Welvaert and Rosseel, PLoS ONE 8(11), 2013,
@@ -158,8 +158,8 @@ def contrast_to_noise(
     """
     luma = _luma(image)
     masks = {"region_mask": region_mask, "background_mask": background_mask}
-    (region, _), (background, spread) = (_masked(luma, name, mask) for name, mask in masks.items())
-    return jnp.abs(region - background) / spread
+    (region, _), (background, noise) = (_masked(luma, name, mask) for name, mask in masks.items())
+    return jnp.abs(region - background) / noise
 
 
 def _masked(luma: jax.Array, name: str, mask) -> tuple[jax.Array, jax.Array]:

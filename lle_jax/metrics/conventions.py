@@ -1,4 +1,4 @@
-"""What the measures of image pairs share: checks, and the channels that are compared."""
+"""Checks image pairs and selects the channels that are compared."""
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ def pair(
 
 
 def select(image: jax.Array, channels: str, data_range: float = 1.0) -> jax.Array:
-    """The channels that a measure compares.
+    """Selects the channels that a measure compares.
 
     Args:
       image: sRGB `[..., H, W, C]` in [0, data_range], C 1 or 3; one channel counts as R = G = B.

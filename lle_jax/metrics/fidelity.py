@@ -8,7 +8,7 @@ from lle_jax.metrics.conventions import pair
 
 
 def mae(image: jax.Array, reference: jax.Array, *, channels: str = "rgb") -> jax.Array:
-    """Mean absolute error over height, width and channels.
+    """Computes the mean absolute error over height, width and channels.
 
     Args:
       image: `[..., H, W, C]` in [0, 1], C 1 or 3.
@@ -29,7 +29,7 @@ def mae(image: jax.Array, reference: jax.Array, *, channels: str = "rgb") -> jax
 def psnr(
     image: jax.Array, reference: jax.Array, *, channels: str = "rgb", data_range: float = 1.0
 ) -> jax.Array:
-    """Peak signal-to-noise ratio, 10 log10(data_range^2 / MSE), the MSE over all channels.
+    """Computes PSNR, 10 log10(data_range^2 / MSE), the MSE over all channels.
 
     The default is the RGB convention (scikit-image's `peak_signal_noise_ratio`). Many restoration
     papers print "studio_luma" instead (BasicSR's `test_y_channel`), whose peak is still 255 though
@@ -56,7 +56,7 @@ def psnr(
 
 
 def gt_mean(image: jax.Array, reference: jax.Array) -> jax.Array:
-    """The image with its mean luma brought to the reference's, clipped to [0, 1]: "GT-mean".
+    """Scales the mean luma to the reference's and clips to [0, 1] ("GT-mean").
 
     A measure of what it returns leaves overall brightness out, and looks at the truth to do so:
     report it beside the plain one, never alone. The procedure of Zhang et al., "Kindling the

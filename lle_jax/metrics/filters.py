@@ -1,4 +1,8 @@
-"""Separable local means, which the structural measures are made of."""
+"""Computes separable local means, which the structural measures are made of."""
+
+import functools
+import operator
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -6,13 +10,13 @@ import numpy as np
 
 
 def gaussian(taps: int, sigma: float) -> np.ndarray:
-    """Weights of a sampled Gaussian, sum 1."""
+    """Computes the weights of a sampled Gaussian, sum 1."""
     weights = np.exp(-0.5 * ((np.arange(taps) - (taps - 1) / 2) / sigma) ** 2)
     return weights / weights.sum()
 
 
 def valid(image: jax.Array, window: np.ndarray) -> jax.Array:
-    """Separable filter over height and width of `[..., H, W, C]`, only where the window fits.
+    """Filters height and width of `[..., H, W, C]` separably, only where the window fits.
 
     Training crops go through a banded matrix product, whose gradient is another one (on CPU, six
     times faster than differentiating the shifts); larger images through shifted multiply-adds,
@@ -23,8 +27,12 @@ def valid(image: jax.Array, window: np.ndarray) -> jax.Array:
         rows, columns = _band(height, window, image.dtype), _band(width, window, image.dtype)
         image = jnp.einsum("ij,...jwc->...iwc", rows, image, precision="highest")
         return jnp.einsum("ij,...hjc->...hic", columns, image, precision="highest")
-    rows = sum(float(w) * image[..., k : k + height, :, :] for k, w in enumerate(window))
-    return sum(float(w) * rows[..., k : k + width, :] for k, w in enumerate(window))
+    rows = _total(float(w) * image[..., k : k + height, :, :] for k, w in enumerate(window))
+    return _total(float(w) * rows[..., k : k + width, :] for k, w in enumerate(window))
+
+
+def _total(terms: Iterable[jax.Array]) -> jax.Array:
+    return functools.reduce(operator.add, terms)
 
 
 def _band(size: int, window: np.ndarray, dtype: jnp.dtype) -> jax.Array:
@@ -33,7 +41,7 @@ def _band(size: int, window: np.ndarray, dtype: jnp.dtype) -> jax.Array:
 
 
 def halve(image: jax.Array, odd: str) -> jax.Array:
-    """Means of 2 x 2 pixels of `[..., H, W, C]`, sides rounded up.
+    """Averages blocks of 2 x 2 pixels of `[..., H, W, C]`, sides rounded up.
 
     Args:
       image: `[..., H, W, C]`.

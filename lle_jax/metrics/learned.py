@@ -1,4 +1,4 @@
-"""LPIPS: distance of two images in the features of a trained network, with weights you provide.
+"""Computes LPIPS, a distance in the features of a trained network whose weights you provide.
 
 Zhang, Isola, Efros, Shechtman and Wang, "The unreasonable effectiveness of deep features as a
 perceptual metric", CVPR 2018, arXiv:1801.03924, version 0.1 of the weights (inputs are scaled).
@@ -54,11 +54,11 @@ _SCALE = (0.458, 0.448, 0.450)
 
 
 class WeightsError(ValueError):
-    """The file of weights cannot be used; the message says which tensor and what to do."""
+    """Reports a file of weights that cannot be used, the tensor and how to repair it."""
 
 
 def lpips_shapes(network: str) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of a network, "alex" or "vgg", in PyTorch's order of axes.
+    """Lists name and shape of every tensor of "alex" or "vgg", in PyTorch's order of axes.
 
     `features.N.weight` `[out, in, height, width]` and `features.N.bias` as in torchvision;
     `linK.model.1.weight` `[1, channels, 1, 1]` as in the authors' package.
@@ -79,7 +79,7 @@ def lpips_shapes(network: str) -> dict[str, tuple[int, ...]]:
 
 
 def load_lpips(path: str | Path) -> Weights:
-    """Reads weights; whether of AlexNet or VGG16 is told by the shape of the first.
+    """Loads the weights of AlexNet or VGG16, recognised by the shape of the first tensor.
 
     The trunk may have torchvision's names (`features.0.weight`) or those of the authors' package
     (`net.slice1.0.weight`). Of that package, `lins.K.*` repeats `linK.*` and `scaling_layer.*` is
@@ -107,15 +107,15 @@ def load_lpips(path: str | Path) -> Weights:
 
 
 def lpips_weights(arrays: dict[str, np.ndarray]) -> Weights:
-    """Weights for `lpips` from arrays under PyTorch's names, as `load_lpips` says.
+    """Converts arrays under PyTorch's names to weights for `lpips`, as `load_lpips` says.
 
     Raises:
       ValueError: if a tensor is missing, of another shape, not finite or not known.
     """
     found: dict[str, np.ndarray] = {}
     repeated: dict[str, np.ndarray] = {
-        "scaling_layer.shift": np.reshape(np.float32(_SHIFT), (1, 3, 1, 1)),
-        "scaling_layer.scale": np.reshape(np.float32(_SCALE), (1, 3, 1, 1)),
+        "scaling_layer.shift": np.asarray(_SHIFT, np.float32).reshape(1, 3, 1, 1),
+        "scaling_layer.scale": np.asarray(_SCALE, np.float32).reshape(1, 3, 1, 1),
     }
     copies = []
     for name, array in arrays.items():
@@ -125,7 +125,7 @@ def lpips_weights(arrays: dict[str, np.ndarray]) -> Weights:
         if name in repeated or name.startswith("lins."):
             copies.append((name, re.sub(r"^lins\.(\d)", r"lin\1", name)))
         elif trunk in found:
-            raise ValueError(f"{name} is there twice, also under another name")
+            raise ValueError(f"{name} is present twice, also under another name")
         else:
             found[trunk] = np.asarray(array)
     first = found.get("features.0.weight", np.zeros(0)).shape
@@ -151,7 +151,7 @@ def lpips_weights(arrays: dict[str, np.ndarray]) -> Weights:
 
 
 def lpips(image: jax.Array, reference: jax.Array, weights: Weights) -> jax.Array:
-    """Learned perceptual distance; lower is more alike.
+    """Computes LPIPS, a learned perceptual distance; lower is more alike.
 
     At five depths, features of unit length are subtracted, squared, weighted by a linear head and
     averaged over positions; the five are added. Nothing is resized.
@@ -179,7 +179,7 @@ def lpips(image: jax.Array, reference: jax.Array, weights: Weights) -> jax.Array
     both = jnp.broadcast_to(both, (*both.shape[:-1], 3))
     shift, scale = (jnp.asarray(values, both.dtype) for values in (_SHIFT, _SCALE))
     features = (2 * both - 1 - shift) / scale
-    total = 0
+    total = jnp.zeros(len(both) // 2, both.dtype)
     for head, (pool, convolutions) in enumerate(_TAPS[network]):
         if pool:
             features = _max_pool(features, *pool)

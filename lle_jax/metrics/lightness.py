@@ -7,7 +7,7 @@ from lle_jax.metrics.conventions import pair
 
 
 def lightness_order_error(image: jax.Array, reference: jax.Array) -> jax.Array:
-    """Mean number of pixels, of about 50 x 50, whose order of lightness to a pixel has changed.
+    """Computes LOE, the mean number of pixels of about 50 x 50 whose lightness order changed.
 
     Lightness is the largest of R, G and B in 8-bit levels; of two pixels one is at least as light
     as the other or not. As in the authors' MATLAB code the lightness is the maximum over 15 x 15

@@ -1,4 +1,4 @@
-"""Measures of perceived quality that need no learned weights: GMSD and pixel-domain VIF."""
+"""Computes measures of perceived quality without learned weights: GMSD and VIFp."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from lle_jax.metrics.conventions import pair
 
 
 def gmsd(image: jax.Array, reference: jax.Array, *, channels: str = "luma") -> jax.Array:
-    """Gradient magnitude similarity deviation: how unevenly edges are kept.
+    """Computes GMSD, the gradient magnitude similarity deviation.
 
     The standard deviation (n - 1) over positions of the similarity of the gradients' magnitudes,
     from Prewitt differences of the images at half size; black beyond the borders, as in the
@@ -67,7 +67,7 @@ def _sqrt(x: jax.Array) -> jax.Array:
 
 
 def vif(image: jax.Array, reference: jax.Array, *, channels: str = "luma") -> jax.Array:
-    """Visual information fidelity in the pixel domain (VIFp), at four scales.
+    """Computes visual information fidelity in the pixel domain (VIFp), at four scales.
 
     The share of the reference's information, as a Gaussian scale mixture seen through noise of
     variance 2 (in levels of 0 to 255), that the image still carries. An image of more contrast than
@@ -92,18 +92,19 @@ def vif(image: jax.Array, reference: jax.Array, *, channels: str = "luma") -> ja
     """
     x, y = _luma_pair(image, reference, channels, least=41, name="VIF")
     x, y = 255 * x, 255 * y
-    kept = told = 1e-8  # identical flat images keep all of nothing
+    # identical flat images share all of no information
+    shared = total = jnp.full(x.shape[:-3], 1e-8, x.dtype)
     for taps in (17, 9, 5, 3):
         window = filters.gaussian(taps, taps / 5)
         if taps < 17:
             x, y = (filters.valid(i, window)[..., ::2, ::2, :] for i in (x, y))
-        seen, known = _information(x, y, window)
-        kept, told = kept + seen, told + known
-    return kept / told
+        of_image, of_reference = _information(x, y, window)
+        shared, total = shared + of_image, total + of_reference
+    return shared / total
 
 
 def _information(x: jax.Array, y: jax.Array, window) -> tuple[jax.Array, jax.Array]:
-    """Information in nats that the image x shares with the reference y, and that of y."""
+    """Computes the mutual information (nats) of x and the reference y, and that of y."""
     noise, least = 2.0, 1e-8
     # About the means, not black, for less cancellation in float32.
     x, y = (i - jnp.mean(i, axis=(-3, -2), keepdims=True) for i in (x, y))
@@ -122,6 +123,6 @@ def _information(x: jax.Array, y: jax.Array, window) -> tuple[jax.Array, jax.Arr
     gain = jnp.where(textured, covariance / jnp.where(textured, variance_y, 1), 0)
     rest = jnp.maximum(variance_x - gain * covariance, least)
     variance_y = jnp.where(variance_y >= least, variance_y, 0)
-    seen = jnp.log1p(gain**2 * variance_y / (rest + noise))
-    known = jnp.log1p(variance_y / noise)
-    return jnp.sum(seen, axis=(-3, -2, -1)), jnp.sum(known, axis=(-3, -2, -1))
+    shared = jnp.log1p(gain**2 * variance_y / (rest + noise))
+    total = jnp.log1p(variance_y / noise)
+    return jnp.sum(shared, axis=(-3, -2, -1)), jnp.sum(total, axis=(-3, -2, -1))

@@ -1,4 +1,4 @@
-"""Structural similarity, at one scale and at five."""
+"""Computes structural similarity at one scale (SSIM) and at five (MS-SSIM)."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ def ssim_map(
     k2: float = 0.03,
     unbiased: bool = False,
 ) -> jax.Array:
-    """Local SSIM index, `[..., H - n + 1, W - n + 1, C]` for a window of n taps; see `ssim`."""
+    """Computes the local SSIM index, `[..., H - n + 1, W - n + 1, C]` for n taps; see `ssim`."""
     if data_range <= 0:
         raise ValueError(f"data_range is {data_range:g}; expected a number > 0")
     image, reference = pair(image, reference, channels, data_range)
@@ -64,7 +64,7 @@ def _terms(
 
 
 def ssim(image: jax.Array, reference: jax.Array, **options) -> jax.Array:
-    """Structural similarity index, the mean of the local index over positions and channels.
+    """Computes the mean SSIM index over positions and channels.
 
     The default is the convention of the paper: an 11-tap Gaussian window of sigma 1.5, population
     moments, only positions where the window fits, no downsampling; each colour channel on its own.
@@ -101,7 +101,7 @@ def ms_ssim(
     data_range: float = 1.0,
     scales: int = 5,
 ) -> jax.Array:
-    """Multi-scale structural similarity: five scales, each half as large as the one before.
+    """Computes MS-SSIM over five scales, each half as large as the one before.
 
     The product of the mean contrast-structure terms of scales 1 to 4 and the mean SSIM of scale 5,
     each to the power of its weight; each channel on its own, then their mean.
@@ -129,15 +129,7 @@ def ms_ssim(
       ValueError: on a wrong rank, dtype or channel count, shapes that differ, unknown `channels` or
         `convention`, `data_range` <= 0, `scales` out of range, or an image too small for them.
     """
-    if convention not in ("wang", "pyiqa"):
-        raise ValueError(f"convention is {convention!r}; expected 'wang' or 'pyiqa'")
-    if data_range <= 0:
-        raise ValueError(f"data_range is {data_range:g}; expected a number > 0")
-    if not 1 <= scales <= len(SCALE_WEIGHTS):
-        raise ValueError(f"scales is {scales}; expected 1 to {len(SCALE_WEIGHTS)}")
-    weights = SCALE_WEIGHTS[:scales]
-    if scales < len(SCALE_WEIGHTS):
-        weights = tuple(weight / sum(weights) for weight in weights)
+    _check_ms_ssim(convention, data_range, scales)
     x, y = pair(image, reference, channels, data_range)
     least = 10 * 2 ** (scales - 1) + 1
     if min(x.shape[-3:-1]) < least:
@@ -145,8 +137,8 @@ def ms_ssim(
             f"image is {x.shape[-3]}x{x.shape[-2]} pixels; "
             f"MS-SSIM needs at least {least}x{least} for {scales} scales"
         )
-    index = 1.0
-    for scale, weight in enumerate(weights, start=1):
+    index = jnp.ones((*x.shape[:-3], x.shape[-1]), x.dtype)
+    for scale, weight in enumerate(_scale_weights(scales), start=1):
         c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
         luminance, local = _terms(x, y, GAUSSIAN_11, c1, c2)
         if convention == "pyiqa":
@@ -158,6 +150,22 @@ def ms_ssim(
             x, y = filters.halve(x, odd), filters.halve(y, odd)
         index = index * _power(jnp.mean(local, axis=(-3, -2)), weight)
     return jnp.mean(index, axis=-1)
+
+
+def _check_ms_ssim(convention: str, data_range: float, scales: int) -> None:
+    if convention not in ("wang", "pyiqa"):
+        raise ValueError(f"convention is {convention!r}; expected 'wang' or 'pyiqa'")
+    if data_range <= 0:
+        raise ValueError(f"data_range is {data_range:g}; expected a number > 0")
+    if not 1 <= scales <= len(SCALE_WEIGHTS):
+        raise ValueError(f"scales is {scales}; expected 1 to {len(SCALE_WEIGHTS)}")
+
+
+def _scale_weights(scales: int) -> tuple[float, ...]:
+    weights = SCALE_WEIGHTS[:scales]
+    if scales == len(SCALE_WEIGHTS):
+        return weights
+    return tuple(weight / sum(weights) for weight in weights)
 
 
 def _power(mean: jax.Array, weight: float) -> jax.Array:

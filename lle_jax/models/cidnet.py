@@ -12,6 +12,7 @@ nothing; their checkpoints would therefore not give their results here.
 """
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ _SMALL = 1e-8
 
 
 def to_hvi(image: jax.Array, density: jax.Array) -> jax.Array:
-    """RGB `[..., 3]` in [0, 1] -> horizontal and vertical colour, and intensity (section 3.1).
+    """Converts RGB `[..., 3]` to HVI: horizontal and vertical colour, intensity (section 3.1).
 
     The hexagonal hue of HSV becomes an angle, and the radius is the saturation times
     sin(pi I / 2)^density, so that all dark colours lie near the origin. `density` is 1 / k.
@@ -42,7 +43,7 @@ def to_hvi(image: jax.Array, density: jax.Array) -> jax.Array:
 
 
 def from_hvi(hvi: jax.Array, density: jax.Array) -> jax.Array:
-    """The inverse of `to_hvi`, of anything: colours are clipped to [-1, 1], intensity to [0, 1]."""
+    """Inverts `to_hvi`; colours are first clipped to [-1, 1], intensity to [0, 1]."""
     high = jnp.clip(hvi[..., 2], 0, 1)
     radius = _radius(high, density) + _SMALL
     x, y = (jnp.clip(jnp.clip(hvi[..., i], -1, 1) / radius, -1, 1) for i in (0, 1))
@@ -62,10 +63,10 @@ def _radius(intensity: jax.Array, density: jax.Array) -> jax.Array:
 
 
 class CrossAttention(nnx.Module):
-    """Channels of one branch attend to those of the other (section 3.3)."""
+    """Computes cross attention from the channels of one branch to the other's (section 3.3)."""
 
     def __init__(self, width: int, heads: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        kwargs = {"use_bias": False, "dtype": dtype, "rngs": rngs}
+        kwargs: dict[str, Any] = {"use_bias": False, "dtype": dtype, "rngs": rngs}
         self.heads = heads
         self.temperature = nnx.Param(jnp.ones(heads))
         self.q = nnx.Linear(width, width, **kwargs)
@@ -90,10 +91,10 @@ class CrossAttention(nnx.Module):
 
 
 class Gated(nnx.Module):
-    """The product of two halves, each with a bounded correction (section 3.3)."""
+    """Multiplies two halves, each with a bounded correction (section 3.3)."""
 
     def __init__(self, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        kwargs = {"use_bias": False, "dtype": dtype, "rngs": rngs}
+        kwargs: dict[str, Any] = {"use_bias": False, "dtype": dtype, "rngs": rngs}
         hidden = int(2.66 * width)
         self.project_in = nnx.Linear(width, 2 * hidden, **kwargs)
         self.dwconv = layers.DepthwiseConv3x3(2 * hidden, **kwargs)
@@ -109,10 +110,10 @@ class Gated(nnx.Module):
 
 
 class LCA(nnx.Module):
-    """Lightweight cross attention: one branch's features, corrected by the other's."""
+    """Corrects one branch's features by lightweight cross attention to the other's."""
 
     def __init__(self, width: int, heads: int, *, add: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
-        kwargs = {"dtype": dtype, "rngs": rngs}
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         self.add = add  # to the intensity its correction is added, of the colours it is the result
         self.norm = nnx.LayerNorm(width, epsilon=1e-6, **kwargs)
         self.ffn = CrossAttention(width, heads, **kwargs)
@@ -125,10 +126,10 @@ class LCA(nnx.Module):
 
 
 class Branch(nnx.Module):
-    """The convolutions and attentions of the colours or of the intensity."""
+    """Holds the convolutions and attentions of the colours or of the intensity."""
 
     def __init__(self, channels: int, widths, heads, *, add: bool, dtype, rngs: nnx.Rngs):
-        kwargs = {"dtype": dtype, "rngs": rngs}
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         bare = kwargs | {"use_bias": False}
         steps = list(itertools.pairwise(widths))
         outputs = 1 if channels == 1 else 2
@@ -177,7 +178,7 @@ def _resize(x: jax.Array, height: int, width: int) -> jax.Array:
 
 
 class CIDNet(nnx.Module):
-    """Two U-Nets, of colour and of intensity, that attend to each other (section 3.2, figure 3).
+    """Enhances by two U-Nets, of colour and intensity, with cross attention (section 3.2).
 
     Args:
       widths: channels at full resolution and after each halving.

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates, seconds."""
+"""Computes what a network costs: parameters, multiply-accumulates, seconds."""
 
 import math
 import statistics
@@ -13,18 +13,18 @@ from lle_jax import models
 
 
 class Cost(NamedTuple):
-    """Attributes: `parameters`, trainable scalars; `macs`, multiply-accumulates for one image."""
+    """Holds `parameters` (trainable scalars) and `macs` (multiply-accumulates for one image)."""
 
     parameters: int
     macs: int
 
 
 def cost(config: ml_collections.ConfigDict, height: int, width: int) -> Cost:
-    """Counts without running anything.
+    """Counts parameters and multiply-accumulates without running the network.
 
     Multiply-accumulates are those of convolutions and matrix products, a padded position counted
     as any other, as thop, fvcore and ptflops count them. Element-wise work, normalisation and means
-    are left out. Papers differ in this, and in whether G is 10^9 or 2^30.
+    are not counted. Papers differ in this, and in whether G is 10^9 or 2^30.
 
     Args:
       config: the network, as of `models.build`.
@@ -42,7 +42,7 @@ def cost(config: ml_collections.ConfigDict, height: int, width: int) -> Cost:
 
 
 def macs(jaxpr: Any) -> int:
-    """Multiply-accumulates of a traced function, `jax.make_jaxpr(f)(...).jaxpr`.
+    """Counts the multiply-accumulates of a traced function, `jax.make_jaxpr(f)(...).jaxpr`.
 
     Of the branches of a condition the dearest counts. A depthwise convolution is such a condition,
     on the platform, and only the branch for accelerators is a convolution (`models.layers`).
@@ -79,19 +79,19 @@ def _convolution(equation: Any) -> int:
 
 def _inner(parameters: dict[str, Any]) -> list[Any]:
     """The functions that an equation calls: of jit, scan, checkpoint, custom gradients, ..."""
-    found = []
+    functions = []
     for value in parameters.values():
         for part in value if isinstance(value, tuple | list) else (value,):
             part = getattr(part, "jaxpr", part)  # of a closed one
             if hasattr(part, "eqns"):
-                found.append(part)
-    return found
+                functions.append(part)
+    return functions
 
 
 def seconds_per_image(
     config: ml_collections.ConfigDict, height: int, width: int, *, repeats: int = 5
 ) -> float:
-    """Median seconds to enhance one image of three channels here, compilation left out."""
+    """Measures the median seconds to enhance one image of three channels, without compilation."""
     apply, params = models.build(config, jax.random.key(0))
     run = jax.jit(apply)
     image = jnp.full((height, width, 3), 0.5)

@@ -1,6 +1,8 @@
-"""Layers shared by the networks. Images are `[batch, height, width, channel]`."""
+"""Defines layers shared by the networks. Images are `[batch, height, width, channel]`."""
 
 import functools
+import operator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ Conv3x3 = functools.partial(nnx.Conv, kernel_size=(3, 3), param_dtype=jnp.float3
 
 
 def space_to_depth(image: jax.Array, factor: int) -> jax.Array:
-    """`[B, H, W, C]` -> `[B, H / f, W / f, f * f * C]`; H and W must be multiples of `factor`."""
+    """Folds `[B, H, W, C]`, H and W multiples of f, to `[B, H / f, W / f, f * f * C]`."""
     batch, height, width, channels = image.shape
     image = image.reshape(batch, height // factor, factor, width // factor, factor, channels)
     image = image.transpose(0, 1, 3, 2, 4, 5)
@@ -18,7 +20,7 @@ def space_to_depth(image: jax.Array, factor: int) -> jax.Array:
 
 
 def depth_to_space(image: jax.Array, factor: int) -> jax.Array:
-    """The inverse of `space_to_depth`."""
+    """Inverts `space_to_depth`."""
     batch, height, width, channels = image.shape
     image = image.reshape(batch, height, width, factor, factor, channels // factor**2)
     image = image.transpose(0, 1, 3, 2, 4, 5)
@@ -33,7 +35,7 @@ def pad_to_multiple(image: jax.Array, multiple: int) -> jax.Array:
 
 
 class DepthwiseConv3x3(nnx.Module):
-    """3x3 convolution of each channel by itself, zeros outside the image.
+    """Convolves each channel with its own 3x3 kernel, zeros outside the image.
 
     XLA's grouped convolution on CPU is many times slower than nine shifted multiply-adds (see
     benchmarks/depthwise.py); elsewhere the vendor's library does it. The choice is made per
@@ -57,7 +59,7 @@ def depthwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def depthwise_grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`depthwise` as XLA's convolution with as many groups as channels."""
+    """Computes `depthwise` as XLA's convolution with as many groups as channels."""
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -70,10 +72,11 @@ def depthwise_grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def depthwise_shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`depthwise` as nine shifted multiply-adds, which XLA fuses into one pass."""
+    """Computes `depthwise` as nine shifted multiply-adds, which XLA fuses into one pass."""
     height, width = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    return sum(padded[:, i : i + height, j : j + width] * kernel[i, j, 0] for i, j in TAPS)
+    taps = (padded[:, i : i + height, j : j + width] * kernel[i, j, 0] for i, j in TAPS)
+    return functools.reduce(operator.add, taps)
 
 
 TAPS = tuple((i, j) for i in range(3) for j in range(3))
@@ -89,10 +92,10 @@ def _shifted_backward(saved, gradient: jax.Array):
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).astype(jnp.float32)
 
     def add_row(row, sums):
-        above_to_below = jax.lax.dynamic_slice_in_dim(padded, row, 3, axis=1)
-        here = jax.lax.dynamic_index_in_dim(gradient, row, axis=1, keepdims=False)
-        here = here.astype(jnp.float32)
-        products = [above_to_below[:, i, j : j + width] * here for i, j in TAPS]
+        window = jax.lax.dynamic_slice_in_dim(padded, row, 3, axis=1)
+        row_gradient = jax.lax.dynamic_index_in_dim(gradient, row, axis=1, keepdims=False)
+        row_gradient = row_gradient.astype(jnp.float32)
+        products = [window[:, i, j : j + width] * row_gradient for i, j in TAPS]
         return tuple(total + product for total, product in zip(sums, products, strict=True))
 
     zeros = jnp.zeros((batch, width, channels))
@@ -120,7 +123,7 @@ class GlobalContext(nnx.Module):
     """
 
     def __init__(self, features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        kwargs = {"dtype": dtype, "param_dtype": jnp.float32, "rngs": rngs}
+        kwargs: dict[str, Any] = {"dtype": dtype, "param_dtype": jnp.float32, "rngs": rngs}
         self.hidden = nnx.Linear(features, features, **kwargs)
         self.modulation = nnx.Linear(
             features, 2 * features, kernel_init=nnx.initializers.zeros_init(), **kwargs
@@ -134,7 +137,7 @@ class GlobalContext(nnx.Module):
 
 
 class ResidualBlock(nnx.Module):
-    """Two 3x3 convolutions and a global modulation, added to the input; no normalisation.
+    """Adds two 3x3 convolutions and a global modulation to the input; no normalisation.
 
     Batch normalisation leaves artefacts in restoration (Lim et al., CVPRW 2017, arXiv:1707.02921,
     section 3.1), so the second convolution starts small instead.

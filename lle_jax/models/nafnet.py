@@ -5,6 +5,8 @@ deblurring (GoPro, 17.1 M parameters); encoder (2, 2, 4, 8), middle 12, decoder 
 denoising (SIDD, 29.2 M). Names of the parameters follow the public checkpoints.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -13,7 +15,7 @@ from lle_jax.models import layers
 
 
 class NAFBlock(nnx.Module):
-    """A depthwise and a pointwise half, each normalised, gated and added (section 3.4, figure 3c).
+    """Adds a depthwise and a pointwise half, each normalised and gated (section 3.4, figure 3c).
 
     The gate multiplies one half of the channels by the other (equation 8). The channel attention
     is a linear function of the image-wide means (equation 5), or of `context` where one is given.
@@ -26,7 +28,7 @@ class NAFBlock(nnx.Module):
     """
 
     def __init__(self, width: int, *, context: int | None = None, dtype: jnp.dtype, rngs: nnx.Rngs):
-        kwargs = {"dtype": dtype, "rngs": rngs}
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         self.norm1 = nnx.LayerNorm(width, epsilon=1e-6, **kwargs)
         self.conv1 = nnx.Linear(width, 2 * width, **kwargs)
         self.conv2 = layers.DepthwiseConv3x3(2 * width, **kwargs)
@@ -56,7 +58,7 @@ def _gate(x: jax.Array) -> jax.Array:
 
 
 class NAFNet(nnx.Module):
-    """A U-Net of NAFBlocks that predicts a correction to its input (section 4).
+    """Predicts a correction to its input by a U-Net of NAFBlocks (section 4).
 
     Args:
       width: channels at full resolution; each level halves the resolution and doubles them.
@@ -82,7 +84,7 @@ class NAFNet(nnx.Module):
                 f"width={width}, encoder={tuple(encoder)}, middle={middle}, "
                 f"decoder={tuple(decoder)}; expected positive numbers, as many in both"
             )
-        kwargs = {"dtype": dtype, "rngs": rngs}
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         self.dtype = dtype
         widths = [width * 2**level for level in range(len(encoder))]
 

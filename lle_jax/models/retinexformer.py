@@ -4,6 +4,8 @@ As published (width 40, blocks (1, 2, 2)): 1.61 M parameters and, for a 256 x 25
 multiply-accumulates, where G is 2^30 and a normalised value counts as 5.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -12,12 +14,12 @@ from lle_jax.models import layers
 
 
 class IlluminationEstimator(nnx.Module):
-    """The light-up map and the features that guide attention (section 3.1, figure 2 (i))."""
+    """Estimates the light-up map and the illumination features (section 3.1, figure 2 (i))."""
 
     GROUPS = 4  # of the 5x5 convolution, one for each input channel
 
     def __init__(self, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        kwargs = {"dtype": dtype, "rngs": rngs}
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         self.conv1 = nnx.Linear(4, width, **kwargs)
         part = width // self.GROUPS
         # a convolution per group: XLA's grouped one is slow on CPU, and this has the same formula
@@ -34,7 +36,7 @@ class IlluminationEstimator(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Illumination-guided attention (IG-MSA, section 3.2): between channels, so linear in pixels.
+    """Computes illumination-guided attention between channels (IG-MSA, section 3.2).
 
     Args:
       width: channels in and out.
@@ -44,7 +46,7 @@ class Attention(nnx.Module):
     """
 
     def __init__(self, width: int, heads: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        kwargs = {"dtype": dtype, "rngs": rngs}
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         self.heads = heads
         self.to_q = nnx.Linear(width, width, use_bias=False, **kwargs)
         self.to_k = nnx.Linear(width, width, use_bias=False, **kwargs)
@@ -74,10 +76,10 @@ def _gelu(x: jax.Array) -> jax.Array:
 
 
 class Block(nnx.Module):
-    """Attention, then a normalised feed-forward network with a depthwise convolution."""
+    """Applies attention, then a normalised feed-forward network with a depthwise convolution."""
 
     def __init__(self, width: int, heads: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        kwargs = {"dtype": dtype, "rngs": rngs}
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         self.attention = Attention(width, heads, **kwargs)
         self.norm = nnx.LayerNorm(width, epsilon=1e-5, **kwargs)
         self.expand = nnx.Linear(width, 4 * width, use_bias=False, **kwargs)
@@ -106,7 +108,7 @@ class Retinexformer(nnx.Module):
                 f"width={width}, blocks={tuple(blocks)}; expected a multiple of 4 and positive "
                 "numbers"
             )
-        kwargs = {"dtype": dtype, "rngs": rngs}
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         self.dtype = dtype
         self.multiple = 2 ** (len(blocks) - 1)
 

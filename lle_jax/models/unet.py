@@ -1,6 +1,7 @@
 """A residual U-Net (Ronneberger, Fischer and Brox, MICCAI 2015, arXiv:1505.04597)."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from lle_jax.models import layers
 
 
 class UNet(nnx.Module):
-    """Encoder-decoder with skip connections that predicts a correction to its input.
+    """Predicts a correction to its input by an encoder-decoder with skip connections.
 
     The input is the image and its brightness-normalised copy: a dark image occupies a small part
     of [0, 1], where a convolution sees almost nothing. The first level works on 2x2 blocks folded
@@ -26,7 +27,7 @@ class UNet(nnx.Module):
     def __init__(self, *, widths: tuple[int, ...], blocks: int, dtype: jnp.dtype, rngs: nnx.Rngs):
         if not widths or min(widths) < 1 or blocks < 1:
             raise ValueError(f"widths={tuple(widths)}, blocks={blocks}; expected positive numbers")
-        kwargs = {"dtype": dtype, "rngs": rngs}
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         self.dtype = dtype
         self.multiple = 2 ** len(widths)
         self.stem = layers.Conv3x3(6 * 4, widths[0], **kwargs)
@@ -42,7 +43,7 @@ class UNet(nnx.Module):
         )
 
     @staticmethod
-    def _stage(features: int, blocks: int, kwargs: dict) -> nnx.Sequential:
+    def _stage(features: int, blocks: int, kwargs: dict[str, Any]) -> nnx.Sequential:
         return nnx.Sequential(*[layers.ResidualBlock(features, **kwargs) for _ in range(blocks)])
 
     def __call__(self, image: jax.Array) -> jax.Array:

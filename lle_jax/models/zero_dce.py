@@ -4,6 +4,8 @@ As published (width 32, 8 iterations): 79,416 parameters. Names of the parameter
 checkpoints. It brightens and does not denoise; its losses are in lle_jax/training/zero_reference.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -12,7 +14,7 @@ from lle_jax.models import layers
 
 
 class ZeroDCE(nnx.Module):
-    """Seven convolutions with symmetric skips predict curves for every pixel (section 3.2).
+    """Predicts curves for every pixel by seven convolutions with symmetric skips (section 3.2).
 
     Args:
       width: channels.
@@ -24,7 +26,7 @@ class ZeroDCE(nnx.Module):
     def __init__(self, *, width: int, iterations: int, dtype: jnp.dtype, rngs: nnx.Rngs):
         if width < 1 or iterations < 1:
             raise ValueError(f"width={width}, iterations={iterations}; expected positive numbers")
-        kwargs = {"dtype": dtype, "rngs": rngs}
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         self.dtype = dtype
         self.iterations = iterations
         self.e_conv1 = layers.Conv3x3(3, width, **kwargs)
@@ -41,7 +43,7 @@ class ZeroDCE(nnx.Module):
         return brighten(image, self.curves(image))
 
     def curves(self, image: jax.Array) -> jax.Array:
-        """The curves' parameters in [-1, 1], `[B, H, W, 3 * iterations]`, float32."""
+        """Predicts the curves' parameters in [-1, 1], `[B, H, W, 3 * iterations]`, float32."""
         x1 = nnx.relu(self.e_conv1(image.astype(self.dtype)))
         x2 = nnx.relu(self.e_conv2(x1))
         x3 = nnx.relu(self.e_conv3(x2))

@@ -100,25 +100,25 @@ def test_a_file_that_is_no_image_has_no_header_quality(tmp_path):
 
 def test_many_sizes_are_measured_in_few():
     sides = range(8, 3000, 7)
-    details = {measures.detail(np.empty((side, 3000, 1), np.float32)).shape for side in sides}
-    views = {measures.overview(np.empty((side, 3000, 1), np.float32)).shape for side in sides}
-    assert len(details) <= 8 * 7 + 1
-    assert len(views) <= 7
-    assert all(height == width <= 1024 for height, width, _ in details)
+    crops = {measures.centre_crop(np.empty((side, 3000, 1), np.float32)).shape for side in sides}
+    subsampled = {measures.subsample(np.empty((side, 3000, 1), np.float32)).shape for side in sides}
+    assert len(crops) <= 8 * 7 + 1
+    assert len(subsampled) <= 7
+    assert all(height == width <= 1024 for height, width, _ in crops)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (72, 100), (97, 1031), (584, 565), (1080, 1920)])
-def test_the_detail_keeps_the_grid_of_blocks_and_most_of_the_shorter_side(shape):
+def test_the_centre_crop_keeps_the_grid_of_blocks_and_most_of_the_shorter_side(shape):
     rows, columns = np.indices(shape).astype(np.float32)
-    part = measures.detail(np.stack([rows, columns, rows], axis=-1))
+    part = measures.centre_crop(np.stack([rows, columns, rows], axis=-1))
     assert part[0, 0, 0] % 8 == part[0, 0, 1] % 8 == 0
     assert part.shape[0] == part.shape[1] > min(min(shape) * 8 / 9 - 1, 1023)
     np.testing.assert_array_equal(np.diff(part[..., 0], axis=0), 1)
 
 
-def test_the_overview_spreads_evenly_over_the_image():
+def test_the_subsampled_image_spreads_evenly_over_the_image():
     image = np.linspace(0, 1, 584 * 565, dtype=np.float32).reshape(584, 565, 1)
-    part = measures.overview(image)
+    part = measures.subsample(image)
     assert part.shape == (512, 512, 1)
     assert abs(part.mean() - 0.5) < 1e-3
     assert part.min() < 0.003

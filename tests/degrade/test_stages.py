@@ -10,7 +10,6 @@ import pytest
 from lle_jax import degrade
 from lle_jax.degrade import chain, presets
 from lle_jax.degrade.stages import STAGES, ParameterSpec, Stage, markdown_table, noise_stages
-from lle_jax.metrics import harm
 
 KEY = jax.random.key(11)
 
@@ -77,8 +76,14 @@ def test_the_document_has_the_table_of_the_stages():
     assert sum("stage | parameters" in line for line in tables) == 1
 
 
-def test_noise_stages_are_those_that_the_harm_metric_leaves_out():
-    assert set(noise_stages()) == set(harm.NOISE_STAGES)
+def test_noise_stages_are_those_that_draw_noise():
+    assert set(noise_stages()) == {
+        "poisson_gaussian_noise",
+        "approximate_poisson_gaussian_noise",
+        "banding_noise",
+        "gaussian_noise",
+        "salt_and_pepper",
+    }
     assert all(STAGES[name].grey_shared for name in noise_stages())
 
 

@@ -102,7 +102,7 @@ def test_a_file_in_either_naming_gives_the_same_weights(arrays, tmp_path):
         ({"features.3.bias": np.zeros(192, np.int32)}, r"features\.3\.bias is int32"),
         ({"features.3.bias": np.full(192, np.nan, np.float32)}, r"features\.3\.bias is not finite"),
         ({"features.1.weight": np.zeros(3, np.float32)}, r"features\.1\.weight is no tensor"),
-        ({"net.slice1.0.bias": np.zeros(64, np.float32)}, "is there twice"),
+        ({"net.slice1.0.bias": np.zeros(64, np.float32)}, "is present twice"),
         ({"lins.0.model.1.weight": np.ones((1, 64, 1, 1))}, r"lins\.0.* differs"),
         ({"lins.7.model.1.weight": np.ones((1, 64, 1, 1))}, r"lins\.7.* is no tensor"),
         ({"scaling_layer.shift": np.zeros((1, 3, 1, 1))}, r"scaling_layer\.shift differs"),

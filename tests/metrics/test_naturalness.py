@@ -11,7 +11,7 @@ import scipy.io
 import scipy.special
 
 from lle_jax import metrics
-from lle_jax.metrics import naturalness
+from lle_jax.metrics import naturalness, naturalness_models
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 brisque_features = jax.jit(naturalness.brisque_features)
@@ -52,7 +52,7 @@ def test_features_equal_pyiqa(reference, compiler_options):
 
 def test_niqe_equals_pyiqa(reference):
     images, model = reference
-    model = naturalness.niqe_model(*model)
+    model = naturalness_models.niqe_model(*model)
     for name in ("colour", "dark"):
         image, record = images[name]
         np.testing.assert_allclose(niqe(image, model), record["score"], rtol=1e-3)
@@ -92,7 +92,7 @@ def test_the_half_is_that_of_an_antialiased_bicubic_filter():
 
 def test_flat_patches_are_left_out_and_flat_images_have_no_value(reference):
     images, model = reference
-    model = naturalness.niqe_model(*model)
+    model = naturalness_models.niqe_model(*model)
     image = jnp.asarray(images["colour"][0])
     black = image.at[:, :96].set(0.0)
     features, _ = niqe_features(black)
@@ -107,14 +107,16 @@ def test_flat_patches_are_left_out_and_flat_images_have_no_value(reference):
 
 def test_the_models_that_come_with_lle_jax_are_whole_and_see_damage(reference):
     for name in ("niqe", "brisque"):
-        record = json.loads((naturalness.FOLDER / f"{name}.json").read_text())
-        data = (naturalness.FOLDER / f"{name}.npz").read_bytes()
+        record = json.loads((naturalness_models.FOLDER / f"{name}.json").read_text())
+        data = (naturalness_models.FOLDER / f"{name}.npz").read_bytes()
         assert hashlib.sha256(data).hexdigest() == record["sha256"]
         assert len(data) < 100_000
     image = jnp.asarray(reference[0]["colour"][0])
     noise = 0.1 * jax.random.normal(jax.random.key(0), image.shape)
     noisy = jnp.clip(image + noise, 0, 1)
-    assert niqe(noisy, naturalness._shipped_niqe()) > niqe(image, naturalness._shipped_niqe())
+    assert niqe(noisy, naturalness_models.bundled_niqe()) > niqe(
+        image, naturalness_models.bundled_niqe()
+    )
     score = jax.jit(metrics.brisque)
     assert score(noisy) > score(image) + 5
 
@@ -147,7 +149,7 @@ def test_gradients_are_finite_and_a_batch_equals_a_loop():
 )
 def test_bad_images_are_refused(image, message):
     with pytest.raises(ValueError, match=message):
-        metrics.niqe(image, naturalness.NiqeModel(jnp.zeros(36), jnp.eye(36)))
+        metrics.niqe(image, naturalness_models.NiqeModel(jnp.zeros(36), jnp.eye(36)))
     with pytest.raises(ValueError, match="15x200" if "95x200" in message else message):
         metrics.brisque(image[:15])
 
@@ -164,7 +166,7 @@ def test_niqe_reads_the_authors_format_and_its_own(made_up, tmp_path):
     scipy.io.savemat(tmp_path / "a.mat", {"mu_prisparam": mean[None], "cov_prisparam": covariance})
     np.savez(tmp_path / "a.npz", mean=mean, covariance=covariance)
     for path in (tmp_path / "a.mat", tmp_path / "a.npz"):
-        model = naturalness.load_niqe(path)
+        model = naturalness_models.load_niqe(path)
         np.testing.assert_allclose(model.mean, mean, rtol=1e-6)
         white = np.float64(model.whitening)
         np.testing.assert_allclose(white @ covariance @ white.T, np.eye(36), atol=1e-4)
@@ -172,7 +174,7 @@ def test_niqe_reads_the_authors_format_and_its_own(made_up, tmp_path):
 
 def test_wrong_files_of_niqe_are_refused(made_up, tmp_path):
     mean, covariance = made_up
-    refused = naturalness.NaturalnessError
+    refused = naturalness_models.NaturalnessError
     with pytest.raises(refused, match=r"none\.npz: No such file"):
         metrics.load_niqe(tmp_path / "none.npz")
     (tmp_path / "text.mat").write_text("text" * 100)
@@ -208,7 +210,7 @@ RANGES = "x\n-1 1\n" + "".join(f"{i} {-i} {i}\n" for i in range(1, 37))
 def test_brisque_reads_the_text_of_libsvm(tmp_path):
     (tmp_path / "allmodel").write_text(MACHINE)
     (tmp_path / "allrange").write_text(RANGES)
-    model = naturalness.load_brisque(tmp_path / "allmodel", tmp_path / "allrange")
+    model = naturalness_models.load_brisque(tmp_path / "allmodel", tmp_path / "allrange")
     assert model.low.tolist() == [-i for i in range(1, 37)]
     assert model.coefficients.tolist() == [3, -2]
     vectors = np.zeros((2, 36))
@@ -245,14 +247,14 @@ def test_brisque_reads_the_text_of_libsvm(tmp_path):
 def test_wrong_files_of_brisque_are_refused(tmp_path, machine, ranges, message):
     (tmp_path / "model").write_text(machine)
     (tmp_path / "range").write_text(ranges)
-    with pytest.raises(naturalness.NaturalnessError, match=message):
+    with pytest.raises(naturalness_models.NaturalnessError, match=message):
         metrics.load_brisque(tmp_path / "model", tmp_path / "range")
 
 
 def test_the_text_of_brisque_needs_its_ranges(tmp_path):
     (tmp_path / "model").write_text(MACHINE)
-    with pytest.raises(naturalness.NaturalnessError, match="needs the file of ranges"):
+    with pytest.raises(naturalness_models.NaturalnessError, match="needs the file of ranges"):
         metrics.load_brisque(tmp_path / "model")
     (tmp_path / "model.npz").write_bytes(b"text")
-    with pytest.raises(naturalness.NaturalnessError, match="not an archive of arrays"):
+    with pytest.raises(naturalness_models.NaturalnessError, match="not an archive of arrays"):
         metrics.load_brisque(tmp_path / "model.npz")

@@ -22,16 +22,10 @@ def test_the_experiments_network_is_small():
     assert models.parameter_count(models.shapes(experiment.get_config().model)) < 1_000_000
 
 
-def test_odd_sizes_bfloat16_and_a_start_near_the_identity(photographs):
+def test_it_starts_near_the_identity(photographs):
     image = photographs[:, :13, :7]
-    full, params = models.build(config(), jax.random.key(0))
-    output = jax.jit(full)(params, image)
-    assert output.shape == image.shape
-    np.testing.assert_allclose(output, image, atol=0.05)
-    half, _ = models.build(config(dtype="bfloat16"), jax.random.key(0))
-    close = jax.jit(half)(params, image)
-    assert close.dtype == jnp.float32
-    np.testing.assert_allclose(close, output, atol=0.02)
+    apply, params = models.build(config(), jax.random.key(0))
+    np.testing.assert_allclose(jax.jit(apply)(params, image), image, atol=0.05)
 
 
 def test_a_few_steps_lower_the_error(photographs):

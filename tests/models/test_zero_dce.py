@@ -30,19 +30,6 @@ def test_curves_follow_their_formula():
     assert np.all((np.asarray(found) >= 0) & (np.asarray(found) <= 1))
 
 
-def test_odd_sizes_grey_and_bfloat16(photographs):
-    apply, params = models.build(config(), jax.random.key(0))
-    image = photographs[:, :13, :7].copy()
-    image[0] = image[0, ..., :1]
-    output = np.asarray(jax.jit(apply)(params, image))
-    assert output.shape == image.shape
-    np.testing.assert_array_equal(output[0, ..., 0], output[0, ..., 2])
-    half, _ = models.build(config(dtype="bfloat16"), jax.random.key(0))
-    close = jax.jit(half)(params, image)
-    assert close.dtype == jnp.float32
-    np.testing.assert_allclose(close, output, atol=0.01)
-
-
 def test_a_wrong_configuration_is_named():
     with pytest.raises(ValueError, match="expected positive numbers"):
         models.build(config(iterations=0), jax.random.key(0))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lle_jax.evaluation import statistics as tests
-from lle_jax.evaluation.evaluate import METRICS
+from lle_jax.evaluation.measures import METRICS
 from lle_jax.models import cost
 
 SIDE = 256  # pixels of the square image for which cost is stated

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import tqdm
 
 from lle_jax import pages
 from lle_jax.evaluation import curves as curves_of
 from lle_jax.evaluation import statistics, suite
-from lle_jax.evaluation.evaluate import METRICS, PROGRESS, EvaluationResult
+from lle_jax.evaluation.evaluate import EvaluationResult
+from lle_jax.evaluation.measures import METRICS
 from lle_jax.evaluation.methods import Method
+from lle_jax.evaluation.progress import progress
 from lle_jax.files import write_bytes
 from lle_jax.pages import NAME, text
 
@@ -312,9 +313,11 @@ def _viewer_data(
         label = suite.label(row.image, row.realisation)
         if label in shown:
             values.setdefault(label, {}).setdefault(row.method, {})[row.metric] = row.value
-    found = result.suite.cases(shown)
-    bar = tqdm.tqdm(found, total=len(shown), desc="pictures", unit="case", mininterval=PROGRESS)
-    cases = [_pictures(case, drawn) | {"metrics": values[case.label]} for case in bar]
+    cases = []
+    with progress("pictures", len(shown), "case") as bar:
+        for case in result.suite.cases(shown):
+            cases.append(_pictures(case, drawn) | {"metrics": values[case.label]})
+            bar.update()
     titles = {name: [m.title, m.digits] for name, m in METRICS.items()}
     return {"cases": cases, "metrics": titles}
 

@@ -12,7 +12,6 @@ The folder written is the record:
 
 import csv
 import json
-import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,87 +20,17 @@ import jax
 import numpy as np
 import tqdm
 
-from lle_jax import files, images, metrics, rundir, text_table
+from lle_jax import files, images, metrics, rundir
 from lle_jax.evaluation import methods as method_loader
 from lle_jax.evaluation import statistics
-from lle_jax.evaluation.consistency import redegradation_psnr
+from lle_jax.evaluation.measures import METRICS, Pair
+from lle_jax.evaluation.measures import Metric as Metric  # X as X: used as evaluate.X
 from lle_jax.evaluation.methods import Method
 from lle_jax.evaluation.suite import Case, Suite, label
+from lle_jax.evaluation.tables import comparison_table as comparison_table
+from lle_jax.evaluation.tables import table as table
 
 PROGRESS = 30.0  # least seconds between lines of progress, so that a log stays short
-IDENTICAL = 100.0  # dB, which stands for the infinite PSNR of identical images
-
-
-class Pair(NamedTuple):
-    """What a metric may look at: an output, its truth, and how the input was made.
-
-    Attributes:
-      output: `[H, W, C]` in [0, 1].
-      clean: the truth, same shape.
-      low: the input, same shape.
-      parameters: of the degradation; None where nobody knows them.
-      matched: the output brought to the mean of the truth.
-      structure: what `metrics.structure_change` finds in the output.
-    """
-
-    output: jax.Array
-    clean: jax.Array
-    low: jax.Array
-    parameters: dict[str, jax.Array] | None
-    matched: jax.Array
-    structure: metrics.StructureChange
-
-
-class Metric(NamedTuple):
-    """A column of all tables.
-
-    Attributes:
-      title: the column's heading.
-      better: +1 where more is better, -1 where less is.
-      digits: decimals that are shown.
-      function: of a `Pair`, traced by JAX; None where the value does not exist. A metric without
-        a function is measured on the method and not on an output.
-      greatest: what a larger value is lowered to, such as the infinite PSNR of identical images.
-    """
-
-    title: str
-    better: int
-    digits: int
-    function: Callable[[Pair], jax.Array | None] | None
-    greatest: float = math.inf
-
-
-def _consistency(pair: Pair) -> jax.Array | None:
-    if pair.parameters is None:
-        return None
-    return redegradation_psnr(pair.output, pair.low, pair.parameters)
-
-
-# The first is the one named before the experiment; the rest are supporting. A line added here adds
-# a column to every table, the page and `lle compare`.
-METRICS = {
-    "psnr": Metric("PSNR (dB)", 1, 2, lambda p: metrics.psnr(p.output, p.clean), IDENTICAL),
-    "psnr_gt_mean": Metric(
-        "PSNR, GT-mean (dB)", 1, 2, lambda p: metrics.psnr(p.matched, p.clean), IDENTICAL
-    ),
-    "ssim": Metric("SSIM", 1, 3, lambda p: metrics.ssim(p.output, p.clean)),
-    "ssim_gt_mean": Metric("SSIM, GT-mean", 1, 3, lambda p: metrics.ssim(p.matched, p.clean)),
-    "ciede2000": Metric("CIEDE2000", -1, 2, lambda p: metrics.ciede2000(p.output, p.clean)),
-    "gmsd": Metric("GMSD", -1, 3, lambda p: metrics.gmsd(p.output, p.clean)),
-    "structure_added": Metric("structure added", -1, 3, lambda p: p.structure.added),
-    "structure_lost": Metric("structure lost", -1, 3, lambda p: p.structure.lost),
-    "hallucination_rate": Metric(
-        "hallucination rate", -1, 3, lambda p: metrics.hallucination_rate(p.output, p.clean)
-    ),
-    "colour_shift": Metric(
-        "background shift (CIEDE2000)",
-        -1,
-        2,
-        lambda p: metrics.background_colour_shift(p.output, p.clean),
-    ),
-    "consistency": Metric("re-degradation (dB)", 1, 2, _consistency, IDENTICAL),
-    "identity": Metric("identity (dB)", 1, 2, None, IDENTICAL),
-}
 
 
 class EvaluationError(ValueError):
@@ -225,7 +154,7 @@ def _measure(suite: Suite, everyone: list[Method], folder: Path, settings: str):
                 if method.enhance_image is not None:
                     key = method.name, case.image
                     if key not in identities:
-                        identities[key] = _identity(method, case.clean)
+                        identities[key] = _identity(method.enhance_image, case.clean)
                     measured["identity"] = identities[key]
                 values += [[method.name, name, value] for name, value in measured.items()]
             sink.write(json.dumps({"case": case.label, "values": values}) + "\n")
@@ -284,9 +213,9 @@ def _pairwise(output, clean, low, parameters) -> dict[str, jax.Array]:
 _psnr = jax.jit(metrics.psnr)
 
 
-def _identity(method: Method, clean: np.ndarray) -> float:
+def _identity(enhance: Callable[[np.ndarray], np.ndarray], clean: np.ndarray) -> float:
     """PSNR of what the method makes of an image that needs nothing."""
-    output = np.clip(np.asarray(method.enhance_image(clean), np.float32), 0, 1)
+    output = np.clip(np.asarray(enhance(clean), np.float32), 0, 1)
     return min(float(_psnr(output, clean)), METRICS["identity"].greatest)
 
 
@@ -391,39 +320,6 @@ def join(folders: Iterable[Path]) -> tuple[list[str], list[statistics.Row]]:
     return methods, rows
 
 
-def table(summary: Iterable[statistics.Summary], chosen: Sequence[str] | None = None) -> str:
-    """Means +- standard deviations over images as text, the best of each column starred.
-
-    Args:
-      summary: of `statistics.summarise`.
-      chosen: metrics to show, None for all.
-    """
-    chosen = tuple(METRICS) if chosen is None else chosen
-    found = {(s.method, s.metric): s for s in summary}
-    names = list(dict.fromkeys(method for method, _ in found))
-    columns = [metric for metric in chosen if any((name, metric) in found for name in names)]
-    lines = [["method", *(METRICS[metric].title for metric in columns)]]
-    best = {
-        metric: max(
-            (found[n, metric].mean * METRICS[metric].better, n)
-            for n in names if (n, metric) in found
-        )[1]
-        for metric in columns
-    }  # fmt: skip
-    for name in names:
-        line = [name]
-        for metric in columns:
-            if (name, metric) not in found:
-                line.append("-")
-                continue
-            cell, digits = found[name, metric], METRICS[metric].digits
-            std = "" if math.isnan(cell.std) else f" +- {cell.std:.{digits}f}"
-            star = "*" if best[metric] == name else " "
-            line.append(f"{cell.mean:.{digits}f}{std}{star}")
-        lines.append(line)
-    return text_table.render(lines)
-
-
 def verdict(result: EvaluationResult) -> str:
     """What the first method gains over its input and the best baseline of each metric, if any."""
     means = {(s.method, s.metric): s.mean for s in result.summary}
@@ -443,20 +339,6 @@ def verdict(result: EvaluationResult) -> str:
         f"{first}: {psnr:+.2f} dB over the low-light input, {more_psnr:+.2f} dB over the best "
         f"baseline ({best_psnr}); SSIM {ssim:+.3f} and {more_ssim:+.3f} ({best_ssim})"
     )
-
-
-def comparison_table(comparisons: Sequence[statistics.Comparison]) -> str:
-    """Differences with intervals, corrected p-values and effect sizes as text."""
-    lines = []
-    for c in comparisons:
-        digits = METRICS[c.metric].digits + 1
-        note = f"  {c.note}" if c.note else ""
-        lines.append(
-            f"{c.method} - {c.other}, {METRICS[c.metric].title}: {c.difference:+.{digits}f} "
-            f"[{c.low:+.{digits}f}, {c.high:+.{digits}f}], p = {c.p_holm:.2g} (Holm), "
-            f"effect {c.effect:+.2f}, n = {c.images}{note}"
-        )
-    return "\n".join(lines)
 
 
 def write_inputs(suite: Suite, folder: Path) -> int:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +34,6 @@ from lle_jax.training.log import Log
 from lle_jax.training.state import TrainState, create
 
 MAX_VALIDATION = 16  # central crops that are validated on, one per image
-
-Step = Callable[[TrainState, data.Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 class TrainingError(ValueError):
@@ -132,7 +131,7 @@ def prepare(config: ml_collections.ConfigDict) -> Experiment:
     )
 
 
-def make_step(config: ml_collections.ConfigDict, experiment: Experiment) -> Step:
+def make_step(config: ml_collections.ConfigDict, experiment: Experiment) -> jax.stages.Wrapped:
     """Returns the jitted `step(state, batch) -> (state, scalars)`: degrade, restore, update.
 
     The batch is split over the devices, image by image; the state is whole on each. The result does
@@ -267,10 +266,10 @@ def compile_steps(
 ) -> dict[int, Callable]:
     """Compiles the step for each side of the crops."""
     step, size = make_step(config, experiment), config.data.batch_size
-    declare = functools.partial(
+    declare: Callable[..., Any] = functools.partial(
         jax.ShapeDtypeStruct, sharding=sharding.split_batch(experiment.mesh)
     )
-    programs = {}
+    programs: dict[int, Callable] = {}
     for side in tuple(config.data.context_sizes) or (config.data.crop,):
         clean = declare((size, side, side, 3), np.float32)
         batch = data.Batch(clean, declare((size,), np.int32))

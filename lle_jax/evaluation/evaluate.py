@@ -23,8 +23,9 @@ import tqdm
 from lle_jax import files, images, metrics, rundir
 from lle_jax.evaluation import methods as method_loader
 from lle_jax.evaluation import statistics
+from lle_jax.evaluation.measures import IDENTICAL as IDENTICAL  # X as X: used as evaluate.X
 from lle_jax.evaluation.measures import METRICS, Pair
-from lle_jax.evaluation.measures import Metric as Metric  # X as X: used as evaluate.X
+from lle_jax.evaluation.measures import Metric as Metric
 from lle_jax.evaluation.methods import Method
 from lle_jax.evaluation.suite import Case, Suite, label
 from lle_jax.evaluation.tables import comparison_table as comparison_table

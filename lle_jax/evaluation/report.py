@@ -283,8 +283,8 @@ def _pictured(result: EvaluationResult, worst: dict) -> list[str]:
     spread = np.linspace(0, len(labels) - 1, min(PICTURES, len(labels))).astype(int)
     keep = list(dict.fromkeys(chosen))[: PICTURES - 6]
     keep += [labels[i] for i in spread[:: max(1, len(spread) // 12)]]
-    keep = set(list(dict.fromkeys(keep))[:PICTURES])
-    return [label for label in labels if label in keep]
+    kept = set(list(dict.fromkeys(keep))[:PICTURES])
+    return [label for label in labels if label in kept]
 
 
 def _worst_lists(worst: dict, shown: list[str]) -> str:

@@ -1,8 +1,8 @@
-"""Does diagnosis get easier? What a predictor finds in low-light images before and after enhancing.
+"""Does diagnosis get easier? Segmentation of low-light images before and after enhancement.
 
     segmenter = segmenters.load("vessels")
     test = task.cases("../shared/data", "drive", "test")
-    rows = task.evaluate_task(test, predictor, degrade.load("fundus"), classical.METHODS)
+    rows = task.evaluate_task(test, segmenter, degrade.load("fundus"), classical.METHODS)
     statistics.summarise(rows), task.recovered(rows)
 
 A segmenter is any callable image `[H, W, C]` in [0, 1] -> probabilities `[H, W]`; those of

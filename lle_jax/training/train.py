@@ -184,8 +184,7 @@ def train_loop(
 
     Args:
       config, experiment, splits: what to train, and on what.
-      state: to go on from.
-      position: of the data iterator at that state; None at step 0.
+      state, position: to go on from, and the data iterator's there; None at step 0.
       workdir: the run directory.
       timer: adds up the time of each phase.
     """
@@ -195,10 +194,7 @@ def train_loop(
     with timer("compile"):
         validate = make_validation(config, experiment, splits.validation)
         programs = compile_steps(config, experiment, state)
-
-    def due(number: int, every: int) -> bool:
-        return number == total or number % every == 0
-
+    due = functools.partial(is_due, total=total)
     bar = progress("train", total, "step", initial=first)
     checkpoints = Checkpoints(workdir / "checkpoints")
     with checkpoints, Log(workdir, first) as log, bar:
@@ -232,6 +228,11 @@ def train_loop(
         with timer("save"):
             checkpoints.close()
     return state
+
+
+def is_due(number: int, every: int, total: int) -> bool:
+    """Tells whether something done at every so many steps, and at the last, is due."""
+    return number == total or number % every == 0
 
 
 def read_scalars(scalars: dict, number: int, config: ml_collections.ConfigDict) -> dict[str, float]:

@@ -79,9 +79,9 @@ def test_damage_is_one_line_and_the_checkpoint_before_is_used(tmp_path, how, cap
     damage(tmp_path / "5", how)
     with Checkpoints(tmp_path) as checkpoints:
         restored, position = checkpoints.restore(make_state())
-    assert int(restored.step) == 4
-    np.testing.assert_array_equal(restored.params["layer"]["kernel"], 0.25)
-    assert position == {"next_index": 3}
+        assert int(restored.step) == 4
+        np.testing.assert_array_equal(restored.params["layer"]["kernel"], 0.25)
+        assert position == {"next_index": 3}
         checkpoints.save(advance(make_state(value=0.5), 5), {"next_index": 4}, {})
     with Checkpoints(tmp_path) as checkpoints:
         np.testing.assert_array_equal(

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lle_jax.evaluation import statistics as tests
-from lle_jax.evaluation.evaluate import METRICS
+from lle_jax.evaluation.measures import METRICS
 from lle_jax.models import cost
 
 SIDE = 256  # pixels of the square image for which cost is stated
+
+_Test = tuple[float, float, float, float, float, str]
+_UNTESTED: _Test = (math.nan, math.nan, math.nan, math.nan, math.nan, "")
 
 
 class Entry(NamedTuple):
@@ -68,7 +71,7 @@ def summarise(
                 math.fsum(v := values[metric, variant, s]) / len(v) for s in sorted(seeds[variant])
             ]
             std = statistics.stdev(means) if len(means) > 1 else math.nan
-            test = compared.get((metric, variant), (math.nan,) * 5 + ("",))
+            test = compared.get((metric, variant), _UNTESTED)
             table.append(
                 Entry(
                     variant,
@@ -83,7 +86,7 @@ def summarise(
     return table
 
 
-def _compare(rows: list, base: str, seeds: Mapping[str, set[int]]) -> dict[tuple[str, str], tuple]:
+def _compare(rows: list, base: str, seeds: Mapping[str, set[int]]) -> dict[tuple[str, str], _Test]:
     """(metric, variant) -> difference, low, high, p_holm, effect, note."""
     common = set.intersection(*seeds.values()) if seeds else set()
     if base not in seeds or not common:

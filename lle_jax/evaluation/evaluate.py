@@ -13,99 +13,22 @@ The folder written is the record:
 import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import tqdm
 
-from lle_jax import files, images, metrics, rundir, text_table
+from lle_jax import files, images, rundir, text_table
 from lle_jax.evaluation import methods as method_loader
 from lle_jax.evaluation import statistics
-from lle_jax.evaluation.consistency import redegradation_psnr
+from lle_jax.evaluation.measures import METRICS, EvaluationError, measure, measure_identity
 from lle_jax.evaluation.methods import Method
+from lle_jax.evaluation.progress import progress
 from lle_jax.evaluation.suite import Case, Suite, label
 
-PROGRESS = 30.0  # least seconds between lines of progress, so that a log stays short
-IDENTICAL = 100.0  # dB, which stands for the infinite PSNR of identical images
-
-
-class Pair(NamedTuple):
-    """What a metric may look at: an output, its truth, and how the input was made.
-
-    Attributes:
-      output: `[H, W, C]` in [0, 1].
-      clean: the truth, same shape.
-      low: the input, same shape.
-      parameters: of the degradation; None where nobody knows them.
-      matched: the output brought to the mean of the truth.
-      structure: what `metrics.structure_change` finds in the output.
-    """
-
-    output: jax.Array
-    clean: jax.Array
-    low: jax.Array
-    parameters: dict[str, jax.Array] | None
-    matched: jax.Array
-    structure: metrics.StructureChange
-
-
-class Metric(NamedTuple):
-    """A column of all tables.
-
-    Attributes:
-      title: the column's heading.
-      better: +1 where more is better, -1 where less is.
-      digits: decimals that are shown.
-      function: of a `Pair`, traced by JAX; None where the value does not exist. A metric without
-        a function is measured on the method and not on an output.
-      greatest: what a larger value is lowered to, such as the infinite PSNR of identical images.
-    """
-
-    title: str
-    better: int
-    digits: int
-    function: Callable[[Pair], jax.Array | None] | None
-    greatest: float = math.inf
-
-
-def _consistency(pair: Pair) -> jax.Array | None:
-    if pair.parameters is None:
-        return None
-    return redegradation_psnr(pair.output, pair.low, pair.parameters)
-
-
-# The first is the one named before the experiment; the rest are supporting. A line added here adds
-# a column to every table, the page and `lle compare`.
-METRICS = {
-    "psnr": Metric("PSNR (dB)", 1, 2, lambda p: metrics.psnr(p.output, p.clean), IDENTICAL),
-    "psnr_gt_mean": Metric(
-        "PSNR, GT-mean (dB)", 1, 2, lambda p: metrics.psnr(p.matched, p.clean), IDENTICAL
-    ),
-    "ssim": Metric("SSIM", 1, 3, lambda p: metrics.ssim(p.output, p.clean)),
-    "ssim_gt_mean": Metric("SSIM, GT-mean", 1, 3, lambda p: metrics.ssim(p.matched, p.clean)),
-    "ciede2000": Metric("CIEDE2000", -1, 2, lambda p: metrics.ciede2000(p.output, p.clean)),
-    "gmsd": Metric("GMSD", -1, 3, lambda p: metrics.gmsd(p.output, p.clean)),
-    "structure_added": Metric("structure added", -1, 3, lambda p: p.structure.added),
-    "structure_lost": Metric("structure lost", -1, 3, lambda p: p.structure.lost),
-    "hallucination_rate": Metric(
-        "hallucination rate", -1, 3, lambda p: metrics.hallucination_rate(p.output, p.clean)
-    ),
-    "colour_shift": Metric(
-        "background shift (CIEDE2000)",
-        -1,
-        2,
-        lambda p: metrics.background_colour_shift(p.output, p.clean),
-    ),
-    "consistency": Metric("re-degradation (dB)", 1, 2, _consistency, IDENTICAL),
-    "identity": Metric("identity (dB)", 1, 2, None, IDENTICAL),
-}
-
-
-class EvaluationError(ValueError):
-    """The evaluation is refused; the message says why and what to do."""
+MAX_SHAPES = 8  # whose compiled programs are kept at a time, so that memory stays bounded
 
 
 class EvaluationResult(NamedTuple):
@@ -153,7 +76,8 @@ def evaluate(
       EvaluationError: if a method was trained on images of the suite.
       MethodError: if an output image is missing.
     """
-    everyone = [method_loader.load("low"), *methods, *(m for m in baselines if m.name != "low")]
+    everyone = [m for m in (*methods, *baselines) if m.name != "low"]
+    everyone.insert(0, method_loader.load("low"))
     notes = {method.name: method_loader.overlap(method, suite.hashes) for method in everyone}
     for method in everyone:
         trained = [note for note in notes[method.name] if note.startswith("trained")]
@@ -192,55 +116,65 @@ def evaluate(
     return result
 
 
-def _settings(record: dict) -> str:
-    """What measured values depend on, to tell whether half a table can be gone on with."""
+def _settings(record: dict[str, Any]) -> str:
+    """Identifies what the values depend on: a partial table of other settings is not resumed."""
     keys = ("fingerprint", "records", "lle_jax", "packages")
-    return json.dumps({key: record[key] for key in keys}, sort_keys=True, default=str)
+    settings = {key: record[key] for key in keys} | {"measured": list(METRICS)}
+    return json.dumps(settings, sort_keys=True, default=str)
 
 
-def _measure(suite: Suite, everyone: list[Method], folder: Path, settings: str):
+def _measure(
+    suite: Suite, everyone: Sequence[Method], folder: Path, settings: str
+) -> tuple[list[statistics.Row], dict[tuple[str, str], tuple[str, str]]]:
+    """Measures every method on every case that an earlier start has not finished."""
     partial = folder / "partial.jsonl"
     done = _read_partial(partial, settings)
     listed = suite.listed()
-    missing = {label(image, number) for image, number, *_ in listed} - done.keys()
+    missing = {label(image, realisation) for image, realisation, *_ in listed} - done.keys()
     identities: dict[tuple[str, str], float] = {}
-    shape = None
+    shapes: set[tuple[int, ...]] = set()
     with (
         partial.open("a", encoding="utf-8") as sink,
-        tqdm.tqdm(
-            total=suite.count,
-            initial=suite.count - len(missing),
-            desc=suite.name,
-            unit="case",
-            mininterval=PROGRESS,
-        ) as bar,
+        progress(suite.name, suite.count, "case", initial=suite.count - len(missing)) as bar,
     ):
         for case in suite.cases(missing):
-            if shape is not None and case.low.shape != shape:
-                jax.clear_caches()  # programs of one size are of no use to another
-            shape = case.low.shape
-            values = []
-            for method in everyone:
-                measured = measure(np.asarray(method.enhance_case(case), np.float32), case)
-                if method.enhance_image is not None:
-                    key = method.name, case.image
-                    if key not in identities:
-                        identities[key] = _identity(method, case.clean)
-                    measured["identity"] = identities[key]
-                values += [[method.name, name, value] for name, value in measured.items()]
-            sink.write(json.dumps({"case": case.label, "values": values}) + "\n")
+            if case.low.shape not in shapes and len(shapes) == MAX_SHAPES:
+                jax.clear_caches()
+                shapes.clear()
+            shapes.add(case.low.shape)
+            done[case.label] = _measure_case(case, everyone, identities)
+            line = {"case": case.label, "values": done[case.label]}
+            sink.write(json.dumps(line) + "\n")
             sink.flush()
-            done[case.label] = values
             bar.update()
     rows = [
         statistics.Row(image, method, metric, value, realisation)
         for image, realisation, *_ in listed
         for method, metric, value in done[label(image, realisation)]
     ]
-    return rows, {(image, number): tuple(groups) for image, number, *groups in listed}
+    groups = {(image, number): (modality, what) for image, number, modality, what in listed}
+    return rows, groups
 
 
-def _read_partial(path: Path, settings: str) -> dict[str, list]:
+def _measure_case(
+    case: Case,
+    everyone: Sequence[Method],
+    identities: dict[tuple[str, str], float],
+) -> list[tuple[str, str, float]]:
+    """(method, metric, value) of a case; `identities` holds what is measured once an image."""
+    values: list[tuple[str, str, float]] = []
+    for method in everyone:
+        measured = measure(np.asarray(method.enhance_case(case), np.float32), case)
+        if method.enhance_image is not None:
+            key = method.name, case.image
+            if key not in identities:
+                identities[key] = measure_identity(method.enhance_image(case.clean), case.clean)
+            measured["identity"] = identities[key]
+        values += [(method.name, metric, value) for metric, value in measured.items()]
+    return values
+
+
+def _read_partial(path: Path, settings: str) -> dict[str, list[tuple[str, str, float]]]:
     """Cases that an earlier start with the same settings has finished; begins the file anew."""
     lines = []
     if path.exists():
@@ -252,42 +186,7 @@ def _read_partial(path: Path, settings: str) -> dict[str, list]:
     if not lines or lines[0].get("settings") != settings:
         lines = [{"settings": settings}]
     files.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
-    return {line["case"]: line["values"] for line in lines[1:]}
-
-
-def measure(output: np.ndarray, case: Case) -> dict[str, float]:
-    """All metrics of one output but identity; the output is clipped to [0, 1] first."""
-    output = np.clip(output, 0, 1)
-    if not np.isfinite(output).all():
-        raise EvaluationError(f"an output for {case.label} is not finite")
-    found = _pairwise(output, case.clean, case.low, case.parameters)
-    return {
-        name: min(float(found[name]), metric.greatest)
-        for name, metric in METRICS.items()
-        if name in found
-    }
-
-
-@jax.jit
-def _pairwise(output, clean, low, parameters) -> dict[str, jax.Array]:
-    matched = metrics.gt_mean(output, clean)
-    structure = metrics.structure_change(output, clean)
-    pair = Pair(output, clean, low, parameters, matched, structure)
-    found = {
-        name: metric.function(pair)
-        for name, metric in METRICS.items()
-        if metric.function is not None
-    }
-    return {name: value for name, value in found.items() if value is not None}
-
-
-_psnr = jax.jit(metrics.psnr)
-
-
-def _identity(method: Method, clean: np.ndarray) -> float:
-    """PSNR of what the method makes of an image that needs nothing."""
-    output = np.clip(np.asarray(method.enhance_image(clean), np.float32), 0, 1)
-    return min(float(_psnr(output, clean)), METRICS["identity"].greatest)
+    return {line["case"]: list(map(tuple, line["values"])) for line in lines[1:]}
 
 
 def _write(folder: Path, result: EvaluationResult) -> None:
@@ -466,10 +365,12 @@ def write_inputs(suite: Suite, folder: Path) -> int:
     """
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
-    for case in tqdm.tqdm(suite.cases(), total=suite.count, desc="inputs", mininterval=PROGRESS):
-        eighth = np.rint(case.low * 255) / 255
-        bits = 8 if np.abs(eighth - case.low).max() < 1e-6 else 16
-        like = images.Picture(case.low, Path(), "png", bits)
-        images.write(folder / f"{case.label}.png", case.low, like)
-        count += 1
+    with progress("inputs", suite.count, "image") as bar:
+        for case in suite.cases():
+            eighth = np.rint(case.low * 255) / 255
+            bits = 8 if np.abs(eighth - case.low).max() < 1e-6 else 16
+            like = images.Picture(case.low, Path(), "png", bits)
+            images.write(folder / f"{case.label}.png", case.low, like)
+            count += 1
+            bar.update()
     return count

@@ -10,6 +10,7 @@ A method is named by a string:
     NAME=FOLDER             images that somebody else's system made of the suite's inputs
 """
 
+import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -102,7 +103,7 @@ def from_network(
       name: in tables.
       model_config: as of `models.build`, a ConfigDict.
       params: of the network.
-      record: what it is; the model's configuration is added.
+      record: what it is; the model's config and the SHA-256 of its parameters are added.
       training_hashes: SHA-256 of the images it was trained on.
       validation_hashes: of those it was validated on while training.
       complete: whether these are all.
@@ -115,11 +116,19 @@ def from_network(
     return _function(
         name,
         enhance,
-        record | {"model": model_config.to_dict()},
+        record | {"model": model_config.to_dict(), "parameters": _digest(params)},
         training_hashes=frozenset(training_hashes),
         validation_hashes=frozenset(validation_hashes),
         complete=complete,
     )
+
+
+def _digest(params: Any) -> str:
+    """Identifies parameters: a run trained anew to the same step is another method."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _function(name: str, enhance: Callable, record: dict, **known) -> Method:

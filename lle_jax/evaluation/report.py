@@ -12,13 +12,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import tqdm
 
 from lle_jax import pages
 from lle_jax.evaluation import curves as curves_of
 from lle_jax.evaluation import statistics, suite
-from lle_jax.evaluation.evaluate import METRICS, PROGRESS, EvaluationResult
+from lle_jax.evaluation.evaluate import EvaluationResult
+from lle_jax.evaluation.measures import METRICS
 from lle_jax.evaluation.methods import Method
+from lle_jax.evaluation.progress import progress
 from lle_jax.files import write_bytes
 from lle_jax.pages import NAME, text
 
@@ -282,8 +283,8 @@ def _pictured(result: EvaluationResult, worst: dict) -> list[str]:
     spread = np.linspace(0, len(labels) - 1, min(PICTURES, len(labels))).astype(int)
     keep = list(dict.fromkeys(chosen))[: PICTURES - 6]
     keep += [labels[i] for i in spread[:: max(1, len(spread) // 12)]]
-    keep = set(list(dict.fromkeys(keep))[:PICTURES])
-    return [label for label in labels if label in keep]
+    kept = set(list(dict.fromkeys(keep))[:PICTURES])
+    return [label for label in labels if label in kept]
 
 
 def _worst_lists(worst: dict, shown: list[str]) -> str:
@@ -312,9 +313,11 @@ def _viewer_data(
         label = suite.label(row.image, row.realisation)
         if label in shown:
             values.setdefault(label, {}).setdefault(row.method, {})[row.metric] = row.value
-    found = result.suite.cases(shown)
-    bar = tqdm.tqdm(found, total=len(shown), desc="pictures", unit="case", mininterval=PROGRESS)
-    cases = [_pictures(case, drawn) | {"metrics": values[case.label]} for case in bar]
+    cases = []
+    with progress("pictures", len(shown), "case") as bar:
+        for case in result.suite.cases(shown):
+            cases.append(_pictures(case, drawn) | {"metrics": values[case.label]})
+            bar.update()
     titles = {name: [m.title, m.digits] for name, m in METRICS.items()}
     return {"cases": cases, "metrics": titles}
 

@@ -17,7 +17,7 @@ import hashlib
 import itertools
 import json
 import tomllib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ import numpy as np
 
 from lle_jax import data, degrade, files, images
 
-_SECTIONS = {
+_SECTIONS: dict[str, dict[str, type[Any]]] = {
     "images": {"source": str, "role": str},
     "degradation": {"preset": str, "realisations": int, "seed": int, "severities": list},
     "sweep": {"seed": int, "gains": list, "noises": list, "blurs": list},
@@ -126,6 +126,7 @@ class Suite:
         Args:
           wanted: labels of the cases to make; None makes all.
         """
+        make: dict[str, Callable[..., tuple[Any, degrade.Parameters | None]]]
         make = {"degradation": self._degraded, "sweep": self._swept, "pairs": self._paired}
         for index in self._order():
             name, modality = self.images.names[index], self.images.modalities[index]
@@ -172,9 +173,10 @@ class Suite:
             "gaussian_blur.sigma": jnp.float32(blur),
             "gaussian_noise.sigma": jnp.float32(noise),
         }
-        return degrade.apply(key, parameters, clean), parameters
+        return degrade.apply(key, parameters, jnp.asarray(clean)), parameters
 
     def _paired(self, index: int, clean: np.ndarray):
+        assert self._low is not None
         low = self._low[index]
         if low.shape != clean.shape:
             raise SuiteError(
@@ -261,7 +263,8 @@ def from_images(
     for modality in dict.fromkeys(images.modalities):
         degrade.load(degrade.name_for(preset, modality))
     hashes = frozenset(images.hashes)
-    return Suite(name, {"degradation": part}, images, hashes, tuple(map(tuple, rejected)))
+    left_out = tuple((path, reason) for path, reason in rejected)
+    return Suite(name, {"degradation": part}, images, hashes, left_out)
 
 
 def _check(path: Path, settings: dict) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 import tqdm
@@ -235,8 +236,9 @@ def _versions(
 ) -> Iterator[np.ndarray]:
     digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
     image_key = data.image_key(seed, digest)
+    clean = jnp.asarray(image)
     for draw in range(draws):
-        low, _ = degrade.sample_and_apply(jax.random.fold_in(image_key, draw), preset, image)
+        low, _ = degrade.sample_and_apply(jax.random.fold_in(image_key, draw), preset, clean)
         yield np.asarray(low)
 
 

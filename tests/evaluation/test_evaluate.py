@@ -9,7 +9,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lle_jax import classical, cli, data, images, models
-from lle_jax.evaluation import curves, evaluate, methods, report, statistics, suite
+from lle_jax.evaluation import curves, evaluate, measures, methods, report, statistics, suite
 
 
 def read_csv(path):
@@ -50,7 +50,7 @@ def test_plain_and_gt_mean_columns_come_together(evaluated):
 
 def test_the_input_is_its_own_identity_and_a_brightener_is_not(evaluated):
     _, result = evaluated
-    assert set(values(result.rows, "low", "identity").values()) == {evaluate.IDENTICAL}
+    assert set(values(result.rows, "low", "identity").values()) == {measures.IDENTICAL}
     assert max(values(result.rows, "brightener", "identity").values()) < 20
 
 
@@ -174,7 +174,7 @@ def test_there_is_a_value_per_image_realisation_method_and_metric(at_hand):
         "image", "realisation", "modality", "condition", "method", "metric", "value",
     ]  # fmt: skip
     names = {"low", "brightener", *classical.METHODS}
-    assert len(rows) == 3 * 2 * len(names) * len(evaluate.METRICS)
+    assert len(rows) == 3 * 2 * len(names) * len(measures.METRICS)
     assert {row["method"] for row in rows} == names
     assert {(row["image"], row["realisation"]) for row in rows} == {
         (name, f"{number}-1") for name in ("astronaut", "retina", "grey") for number in (0, 1)
@@ -233,7 +233,11 @@ def test_a_network_at_hand_is_a_method(small_suite):
     assert method.training_hashes == {"a"}
     assert method.validation_hashes == {"b"}
     assert not method.complete
-    assert method.record == {**record, "model": config.to_dict()}
+    assert method.record.items() >= {**record, "model": config.to_dict()}.items()
+    other = methods.from_network(
+        "unet (EMA)", config, jax.tree.map(lambda x: x + 1, params), record
+    )
+    assert other.record != method.record  # or a table of other parameters would be resumed
 
 
 SCALARS = """step,loss,gradient_norm,learning_rate,images_per_second,validation_psnr,validation_ssim
@@ -271,19 +275,38 @@ def test_curves_without_values_are_left_out_and_damaged_ones_refused(tmp_path):
         curves.figures(path)
 
 
-def test_progress_is_shown_where_stderr_is_no_terminal(small_suite, brightener, tmp_path, capsys):
+def test_progress_is_plain_lines_where_stderr_is_no_terminal(
+    small_suite, brightener, tmp_path, capsys
+):
     evaluate.evaluate(small_suite, [brightener], [], tmp_path)
-    assert "small: 100%" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "small: 14/14 cases, " in printed.splitlines()[-1]
+    assert "\r" not in printed
+    assert printed.endswith("to go\n")
+    assert printed.count("\n") < 14
+
+
+def test_values_of_another_set_of_metrics_are_not_resumed(
+    small_suite, brightener, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.delitem(measures.METRICS, "gmsd")
+        measures._pairwise.clear_cache()
+        before = evaluate.evaluate(small_suite, [brightener], [], tmp_path)
+    measures._pairwise.clear_cache()
+    after = evaluate.evaluate(small_suite, [brightener], [], tmp_path)
+    assert not values(before.rows, "brightener", "gmsd")
+    assert len(values(after.rows, "brightener", "gmsd")) == small_suite.count
 
 
 @pytest.fixture
 def a_metric_more(monkeypatch):
     """METRICS with a line more, and its name; nothing compiled before or after is used again."""
-    halved = evaluate.Metric("halved error", -1, 3, lambda p: abs(p.output - p.clean).mean() / 2)
-    monkeypatch.setitem(evaluate.METRICS, "halved", halved)
-    evaluate._pairwise.clear_cache()
+    halved = measures.Metric("halved error", -1, 3, lambda p: abs(p.output - p.clean).mean() / 2)
+    monkeypatch.setitem(measures.METRICS, "halved", halved)
+    measures._pairwise.clear_cache()
     yield "halved"
-    evaluate._pairwise.clear_cache()
+    measures._pairwise.clear_cache()
 
 
 def test_a_line_in_the_registry_is_a_column_of_every_table(

@@ -171,7 +171,7 @@ def _read(folder: Path, name: str) -> bytes:
 
 
 def _arrays(data: bytes, path: Path, count: int) -> dict[str, np.ndarray]:
-    """The arrays of an .npz; `count`, how many numbers there can be, bounds what is unpacked."""
+    """Reads the arrays of an .npz; `count`, the largest number of values, bounds the memory."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             size = sum(entry.file_size for entry in archive.infolist())

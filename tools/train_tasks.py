@@ -202,7 +202,7 @@ def main(root: Path, names: list[str], seed: int, folder: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("root", nargs="?", type=Path, default=DATA)
-    parser.add_argument("names", nargs="*", help="vessels, polyps; all if left out")
+    parser.add_argument("names", nargs="*", help="vessels, polyps; default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--folder", type=Path, default=segmenters.FOLDER)
     given = parser.parse_args()

@@ -3,7 +3,7 @@
     python -m lle_jax.main --config experiments/released.py
 
 Needs the real images in ../shared/data (see README); an hour and a half on 2 CPU cores. The same
-command resumes. experiments/released_large.py goes on from it.
+command resumes. experiments/released_large.py continues from it.
 """
 
 import ml_collections

@@ -1,4 +1,4 @@
-"""Which degradations a network must have seen: one left out in training, all there in the test.
+"""Which degradations matter in training: one dropped at a time, all in the test.
 
     lle ablate experiments/ablations/degradations.py -o runs/degradations
 

@@ -253,7 +253,7 @@ def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Sum of Gaussian kernels on all measures together and on each alone, `[len(a), len(b)]`."""
     squares = (a[:, None] - b[None]) ** 2
     joint, alone = squares.mean(axis=2), squares
-    total = np.zeros((len(a), len(b)))
+    total = np.zeros((len(a), len(b)), squares.dtype)
     for width in _BANDWIDTHS:
         total = total + np.exp(-joint / (2 * width**2))
         total = total + np.exp(-alone / (2 * width**2)).mean(axis=2)

@@ -72,7 +72,7 @@ def speed() -> None:
 
 
 def degraded() -> tuple[np.ndarray, np.ndarray]:
-    """A retina in poor light, and well lit: 8-bit levels, float32 in [0, 1], 512 x 512."""
+    """A retina in low light, and well lit: 8-bit levels, float32 in [0, 1], 512 x 512."""
     reference = np.float32(skimage.data.retina()[450:962, 450:962] / 255)
     low = degrade.exposure(reference, gain=0.35)
     low = degrade.gaussian_noise(jax.random.key(0), low, sigma=0.02)

@@ -1,4 +1,4 @@
-"""Model, measure, undo and evaluate the degradation of medical images taken in poor light."""
+"""Model, measure, undo and evaluate the degradation of low-light medical images."""
 
 __version__ = "0.1.0"
 

@@ -1,4 +1,4 @@
-"""Provenance of parameters: what they are, and on which images they were trained."""
+"""Provenance of parameters: their origin and their training images."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -18,17 +18,17 @@ class Provenance(NamedTuple):
 
     @property
     def training_hashes(self) -> frozenset[str]:
-        """SHA-256 of the images they are known to have been trained on."""
+        """Returns the SHA-256 of the recorded training images."""
         return frozenset(self.images.get("train", ()))
 
     @property
     def validation_hashes(self) -> frozenset[str]:
-        """SHA-256 of the images they were validated on while training."""
+        """Returns the SHA-256 of the recorded validation images."""
         return frozenset(self.images.get("validation", ()))
 
     @property
     def complete(self) -> bool:
-        """True where all training images are known; False for weights from elsewhere."""
+        """Tells whether all training images are recorded; False for imported weights."""
         return "train" in self.images and not self.images.get("incomplete")
 
 

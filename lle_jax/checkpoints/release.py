@@ -171,7 +171,7 @@ def _read(folder: Path, name: str) -> bytes:
 
 
 def _arrays(data: bytes, path: Path, count: int) -> dict[str, np.ndarray]:
-    """The arrays of an .npz; `count`, how many numbers there can be, bounds what is unpacked."""
+    """Reads the arrays of an .npz; `count`, the largest number of values, bounds the memory."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
@@ -203,14 +203,21 @@ def _check(arrays: Mapping[str, np.ndarray], declared: nnx.State, where) -> None
             )
 
 
+_ENHANCES = (
+    "Enhances low-light images; it may remove or invent detail, so keep the original with each "
+    "output"
+)
+_PURPOSE = {"segmenter": "Segments medical images, to evaluate or train enhancement"}
+
+
 def _card(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
     model, record = description["model"], description["record"]
     count = sum(array.size for array in arrays.values())
     rows = "".join(f"| {key} | {value} |\n" for key, value in record.items() if key != "images")
     return (
         f"# {model['name']}, {count:,} parameters\n\n"
-        "Enhances images taken in poor light; made with lle_jax. Research software, not a medical "
-        "device: it may remove or invent detail, so keep the original beside its output.\n\n"
+        f"{_PURPOSE.get(model['name'], _ENHANCES)}; made with lle_jax. "
+        "Research software, not a medical device.\n\n"
         "| network | |\n|---|---|\n"
         + "".join(f"| {key} | {value} |\n" for key, value in model.items())
         + ("\n| training | |\n|---|---|\n" + rows if rows else "")

@@ -1,4 +1,4 @@
-"""Segmenters that find what a clinician looks for; `vessels` and `polyps` are bundled.
+"""Segmenters of structures of clinical interest; `vessels` and `polyps` are bundled.
 
 A segmenter is a small U-Net trained by tools/train_tasks.py on clean images only, so that what it
 misses in a low-light image is what the light hid. It measures images and is no medical device;

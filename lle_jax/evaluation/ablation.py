@@ -1,10 +1,10 @@
 """Ablations: the same experiment with one thing changed at a time, over several seeds.
 
 A cell is one variant with one seed: a run of `lle_jax.main` in a process of its own, which trains
-and evaluates. Cells that are done are not run again, one that was killed goes on from its last
+and evaluates. Finished cells are not run again, an interrupted one resumes from its last
 checkpoint, so the command can be stopped at any moment and repeated. What it writes:
 
-cells/VARIANT-seedN/       the run directory; beside it its configuration (.py) and output (.log)
+cells/VARIANT-seedN/       the run directory; next to it its configuration (.py) and output (.log)
 cells/compiled/            jax's compilation cache, of use only while cells are run
 results.csv                variant, seed, image, realisation, metric, value: the measurements
 table.csv, table.md        means and deviations over seeds, tests against the first variant, cost
@@ -47,7 +47,7 @@ class AblationError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Ablation:
-    """What a grid file's `get_ablation()` returns.
+    """A grid, as `get_ablation()` of a grid file returns it.
 
     Attributes:
       base: the experiment that all variants start from.
@@ -104,7 +104,7 @@ def load(path: Path) -> Ablation:
 def plan(
     ablation: Ablation, workdir: Path, *, quick: bool = False, seeds: int | None = None
 ) -> list[Cell]:
-    """The cells, all variants of the first seed first, so that a table is there early.
+    """Plans the cells, all variants of the first seed first, for an early table.
 
     Args:
       ablation: the grid.
@@ -142,7 +142,7 @@ def plan(
 def change(
     config: ml_collections.ConfigDict, changes: Mapping[str, Any], where: str
 ) -> ml_collections.ConfigDict:
-    """A copy with fields set; raises AblationError naming `where` and the field."""
+    """Copies a config with keys set; raises AblationError naming `where` and the field."""
     config = ml_collections.ConfigDict(config.to_dict())
     for name, value in changes.items():
         *path, last = name.split(".")
@@ -165,7 +165,7 @@ def change(
 
 
 def train_command(cell: Cell) -> list[str]:
-    """What runs a cell: it leaves evaluation/per_image.csv, and last evaluation/suite.json."""
+    """Returns the command of a cell; it writes evaluation/per_image.csv, and last suite.json."""
     script, main = cell.folder.with_name(f"{cell.folder.name}.py"), "lle_jax.main"
     return [sys.executable, "-m", main, "--config", str(script), "--workdir", str(cell.folder)]
 
@@ -202,7 +202,7 @@ def run(
 
 
 def _order(cells: Sequence[Cell]) -> Callable[[Cell], tuple[int, int]]:
-    """Variants as the grid has them, then seeds."""
+    """Sorts by variants in the order of the grid, then seeds."""
     variants = list(dict.fromkeys(cell.variant for cell in cells))
     return lambda cell: (variants.index(cell.variant), cell.seed)
 
@@ -212,7 +212,7 @@ def _is_done(cell: Cell) -> bool:
 
 
 def _run_all(cells: Sequence[Cell], command: Callable[[Cell], list[str]]) -> list[str]:
-    """Runs what is not done, what fails once more at the end; returns what failed in the end."""
+    """Runs unfinished cells, retries failed ones once at the end, and returns those that failed."""
     pending = [cell for cell in cells if not _is_done(cell)]
     failures: list[str] = []
     start = len(cells) - len(pending)
@@ -233,13 +233,13 @@ def _run_all(cells: Sequence[Cell], command: Callable[[Cell], list[str]]) -> lis
 
 
 def _run(cell: Cell, command: Callable[[Cell], list[str]], bar: tqdm.tqdm) -> str | None:
-    """Runs one cell; returns why it failed, None if it did not.
+    """Runs one cell; returns the reason if it failed, else None.
 
     The process inherits the lock: where only its parent was killed, it still trains, and two must
     not write to one run directory. The next start waits for it and takes what it made.
     """
-    beside = {suffix: cell.folder.with_name(cell.folder.name + suffix) for suffix in SUFFIXES}
-    with beside[".lock"].open("a") as lock, beside[".log"].open("ab") as log:
+    siblings = {suffix: cell.folder.with_name(cell.folder.name + suffix) for suffix in SUFFIXES}
+    with siblings[".lock"].open("a") as lock, siblings[".log"].open("ab") as log:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -247,7 +247,7 @@ def _run(cell: Cell, command: Callable[[Cell], list[str]], bar: tqdm.tqdm) -> st
             fcntl.flock(lock, fcntl.LOCK_EX)
         if _is_done(cell):
             return None
-        files.write_text(beside[".py"], _script(cell))
+        files.write_text(siblings[".py"], _script(cell))
         before = log.tell()
         status = subprocess.run(
             command(cell),
@@ -260,17 +260,17 @@ def _run(cell: Cell, command: Callable[[Cell], list[str]], bar: tqdm.tqdm) -> st
     if _is_done(cell):
         return None
     if status < 0:
-        return f"killed by {signal.Signals(-status).name}; see {beside['.log']}"
-    said = beside[".log"].read_bytes()[before:].decode(errors="replace").split("\n")
+        return f"killed by {signal.Signals(-status).name}; see {siblings['.log']}"
+    said = siblings[".log"].read_bytes()[before:].decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(said) if line.strip()), "no output")
-    return f"{last.removeprefix('error: ')}; exit status {status}, see {beside['.log']}"
+    return f"{last.removeprefix('error: ')}; exit status {status}, see {siblings['.log']}"
 
 
 SUFFIXES = (".lock", ".log", ".py")
 
 
 def _share_compiled(folder: Path) -> dict[str, str]:
-    """Variables that make jax keep what it compiles: most cells need the same programs."""
+    """Returns environment variables by which the cells share jax's compilation cache."""
     return {
         "JAX_COMPILATION_CACHE_DIR": str(folder),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
@@ -289,7 +289,7 @@ def _script(cell: Cell) -> str:
 
 
 def _measured(cell: Cell) -> list[tuple[str, int, str, str, str, float]]:
-    """Rows of results.csv: the cell's network, which is the first method of its evaluation."""
+    """Reads the rows of results.csv: the cell's network, the first method of its evaluation."""
     record, rows = evaluate.read(cell.folder / "evaluation")
     return [
         (cell.variant, cell.seed, row.image, row.realisation, row.metric, row.value)
@@ -299,7 +299,7 @@ def _measured(cell: Cell) -> list[tuple[str, int, str, str, str, float]]:
 
 
 def _timings(path: Path, cells: Sequence[Cell]) -> dict[str, float]:
-    """Seconds per image by variant; what was measured before is kept, equal networks share one."""
+    """Measures seconds per image by variant, once per network; earlier measurements are reused."""
     known: dict[str, float] = {}
     if path.exists():
         with path.open(newline="") as file:

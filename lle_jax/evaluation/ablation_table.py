@@ -46,7 +46,7 @@ class Entry(NamedTuple):
 def summarise(
     rows: Iterable[tuple[str, int, str, str, str, float]], base: str, costs: Mapping[str, cost.Cost]
 ) -> list[Entry]:
-    """The table, in the order of `costs`.
+    """Computes the table, in the order of `costs`.
 
     Args:
       rows: variant, seed, image, realisation, metric, value. Realisations, like seeds, are averaged
@@ -87,7 +87,7 @@ def summarise(
 
 
 def _compare(rows: list, base: str, seeds: Mapping[str, set[int]]) -> dict[tuple[str, str], _Test]:
-    """(metric, variant) -> difference, low, high, p_holm, effect, note."""
+    """Tests variants: (metric, variant) -> difference, low, high, p_holm, effect, note."""
     common = set.intersection(*seeds.values()) if seeds else set()
     if base not in seeds or not common:
         return {}
@@ -113,7 +113,7 @@ def cells(entry: Entry) -> list[Any]:
 
 
 def text(table: Sequence[Entry], seconds: Mapping[str, float] | None = None) -> str:
-    """The table in Markdown, a line per variant; with seconds per image where they are given."""
+    """Formats the table in Markdown, a line per variant; with seconds per image if given."""
     if not table:
         return "no cell is done"
     metrics = list(dict.fromkeys(entry.metric for entry in table))
@@ -121,13 +121,13 @@ def text(table: Sequence[Entry], seconds: Mapping[str, float] | None = None) -> 
     for metric in metrics:
         header += [METRICS[metric].title, "difference [95 %], p"]
     header += ["parameters", "G MACs"] + ["ms per image"] * bool(seconds)
-    found = {(entry.variant, entry.metric): entry for entry in table}
+    entries = {(entry.variant, entry.metric): entry for entry in table}
     lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
     for variant in dict.fromkeys(entry.variant for entry in table):
-        first = found[variant, metrics[0]]
+        first = entries[variant, metrics[0]]
         line = [variant, str(first.seeds)]
         for metric in metrics:
-            line += _pair(found[variant, metric])
+            line += _pair(entries[variant, metric])
         line += [f"{first.parameters:,}", f"{first.macs / 1e9:.2f}"]
         if seconds:
             line.append(f"{1e3 * seconds[variant]:.0f}")

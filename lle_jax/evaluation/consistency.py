@@ -1,4 +1,4 @@
-"""Consistency: does an output, degraded again as its input was, give the input back?"""
+"""Consistency of an output, degraded again as its input was, with the input."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ def redegradation_psnr(
     quantisation, JPEG) applied as they were. The input's own noise remains and bounds the value, by
     the same for all methods: the bound is that of the truth itself, `redegradation_psnr(truth, low,
     parameters)`. Above it, the output has kept the noise. Detail that the degradation removes, or
-    that the dark input hides, is not judged.
+    that the dark input hides, is not evaluated.
 
     Args:
       output: `[..., H, W, C]` in [0, 1].

@@ -1,4 +1,4 @@
-"""Empirical coverage of prediction intervals: how many errors they hold."""
+"""Empirical coverage of prediction intervals."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class CaseCoverage(NamedTuple):
 
     @property
     def coverage(self) -> float:
-        """The share of the values that lie in their interval."""
+        """Computes the share of values that lie in their interval."""
         return float(np.mean(self.error <= self.half_width))
 
 

@@ -1,4 +1,4 @@
-"""The curves of a training as inline SVG, for the page."""
+"""Training curves as inline SVG, for the page."""
 
 import csv
 import math
@@ -18,7 +18,7 @@ WIDTH, HEIGHT, MARGIN = 390, 160, 6
 
 
 def figures(path: Path) -> str:
-    """A figure for each column of `TITLES` that has values; cells may be empty.
+    """Draws a figure for each column of `TITLES` that has values; cells may be empty.
 
     Args:
       path: a scalars.csv, with a column `step`.
@@ -33,8 +33,8 @@ def figures(path: Path) -> str:
             for column, found in points.items():
                 if row.get(column):
                     found.append((_number(path, row, "step"), _number(path, row, column)))
-    drawn = [_figure(TITLES[column], found) for column, found in points.items()]
-    return "".join(drawn)
+    plots = [_figure(TITLES[column], found) for column, found in points.items()]
+    return "".join(plots)
 
 
 def _number(path: Path, row: dict[str, str], column: str) -> float:

@@ -32,7 +32,7 @@ MAX_SHAPES = 8  # whose compiled programs are kept at a time, so that memory sta
 
 
 class EvaluationResult(NamedTuple):
-    """What was found.
+    """The result of an evaluation.
 
     Attributes:
       suite: what on.
@@ -63,7 +63,7 @@ def evaluate(
     *,
     allow_overlap: bool = False,
 ) -> EvaluationResult:
-    """Runs every method on every case and writes the tables; goes on where it was stopped.
+    """Runs every method on every case and writes the tables; resumes where it was stopped.
 
     Args:
       suite: from `suite.load`.
@@ -231,7 +231,7 @@ def _subgroups(
 
 
 def read(folder: Path) -> tuple[dict, list[statistics.Row]]:
-    """The record and the values of an evaluation that was written.
+    """Reads the record and the values of a written evaluation.
 
     Raises:
       EvaluationError: if there is none, or a file of it is damaged.
@@ -253,7 +253,7 @@ def read(folder: Path) -> tuple[dict, list[statistics.Row]]:
 
 
 def join(folders: Iterable[Path]) -> tuple[list[str], list[statistics.Row]]:
-    """The methods in question and the values of several evaluations on one suite.
+    """Joins the methods and the values of several evaluations on one suite.
 
     A method of a later folder whose name is taken gets the folder's name besides, unless it is one
     that both only compare with.
@@ -291,31 +291,31 @@ def join(folders: Iterable[Path]) -> tuple[list[str], list[statistics.Row]]:
 
 
 def table(summary: Iterable[statistics.Summary], chosen: Sequence[str] | None = None) -> str:
-    """Means +- standard deviations over images as text, the best of each column starred.
+    """Formats means +- standard deviations over images, the best of each column starred.
 
     Args:
       summary: of `statistics.summarise`.
       chosen: metrics to show, None for all.
     """
     chosen = tuple(METRICS) if chosen is None else chosen
-    found = {(s.method, s.metric): s for s in summary}
-    names = list(dict.fromkeys(method for method, _ in found))
-    columns = [metric for metric in chosen if any((name, metric) in found for name in names)]
+    cells = {(s.method, s.metric): s for s in summary}
+    names = list(dict.fromkeys(method for method, _ in cells))
+    columns = [metric for metric in chosen if any((name, metric) in cells for name in names)]
     lines = [["method", *(METRICS[metric].title for metric in columns)]]
     best = {
         metric: max(
-            (found[n, metric].mean * METRICS[metric].better, n)
-            for n in names if (n, metric) in found
+            (cells[n, metric].mean * METRICS[metric].better, n)
+            for n in names if (n, metric) in cells
         )[1]
         for metric in columns
     }  # fmt: skip
     for name in names:
         line = [name]
         for metric in columns:
-            if (name, metric) not in found:
+            if (name, metric) not in cells:
                 line.append("-")
                 continue
-            cell, digits = found[name, metric], METRICS[metric].digits
+            cell, digits = cells[name, metric], METRICS[metric].digits
             std = "" if math.isnan(cell.std) else f" +- {cell.std:.{digits}f}"
             star = "*" if best[metric] == name else " "
             line.append(f"{cell.mean:.{digits}f}{std}{star}")
@@ -324,7 +324,7 @@ def table(summary: Iterable[statistics.Summary], chosen: Sequence[str] | None = 
 
 
 def verdict(result: EvaluationResult) -> str:
-    """What the first method gains over its input and the best baseline of each metric, if any."""
+    """Describes the gain of the first method over its input and each metric's best baseline."""
     means = {(s.method, s.metric): s.mean for s in result.summary}
     first = result.methods[0]
     psnr, ssim = (means[first, metric] - means["low", metric] for metric in ("psnr", "ssim"))
@@ -345,7 +345,7 @@ def verdict(result: EvaluationResult) -> str:
 
 
 def comparison_table(comparisons: Sequence[statistics.Comparison]) -> str:
-    """Differences with intervals, corrected p-values and effect sizes as text."""
+    """Formats differences with intervals, corrected p-values and effect sizes."""
     lines = []
     for c in comparisons:
         digits = METRICS[c.metric].digits + 1

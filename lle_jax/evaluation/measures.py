@@ -15,7 +15,7 @@ IDENTICAL = 100.0  # dB, which stands for the infinite PSNR of identical images
 
 
 class Pair(NamedTuple):
-    """What a metric may look at: an output, its truth, and how the input was made.
+    """Inputs of a metric: an output, its truth, and how the input was made.
 
     Attributes:
       output: `[H, W, C]` in [0, 1].

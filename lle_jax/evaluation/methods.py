@@ -1,4 +1,4 @@
-"""What is evaluated on a suite: networks, classical baselines, and other people's output images.
+"""Methods to evaluate: networks, classical baselines, other systems' output images.
 
 A method is named by a string:
 
@@ -51,7 +51,7 @@ class Method(NamedTuple):
 
 
 def load(text: str) -> Method:
-    """The method that a string names; see the module.
+    """Loads the method that a string names; see the module.
 
     Raises:
       MethodError: if it names none.
@@ -74,15 +74,15 @@ def load(text: str) -> Method:
             f"{text}: neither a run directory (checkpoints/) nor a release (release.json); for a "
             f"folder of output images write NAME={text}"
         )
-    known = ", ".join(("low", *classical.METHODS, "released"))
-    raise MethodError(f"{text}: no such method; expected a folder, NAME=FOLDER, or one of {known}")
+    valid = ", ".join(("low", *classical.METHODS, "released"))
+    raise MethodError(f"{text}: no such method; expected a folder, NAME=FOLDER, or one of {valid}")
 
 
-def unique(found: Iterable[Method]) -> list[Method]:
-    """The methods under names that differ: a number is added to a name that comes again."""
+def unique(methods: Iterable[Method]) -> list[Method]:
+    """Renames methods to be unique: a number is added to a repeated name."""
     taken: dict[str, int] = {}
     result = []
-    for method in found:
+    for method in methods:
         number = taken[method.name] = taken.get(method.name, 0) + 1
         result.append(method._replace(name=f"{method.name} {number}") if number > 1 else method)
     return result
@@ -97,7 +97,7 @@ def from_network(
     validation_hashes: Iterable[str] = (),
     complete: bool = True,
 ) -> Method:
-    """A network with parameters that are at hand.
+    """Makes a method of a network with parameters in memory.
 
     Args:
       name: in tables.
@@ -178,7 +178,7 @@ def _outputs(name: str, folder: Path) -> Method:
 
 
 def overlap(method: Method, hashes: frozenset[str]) -> list[str]:
-    """What must be said of a method's acquaintance with a suite's images."""
+    """Describes the overlap of a method's training and validation images with a suite's."""
     notes = []
     if not method.complete:
         notes.append("training images not recorded: whether it saw these images is not known")

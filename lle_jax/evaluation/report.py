@@ -81,7 +81,7 @@ def _number(value: float, digits: int) -> str:
 def _warnings(record: dict) -> str:
     lines = [f"{text(name)}: {text('; '.join(said))}." for name, said in record["warnings"].items()]
     if record["rejected"]:
-        lines.append(f"{record['rejected']} files were left out.")
+        lines.append(f"{record['rejected']} files were skipped.")
     if not lines:
         return ""
     return "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
@@ -114,10 +114,10 @@ def _summary(summary: dict) -> str:
 
 
 def _interval_plot(metric: str, summary: dict) -> str:
-    found = [cell for (_, name), cell in summary.items() if name == metric]
-    if len(found) < 2:
+    cells = [cell for (_, name), cell in summary.items() if name == metric]
+    if len(cells) < 2:
         return ""
-    ends = [v for c in found for v in (c.mean, c.low, c.high) if not math.isnan(v)]
+    ends = [v for c in cells for v in (c.mean, c.low, c.high) if not math.isnan(v)]
     low, high = min(ends), max(ends)
     scale = 240 / (high - low or 1)
 
@@ -126,7 +126,7 @@ def _interval_plot(metric: str, summary: dict) -> str:
 
     title, better, digits = METRICS[metric][:3]
     parts = []
-    for row, cell in enumerate(found):
+    for row, cell in enumerate(cells):
         y = 14 + 18 * row
         name = cell.method if len(cell.method) <= 18 else cell.method[:17] + "…"
         parts.append(f'<text x="120" y="{y + 4}" text-anchor="end">{text(name)}</text>')
@@ -135,15 +135,15 @@ def _interval_plot(metric: str, summary: dict) -> str:
                 f'<line x1="{x(cell.low):.1f}" x2="{x(cell.high):.1f}" y1="{y}" y2="{y}"/>'
             )
         parts.append(f'<circle cx="{x(cell.mean):.1f}" cy="{y}" r="4"/>')
-    height = 14 + 18 * len(found)
-    summary_text = "; ".join(f"{c.method} {_number(c.mean, digits)}" for c in found)
+    height = 14 + 18 * len(cells)
+    summary_text = "; ".join(f"{c.method} {_number(c.mean, digits)}" for c in cells)
     return (
         f'<figure><svg class="intervals" viewBox="0 0 390 {height}" role="img" '
         f'aria-label="{text(f"{title}: {summary_text}")}">{"".join(parts)}</svg>'
         f'<div class="ends"><span>{_number(low, digits)}</span>'
         f"<span>{_number(high, digits)}</span></div><figcaption><strong>{text(title)}</strong>, "
         f"{'more' if better > 0 else 'less'} is better; mean and 95 % interval over "
-        f"{found[0].images} images</figcaption></figure>"
+        f"{cells[0].images} images</figcaption></figure>"
     )
 
 
@@ -152,9 +152,9 @@ _COMPARED = ("method", "other", "metric", "difference", "95 % interval", "p (Hol
 _WORDS = ("method", "other", "metric", "note")
 
 
-def _compared(found: Sequence[statistics.Comparison], group: str | None = None) -> list[str]:
+def _compared(comparisons: Sequence[statistics.Comparison], group: str | None = None) -> list[str]:
     lines = []
-    for c in found:
+    for c in comparisons:
         metric = METRICS[c.metric]
         digits = metric.digits + 1
         better = c.difference * metric.better
@@ -178,8 +178,8 @@ def _compared(found: Sequence[statistics.Comparison], group: str | None = None) 
 
 def _subgroups(result: EvaluationResult) -> str:
     lines = []
-    for group, found in result.subgroups:
-        chosen = [c for c in found if c.other == "low" and c.metric in ("psnr", "ssim")]
+    for group, comparisons in result.subgroups:
+        chosen = [c for c in comparisons if c.other == "low" and c.metric in ("psnr", "ssim")]
         lines += _compared(chosen, group)
     if not lines:
         return "<p>There is one group only.</p>"
@@ -187,7 +187,7 @@ def _subgroups(result: EvaluationResult) -> str:
 
 
 def _surfaces(result: EvaluationResult) -> str:
-    """Gain in PSNR over the input at every point of a sweep, a picture for each blur."""
+    """Draws the gain in PSNR over the input on a sweep, a picture for each blur."""
     if result.suite.kind != "sweep":
         return "<p>Only a suite with a [sweep] has one.</p>"
     part = result.suite.settings["sweep"]
@@ -255,7 +255,7 @@ def _training(scalars: Path | None) -> str:
 
 
 def _worst(result: EvaluationResult) -> dict[str, list[tuple[str, float]]]:
-    """For the first method, by metric: labels of the worst cases with their values."""
+    """Lists the worst cases of the first method by metric: labels and values."""
     if not result.methods:
         return {}
     values: dict[tuple[str, str, str], float] = {}
@@ -277,12 +277,12 @@ def _worst(result: EvaluationResult) -> dict[str, list[tuple[str, float]]]:
 
 
 def _pictured(result: EvaluationResult, worst: dict) -> list[str]:
-    """The worst cases by any list, then others evenly spread."""
+    """Chooses the worst cases by any list, then others evenly spaced."""
     labels = [suite.label(*key) for key in result.cases]
     chosen = [label for found in worst.values() for label, _ in found[:WORST]]
-    spread = np.linspace(0, len(labels) - 1, min(PICTURES, len(labels))).astype(int)
+    evenly = np.linspace(0, len(labels) - 1, min(PICTURES, len(labels))).astype(int)
     keep = list(dict.fromkeys(chosen))[: PICTURES - 6]
-    keep += [labels[i] for i in spread[:: max(1, len(spread) // 12)]]
+    keep += [labels[i] for i in evenly[:: max(1, len(evenly) // 12)]]
     kept = set(list(dict.fromkeys(keep))[:PICTURES])
     return [label for label in labels if label in kept]
 
@@ -304,7 +304,7 @@ def _worst_lists(worst: dict, shown: list[str]) -> str:
 def _viewer_data(
     result: EvaluationResult, methods: Sequence[Method], shown: list[str], summary: dict
 ) -> dict:
-    """Pictures as data URIs, and the metrics of each, for the script."""
+    """Encodes pictures as data URIs, with the metrics of each, for the script."""
     baselines = [m for m in methods if m.name not in result.methods]
     best = max(baselines, key=lambda m: summary[m.name, "psnr"].mean, default=None)
     drawn = [m for m in methods if m.name in result.methods] + ([best] if best else [])

@@ -72,7 +72,7 @@ class Comparison(NamedTuple):
 
 
 def summarise(rows: Iterable[Row], *, seed: int = 0) -> list[Summary]:
-    """Mean, sample standard deviation, median and interval of every method and metric.
+    """Computes mean, sample standard deviation, median and interval by method and metric.
 
     Args:
       rows: `Row`s, or tuples in its order; one per image, method, metric and realisation.
@@ -100,7 +100,7 @@ def _summary(method: str, metric: str, values: np.ndarray, seed: int) -> Summary
 
 
 def compare(rows: Iterable[Row], method: str, *, seed: int = 0) -> list[Comparison]:
-    """One method against each other one, on every metric.
+    """Compares one method with each other one, on every metric.
 
     Args:
       rows: as of `summarise`.
@@ -117,9 +117,9 @@ def compare(rows: Iterable[Row], method: str, *, seed: int = 0) -> list[Comparis
     comparisons = []
     for metric, methods in per_image(rows).items():
         if method not in methods:
-            known = ", ".join(methods)
+            valid = ", ".join(methods)
             raise ValueError(
-                f"method {method!r} has no values of {metric}; expected one of {known}"
+                f"method {method!r} has no values of {metric}; expected one of {valid}"
             )
         others = {
             other: methods[method] - values for other, values in methods.items() if other != method
@@ -158,7 +158,7 @@ def _note(differences: np.ndarray) -> str:
 
 
 def split(rows: Iterable[Row], groups: Sequence[Hashable]) -> dict[Hashable, list[Row]]:
-    """The rows of each group, in the order of first appearance, for tables of subgroups.
+    """Splits rows into groups, in the order of first appearance, for tables of subgroups.
 
     `{group: summarise(part) for group, part in split(rows, severities).items()}` is the table.
 
@@ -184,7 +184,7 @@ def per_image(rows: Iterable[Row]) -> dict[str, dict[str, np.ndarray]]:
 
     The order is that of the first method's rows. Args and errors are those of `summarise`.
     """
-    found: dict[str, dict[str, dict[tuple[str, str], float]]] = {}
+    grouped: dict[str, dict[str, dict[tuple[str, str], float]]] = {}
     for row in rows:
         row = Row(*row)
         where = f"image {row.image!r}" + (
@@ -195,14 +195,14 @@ def per_image(rows: Iterable[Row]) -> dict[str, dict[str, np.ndarray]]:
                 f"{where} has {row.metric} {row.value:g} for method {row.method!r}; expected a "
                 "finite number (leave the image out for all methods, or cap an infinite PSNR)"
             )
-        values = found.setdefault(row.metric, {}).setdefault(row.method, {})
+        values = grouped.setdefault(row.metric, {}).setdefault(row.method, {})
         if (row.image, row.realisation) in values:
             raise ValueError(f"{where} has two values of {row.metric} for method {row.method!r}")
         values[row.image, row.realisation] = float(row.value)
-    if not found:
+    if not grouped:
         raise ValueError("there are no rows; expected at least one value")
     result = {}
-    for metric, methods in found.items():
+    for metric, methods in grouped.items():
         _check_pairs(metric, methods)
         order = next(iter(methods.values()))
         result[metric] = {method: _means(values, order) for method, values in methods.items()}
@@ -231,7 +231,7 @@ def _means(values: dict[tuple[str, str], float], order: Iterable[tuple[str, str]
 def interval(
     values: np.ndarray, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """Bias-corrected and accelerated bootstrap interval of the mean.
+    """Computes the bias-corrected and accelerated bootstrap interval of the mean.
 
     Efron, "Better bootstrap confidence intervals", JASA 82(397), 1987,
     doi:10.1080/01621459.1987.10478410, as in `scipy.stats.bootstrap`. With fewer than about 20
@@ -264,7 +264,7 @@ def interval(
 
 
 def signed_rank_p(differences: np.ndarray) -> float:
-    """Two-sided p-value of Wilcoxon's signed-rank test, differences of 0 left out.
+    """Computes the two-sided p-value of Wilcoxon's signed-rank test, without zero differences.
 
     Exact without ties up to 50 differences and with ties up to 13, the normal approximation beyond
     (`scipy.stats.wilcoxon`). 1 where all differences are 0.
@@ -275,7 +275,7 @@ def signed_rank_p(differences: np.ndarray) -> float:
 
 
 def rank_biserial(differences: np.ndarray) -> float:
-    """Matched-pairs rank-biserial correlation, the effect size of the signed-rank test.
+    """Computes the matched-pairs rank-biserial correlation, effect size of the signed-rank test.
 
     The share of the ranks' sum that is of positive differences less that of negative ones: 1 where
     all are positive, 0 where they balance. Differences of 0 are left out; 0 where all are.
@@ -292,7 +292,7 @@ def rank_biserial(differences: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """P-values corrected for their number by Holm's step-down method.
+    """Corrects p-values for their number by Holm's step-down method.
 
     The i-th smallest of m is multiplied by m - i + 1; none may be below a smaller one's, or above
     1. Rejecting where the result is at most alpha keeps the chance of any false rejection at alpha,

@@ -1,4 +1,4 @@
-"""Suites: what methods are evaluated on, as data in TOML files (configs/evaluation/).
+"""Suites of evaluation images, described by TOML files (configs/evaluation/).
 
 A suite is a sequence of cases, each a low-light image with its truth. Three kinds, by section:
 
@@ -73,14 +73,14 @@ def label(image: str, realisation: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-    """What a file describes, with its images found and hashed but not yet decoded.
+    """A suite with its images listed and hashed but not yet decoded.
 
     Attributes:
       name: of the file.
       settings: its content, resolved.
       images: the clean images.
       hashes: SHA-256 of every file it takes an image from, to be compared with training images.
-      rejected: (path, reason) of files that were found but left out.
+      rejected: (path, reason) of skipped files.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Suite:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the images and of all that decides the low-light ones, but not of paths."""
+        """Computes the SHA-256 of the images and what determines the low-light ones, not paths."""
         part = {} if self.kind == "pairs" else self.settings[self.kind]
         stages = {}
         if self.kind == "degradation":
@@ -107,11 +107,11 @@ class Suite:
 
     @property
     def count(self) -> int:
-        """Number of cases."""
+        """Counts the cases."""
         return len(self._realisations()) * len(self.images)
 
     def listed(self) -> list[tuple[str, str, str, str]]:
-        """(image, realisation, modality, condition) of every case, in the order of `cases`."""
+        """Lists (image, realisation, modality, condition) of every case, in order of `cases`."""
         return [
             (self.images.names[index], realisation, self.images.modalities[index], condition)
             for index in self._order()
@@ -190,7 +190,7 @@ _degrade = functools.partial(jax.jit, static_argnames="preset")(degrade.sample_a
 
 
 def folder() -> Path:
-    """The folder of the suites that come with the package."""
+    """Returns the folder of the bundled suites."""
     return files.configs() / "evaluation"
 
 
@@ -212,8 +212,8 @@ def load(
     if path.suffix != ".toml":
         path = folder() / f"{name_or_path}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder().glob("*.toml")))
-        raise SuiteError(f"{name_or_path}: no such suite; expected a TOML file or one of {known}")
+        valid = ", ".join(sorted(file.stem for file in folder().glob("*.toml")))
+        raise SuiteError(f"{name_or_path}: no such suite; expected a TOML file or one of {valid}")
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -229,10 +229,10 @@ def load(
     splits = data.load(part["source"], crop=1)
     if part["role"] == "all":
         roles = [getattr(splits, role) for role in data.ROLES]
-        found = functools.reduce(data.join, roles)
+        listed = functools.reduce(data.join, roles)
     else:
-        found = getattr(splits, part["role"])
-    return Suite(path.stem, settings, found, frozenset(found.hashes), splits.rejected)
+        listed = getattr(splits, part["role"])
+    return Suite(path.stem, settings, listed, frozenset(listed.hashes), splits.rejected)
 
 
 def from_images(
@@ -244,7 +244,7 @@ def from_images(
     seed: int,
     rejected: Iterable[tuple[str, str]] = (),
 ) -> Suite:
-    """A suite of images that are at hand, as a file's [degradation] would make it.
+    """Makes a suite of images in memory, as a file's [degradation] would.
 
     Args:
       name: of the suite.
@@ -252,7 +252,7 @@ def from_images(
       preset: as in a file, "by_modality" included.
       realisations: low-light versions of each image, at severity 1.
       seed: of the low-light images.
-      rejected: (path, reason) of files that were found but left out.
+      rejected: (path, reason) of skipped files.
 
     Raises:
       degrade.PresetError: (a ValueError) if there is no such preset.
@@ -303,9 +303,9 @@ def _check(path: Path, settings: dict) -> None:
         raise SuiteError(f"{path}: images.role must be one of {', '.join(data.ROLES)}, all")
 
 
-def _nearest(name: str, known) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(known)}"
+def _nearest(name: str, valid) -> str:
+    close = difflib.get_close_matches(name, list(valid), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(valid)}"
 
 
 def _load_pairs(name: str, settings: dict) -> Suite:
@@ -357,7 +357,7 @@ def match_pairs(low: Path, clean: Path) -> tuple[list[tuple[Path, Path]], list[t
 
 
 def _listed(paths: list[Path], names: list[str]) -> data.Images:
-    """Files as they are, for pairs, which must stay in step."""
+    """Lists files unchanged, for pairs, which must keep their order."""
 
     def load(path: Path) -> np.ndarray:
         pixels = images.read(path).pixels

@@ -1,4 +1,4 @@
-"""Does diagnosis get easier? Segmentation of low-light images before and after enhancement.
+"""Segmentation of low-light images before and after enhancement.
 
     segmenter = segmenters.load("vessels")
     test = task.cases("../shared/data", "drive", "test")
@@ -35,7 +35,7 @@ class Case(NamedTuple):
     Attributes:
       name: short, one per image.
       image: `[H, W, C]` float32 in [0, 1].
-      mask: `[H, W]` bool, what is to be found.
+      mask: `[H, W]` bool, the truth to segment.
       region: `[H, W]` bool, where it counts: the field of view.
     """
 
@@ -46,7 +46,7 @@ class Case(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    """How much of what low light took a method gives back: 0 nothing, 1 all.
+    """The fraction of the loss due to low light that a method recovers: 0 none, 1 all.
 
     `recovered` is mean (method - low) / mean (clean - low) over images, `low` and `high` bound it
     (95 % BCa bootstrap over images). NaN where the low light took nothing to give back.
@@ -99,32 +99,32 @@ def _mask(path: Path, image: np.ndarray) -> np.ndarray:
     return mask[..., 0] > 0.5
 
 
-def dice(found: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
-    """2 |found and mask| / (|found| + |mask|), inside the region. All arrays bool `[H, W]`.
+def dice(segmented: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
+    """2 |segmented and mask| / (|segmented| + |mask|), inside the region. All arrays bool `[H, W]`.
 
     Dice, "Measures of the amount of ecologic association between species", Ecology 26(3), 1945.
 
     Raises:
       ValueError: if shapes differ or the mask is empty or everywhere in the region.
     """
-    found, truth = _inside(found, mask, region)
-    return float(2 * np.sum(found & truth) / (np.sum(found) + np.sum(truth)))
+    segmented, truth = _inside(segmented, mask, region)
+    return float(2 * np.sum(segmented & truth) / (np.sum(segmented) + np.sum(truth)))
 
 
-def sensitivity(found: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
-    """Share of the mask that is found; arguments and errors as of `dice`."""
-    found, truth = _inside(found, mask, region)
-    return float(np.mean(found[truth]))
+def sensitivity(segmented: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
+    """Computes the share of the mask that is segmented; arguments and errors as of `dice`."""
+    segmented, truth = _inside(segmented, mask, region)
+    return float(np.mean(segmented[truth]))
 
 
-def specificity(found: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
-    """Share of the rest that is not found; arguments and errors as of `dice`."""
-    found, truth = _inside(found, mask, region)
-    return float(1 - np.mean(found[~truth]))
+def specificity(segmented: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
+    """Computes the share of the rest that is not segmented; arguments and errors as of `dice`."""
+    segmented, truth = _inside(segmented, mask, region)
+    return float(1 - np.mean(segmented[~truth]))
 
 
 def auc(probability: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
-    """Area under the receiver operating characteristic: of the pixels in the region.
+    """Computes the area under the receiver operating characteristic: of the pixels in the region.
 
     The chance that a pixel of the mask has a higher probability than one outside, ties counting
     half: Mann and Whitney's U over the number of pairs (Hanley and McNeil, Radiology 143, 1982,
@@ -169,12 +169,12 @@ def measure(
     probability: np.ndarray, mask: np.ndarray, region: np.ndarray, threshold: float
 ) -> dict[str, float]:
     """Dice, AUC, sensitivity and specificity of one image; raises as they do."""
-    found = np.asarray(probability) > threshold
+    segmented = np.asarray(probability) > threshold
     return {
-        "dice": dice(found, mask, region),
+        "dice": dice(segmented, mask, region),
         "auc": auc(probability, mask, region),
-        "sensitivity": sensitivity(found, mask, region),
-        "specificity": specificity(found, mask, region),
+        "sensitivity": sensitivity(segmented, mask, region),
+        "specificity": specificity(segmented, mask, region),
     }
 
 
@@ -188,14 +188,14 @@ def evaluate_task(
     draws: int = 2,
     seed: int = 0,
 ) -> list[statistics.Row]:
-    """What the predictor finds in clean images, in the same in low light, and after each method.
+    """Segments clean images, the same in low light, and the same after each method.
 
     Args:
       cases: test images with their truth.
       predictor: image -> probabilities.
       preset: of the low light.
       methods: name -> function `[H, W, C] -> [H, W, C]`; "clean" and "low" are added.
-      threshold: probabilities above it count as found; the predictor's own if left out.
+      threshold: probabilities above it count as segmented; default: the segmenter's own.
       draws: low-light versions per image.
       seed: of the versions; with an image's content it decides each, whatever the other images.
 
@@ -253,7 +253,7 @@ def _measured(
 
 
 def recovered(rows: Iterable[statistics.Row], *, seed: int = 0) -> list[Recovery]:
-    """(method - low) / (clean - low) of every method and metric, of means over images.
+    """Computes (method - low) / (clean - low) of means over images, by method and metric.
 
     A ratio per image would explode where the low light hardly matters, so the means are divided.
 

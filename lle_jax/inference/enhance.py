@@ -74,7 +74,7 @@ def enhance(
 
 
 def _split(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, tuple[int, ...]]:
-    """Colour `[..., H, W, 1 or 3]`, opacity `[..., H, W, 1]` or None, and the image's own shape."""
+    """Splits into colour `[..., H, W, 1 or 3]`, opacity `[..., H, W, 1]` or None, and shape."""
     if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
         raise ValueError(
             f"image has dtype {image.dtype}; expected uint8, uint16 or floating point in [0, 1]"
@@ -142,12 +142,12 @@ def enhance_pixels(
 
 
 def needs_nothing(net: tiles.Network, pixels: np.ndarray) -> bool:
-    """Whether a picture is well exposed; the middle one of several frames decides for all."""
+    """Tells whether a picture is well exposed; the middle one of several frames decides for all."""
     return well_exposed(net, pixels[len(pixels) // 2] if pixels.ndim == 4 else pixels)
 
 
 def well_exposed(net: tiles.Network, image: np.ndarray) -> bool:
-    """Whether `[H, W, C]` is not noisy, and bright or hardly changed by the network.
+    """Tells whether `[H, W, C]` is not noisy, and bright or hardly changed by the network.
 
     Brightness, and noise relative to it, are at most "weak" by the scale of `lle quantify`; the
     noise of an image under 16 pixels a side is not measured. A bright object on black, a retina or

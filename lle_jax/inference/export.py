@@ -20,7 +20,7 @@ class ExportError(ValueError):
 
 
 def serialise(config: ml_collections.ConfigDict, params: nnx.State) -> bytes:
-    """The function `[B, H, W, 3] -> [B, H, W, 3]`, float32 in [0, 1], with its parameters inside.
+    """Serialises `[B, H, W, 3] -> [B, H, W, 3]`, float32 in [0, 1], with its parameters.
 
     For any B, H and W of at least 1. The image is taken as a whole: memory grows with its size.
 

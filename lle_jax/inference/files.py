@@ -1,4 +1,4 @@
-"""Enhancing files: what `lle enhance` does.
+"""Enhances files, for `lle enhance`.
 
 A line of OUT/.lle-enhance.jsonl, a journal (`lle_jax.jobs`), is written after each output: its name
 and the SHA-256 of its input, for the settings and the model of a header. Such outputs are finished.
@@ -34,7 +34,7 @@ _COMPARE_SIDE = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What decides, with a file's content and the model, what is written."""
+    """Options that determine the output, with a file's content and the model."""
 
     strength: float = 1.0
     skip_well_exposed: bool = False
@@ -48,7 +48,7 @@ class Settings:
             raise ValueError("uncertainty is that of the whole change; leave out --strength")
 
     def outputs(self, target: Path) -> list[Path]:
-        """All that is written for a target."""
+        """Lists all files that are written for a target."""
         paths = [target]
         if self.compare:
             paths.append(_sibling(target, _COMPARE))
@@ -85,7 +85,7 @@ class Job:
         self._journal = jobs.Journal(path, values | dataclasses.asdict(settings))
 
     def finished(self, pair: Pair) -> bool:
-        """Whether the target is there and is what would be written; raises ImageError."""
+        """Tells whether the target exists and is up to date; raises ImageError."""
         return self._finished(pair, self._journal.done(self._key(pair)))
 
     def run(self, pairs: Iterable[Pair], progress: bool = True) -> Outcome[Pair]:
@@ -169,7 +169,7 @@ def enhance_file(
 
 
 def _same_format(source: Path, target: Path) -> bool:
-    """Whether both have a suffix of one format; a DICOM file without a suffix gets one."""
+    """Tells whether both have a suffix of one format; a DICOM file without a suffix gets one."""
     names = [path.suffix.lower().replace("jpeg", "jpg") for path in (source, target)]
     return names[0].replace("tiff", "tif") == names[1].replace("tiff", "tif") or (
         names[0] not in SUFFIXES and names[1] == ".dcm"
@@ -206,7 +206,7 @@ def _half_width(net: tiles.Network, pixels: np.ndarray, unchanged: bool) -> np.n
 
 
 def _shrunk(pixels: np.ndarray) -> np.ndarray:
-    """A copy of the middle frame of at most 1024 pixels a side, `[H, W, 3]` uint8."""
+    """Returns a copy of the middle frame of at most 1024 pixels a side, `[H, W, 3]` uint8."""
     frame = pixels[len(pixels) // 2] if pixels.ndim == 4 else pixels
     scale = _COMPARE_SIDE / max(frame.shape[:2])
     if scale < 1:

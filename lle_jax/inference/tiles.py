@@ -86,7 +86,7 @@ def cell_means(image: np.ndarray) -> np.ndarray:
 
 
 def is_grey(image: np.ndarray) -> bool:
-    """Whether all channels of `[H, W, C]` are equal, strip by strip."""
+    """Tells whether all channels of `[H, W, C]` are equal, strip by strip."""
     strips = (image[top : top + _STRIP] for top in range(0, len(image), _STRIP))
     return all((strip == strip[..., :1]).all() for strip in strips)
 
@@ -160,15 +160,15 @@ def _plan(net: Network, image: np.ndarray, largest: int | None):
 
 
 def _row(net: Network, step: Callable, image: np.ndarray, context, row: "Part", columns):
-    """For each tile of a row: its column, what `step` makes of it, and what was there before."""
+    """Yields for each tile of a row its column, the result of `step`, and the pixels before."""
     height, width = image.shape[:2]
     source = _padded(image[row.start : row.stop], row.stop - row.start, width, net.multiple)
-    kept = slice(row.first - row.start, row.last - row.start)
+    inside = slice(row.first - row.start, row.last - row.start)
     for column in columns:
         tile = source[None, :, column.start : column.stop]
         result = np.asarray(step(tile, context, (row.start, column.start), (height, width)))[0]
-        inner = result[kept, column.first - column.start : column.last - column.start]
-        yield column, inner, source[kept, column.first : column.last]
+        inner = result[inside, column.first - column.start : column.last - column.start]
+        yield column, inner, source[inside, column.first : column.last]
 
 
 class Part(NamedTuple):
@@ -209,14 +209,14 @@ def _count(size: int, tile: int, margin: int) -> int:
 
 
 def _padded(band: np.ndarray, height: int, width: int, multiple: int) -> np.ndarray:
-    """A copy, `[H, W, 3]`, extended to `height` and a multiple of `width` by repeating the edge."""
+    """Pads `[H, W, 3]` to `height` and a multiple of `width` by repeating the edge; copies."""
     below, right = height - len(band), -width % multiple
     band = np.pad(band, ((0, below), (0, right), (0, 0)), mode="edge")
     return np.repeat(band, 3, axis=-1) if band.shape[-1] == 1 else band
 
 
 def tile_side() -> int:
-    """Side of the largest tile, 256 to 1024, for a quarter of the memory that is free."""
+    """Chooses the side of the largest tile, 256 to 1024, for a quarter of the free memory."""
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not on Windows or macOS

@@ -22,7 +22,7 @@ _MOST_BYTES = 2**26
 
 
 class Key(NamedTuple):
-    """Which image is whose: (case, left method, right method) of each pair."""
+    """The key of a study: (case, left method, right method) of each pair."""
 
     study: str
     methods: tuple[str, ...]
@@ -175,7 +175,7 @@ def _pair_answer(
 
 
 def text(study: Study, *, seed: int = 0) -> str:
-    """The tables: who answered, preferences, ranking, what was lost or invented, agreement."""
+    """Formats the tables: readers, preferences, ranking, what was lost or invented, agreement."""
     return "\n\n".join(
         [_readers(study), _preferences(study, seed), _ranking(study, seed), _harm(study, seed),
          _agreement(study, seed)]
@@ -247,7 +247,7 @@ def _harm(study: Study, seed: int) -> str:
 
 
 def _agreement(study: Study, seed: int) -> str:
-    """Over the pairs that two or more readers answered, whichever side a method was on."""
+    """Computes agreement over the pairs that two or more readers answered, on either side."""
     ratings: dict[str, Callable[[PairAnswer], Hashable]] = {
         "better": lambda answer: answer.better,
         "lost": lambda answer: frozenset(answer.lost),

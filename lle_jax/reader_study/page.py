@@ -110,7 +110,7 @@ def _check_arguments(path: Path, key_path: Path, methods: dict[str, Path], seed:
 
 
 def _cases(methods: dict[str, Path], reference: Path | None) -> dict[str, dict[str | None, Path]]:
-    """Case -> method -> file, with the reference as method None; sorted by case."""
+    """Lists case -> method -> file, with the reference as method None; sorted by case."""
     files_of: dict[str | None, dict[str, Path]] = {
         name: _names(folder) for name, folder in methods.items()
     }
@@ -139,24 +139,24 @@ def _cases(methods: dict[str, Path], reference: Path | None) -> dict[str, dict[s
 
 
 def _names(folder: Path) -> dict[str, Path]:
-    """The images in a folder by their path in it without suffix."""
-    found: dict[str, Path] = {}
+    """Lists the images in a folder by their path in it without suffix."""
+    paths: dict[str, Path] = {}
     for path in images.find(folder):
         name = path.relative_to(folder) if path != folder else Path(path.name)
         # the name of a DICOM file may be a number with dots, of which the last part is no suffix
         case = images.stem(name).as_posix()
-        if case in found:
+        if case in paths:
             raise ValueError(
-                f"{shown(found[case])} and {shown(path)} are both case {shown(case)!r}; keep one"
+                f"{shown(paths[case])} and {shown(path)} are both case {shown(case)!r}; keep one"
             )
-        found[case] = path
-    return found
+        paths[case] = path
+    return paths
 
 
 def _pairs(
     cases: list[str], methods: list[str], rng: np.random.Generator
 ) -> list[tuple[str, str, str]]:
-    """(case, left, right) in random order; of each two methods, each is as often on the left."""
+    """Draws (case, left, right) in random order, each method of a pair as often on the left."""
     pairs = []
     for one, other in itertools.combinations(methods, 2):
         # with an odd number of cases chance decides who is on the left once more
@@ -181,7 +181,7 @@ def _data(
 
 
 def _encode(paths: list[Path], progress: bool) -> list[tuple[tuple[int, int], str]]:
-    """Height, width and base64 PNG of each file."""
+    """Encodes each file: height, width and base64 PNG."""
     encoded, total = [], 0
     for path in tqdm.tqdm(paths, unit="image", disable=None if progress else True):
         pixels = images.read(path).pixels

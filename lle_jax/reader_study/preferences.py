@@ -1,4 +1,4 @@
-"""Statistics of what readers prefer: rates with intervals, a ranking, agreement.
+"""Statistics of readers' preferences: rates with intervals, a ranking, agreement.
 
 Answers about one case resemble each other, whoever gave them, so intervals are also given by
 resampling cases with all their answers. They say what other cases would give with these readers;
@@ -55,7 +55,7 @@ class Rank(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """Krippendorff's alpha with an interval over cases; `units` were judged by two or more."""
+    """Krippendorff's alpha with an interval over cases; `units` have two readers or more."""
 
     alpha: float
     low: float
@@ -64,7 +64,7 @@ class Agreement(NamedTuple):
 
 
 def wilson(successes: float, total: int, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's score interval of a proportion, without correction for continuity.
+    """Computes Wilson's score interval of a proportion, without correction for continuity.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22(158),
     1927, doi:10.1080/01621459.1927.10502953. `successes` may hold halves.
@@ -77,7 +77,7 @@ def wilson(successes: float, total: int, level: float = LEVEL) -> tuple[float, f
 
 
 def rate(values: Sequence[float], cases: Sequence[Hashable], *, seed: int = 0) -> Rate:
-    """The mean of answers in [0, 1] and its intervals.
+    """Computes the mean of answers in [0, 1] and its intervals.
 
     Args:
       values: one per answer.
@@ -102,7 +102,7 @@ def rate(values: Sequence[float], cases: Sequence[Hashable], *, seed: int = 0) -
 
 
 def _resamples(cases: int, seed: int) -> np.ndarray:
-    """How often each case is in each bootstrap sample, `[RESAMPLES, cases]`."""
+    """Counts each case in each bootstrap sample, `[RESAMPLES, cases]`."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(cases, np.full(cases, 1 / cases), RESAMPLES).astype(np.float64)
 
@@ -116,7 +116,7 @@ def _percentiles(values: np.ndarray, cases: int) -> tuple[float, float]:
 
 
 def rates(answers: Iterable[Answer], *, seed: int = 0) -> dict[tuple[str, str], Rate]:
-    """How often the first of each two methods is preferred; no difference is half a preference.
+    """Computes preference rates of each two methods; no difference is half a preference.
 
     Returns:
       (one, other) -> rate, each two methods once, named in the order of first appearance.
@@ -138,7 +138,7 @@ def _places(order: dict[str, int]):
 
 
 def _methods(answers: Sequence[Answer]) -> dict[str, int]:
-    """Method -> number, in the order of first appearance; raises ValueError for a bad answer."""
+    """Numbers the methods in the order of first appearance; raises ValueError for a bad answer."""
     for answer in answers:
         if answer.one == answer.other:
             raise ValueError(f"case {answer.case!r} compares {answer.one!r} with itself")
@@ -155,7 +155,7 @@ PRIOR = 0.5
 
 
 def ranking(answers: Iterable[Answer], *, seed: int = 0) -> list[Rank]:
-    """Methods from best to worst by the Bradley-Terry model, `PRIOR` wins added each way.
+    """Ranks methods by the Bradley-Terry model, `PRIOR` wins added each way.
 
     Returns:
       abilities, which sum to 0, with 95 % intervals over resampled cases (NaN with one case).
@@ -174,8 +174,8 @@ def ranking(answers: Iterable[Answer], *, seed: int = 0) -> list[Rank]:
         wins[number[case], order[other], order[one]] += 1 - value
     total = wins.sum(0)
     ability = bradley_terry(total + PRIOR)
-    drawn = np.tensordot(_resamples(len(number), seed), wins, 1)
-    abilities = bradley_terry(drawn + PRIOR)
+    resampled = np.tensordot(_resamples(len(number), seed), wins, 1)
+    abilities = bradley_terry(resampled + PRIOR)
     ranks = [
         Rank(
             method,
@@ -189,7 +189,7 @@ def ranking(answers: Iterable[Answer], *, seed: int = 0) -> list[Rank]:
 
 
 def bradley_terry(wins: np.ndarray, iterations: int = 10_000) -> np.ndarray:
-    """Log abilities a, with P(i is preferred to j) = 1 / (1 + exp(a_j - a_i)), that sum to 0.
+    """Fits log abilities a, with P(i is preferred to j) = 1 / (1 + exp(a_j - a_i)), that sum to 0.
 
     Hunter, "MM algorithms for generalized Bradley-Terry models", Annals of Statistics 32(1), 2004,
     doi:10.1214/aos/1079120141. The diagonal of `wins` is not used.
@@ -224,7 +224,7 @@ def bradley_terry(wins: np.ndarray, iterations: int = 10_000) -> np.ndarray:
 def agreement(
     units: Sequence[Sequence[Hashable]], cases: Sequence[Hashable], *, seed: int = 0
 ) -> Agreement:
-    """Krippendorff's alpha for nominal ratings: 1 is perfect agreement, 0 is that of chance.
+    """Computes Krippendorff's alpha for nominal ratings: 1 is perfect agreement, 0 chance.
 
     Krippendorff, "Computing Krippendorff's alpha-reliability", 2011,
     https://repository.upenn.edu/asc_papers/43. The interval is of percentiles over resampled cases.
@@ -239,7 +239,7 @@ def agreement(
     """
     kinds = {kind: i for i, kind in enumerate(dict.fromkeys(k for unit in units for k in unit))}
     number = {case: i for i, case in enumerate(dict.fromkeys(cases))}
-    found = np.zeros((len(number), len(kinds), len(kinds)))
+    coincidences = np.zeros((len(number), len(kinds), len(kinds)))
     pairable = 0
     for unit, case in zip(units, cases, strict=True):
         if len(unit) < 2:
@@ -247,16 +247,16 @@ def agreement(
         pairable += 1
         counts = np.bincount([kinds[kind] for kind in unit], minlength=len(kinds))
         pairs = np.outer(counts, counts) - np.diag(counts)
-        found[number[case]] += pairs / (len(unit) - 1)
+        coincidences[number[case]] += pairs / (len(unit) - 1)
     if not pairable:
         return Agreement(math.nan, math.nan, math.nan, 0)
-    alphas = _alpha(np.tensordot(_resamples(len(number), seed), found, 1))
+    alphas = _alpha(np.tensordot(_resamples(len(number), seed), coincidences, 1))
     ends = _percentiles(alphas, len(number))
-    return Agreement(float(_alpha(found.sum(0))), *ends, pairable)
+    return Agreement(float(_alpha(coincidences.sum(0))), *ends, pairable)
 
 
 def _alpha(coincidences: np.ndarray) -> np.ndarray:
-    """Alpha of coincidence matrices `[..., kinds, kinds]`."""
+    """Computes alpha of coincidence matrices `[..., kinds, kinds]`."""
     values = coincidences.sum(-1)
     n = values.sum(-1)
     observed = n - np.trace(coincidences, axis1=-2, axis2=-1)

@@ -1,1 +1,1 @@
-"""Training: state, losses, optimiser, sharding, the jitted step, checkpoints and the loop."""
+"""Training: the job in one file, objectives, losses, optimiser, augmentation, sharding."""

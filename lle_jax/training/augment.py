@@ -1,4 +1,4 @@
-"""Other exposures and contrasts of clean images, so that a network does not learn one camera's.
+"""Photometric augmentation: other exposures and contrasts of clean images.
 
 They change what the network should give back, not what it is given: that is degraded afterwards.
 All take `[H, W, C]` in [0, 1], C 1 or 3, and return the same; `vmap` them over a batch.
@@ -21,13 +21,13 @@ def contrast_stretch(image: jax.Array, tail: jax.Array) -> jax.Array:
 
 
 def gamma(image: jax.Array, exponent: jax.Array) -> jax.Array:
-    """image ** exponent; 0 stays 0, with a finite gradient."""
+    """Computes image ** exponent; 0 stays 0, with a finite gradient."""
     positive = image > 0
     return jnp.where(positive, jnp.where(positive, image, 1) ** exponent, 0)
 
 
 def equalise(image: jax.Array) -> jax.Array:
-    """Histogram equalisation of luma in 256 levels, as OpenCV's; colours keep their proportions.
+    """Equalises the histogram of luma in 256 levels, as OpenCV; colours keep their proportions.
 
     Of an image of one level, that image.
     """

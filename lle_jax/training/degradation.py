@@ -16,7 +16,7 @@ def make(preset: str, drop: Sequence[str] = ()) -> Degrade:
 
     Args:
       preset: a name or a TOML file, or "by_modality" for the preset of each image's modality.
-      drop: names of stages to leave out.
+      drop: names of stages to drop.
 
     Raises:
       degrade.PresetError: if there is no such preset, or none has a stage to drop.
@@ -36,10 +36,10 @@ def make(preset: str, drop: Sequence[str] = ()) -> Degrade:
 def keep_clean(key: jax.Array, low: jax.Array, clean: jax.Array, fraction: float) -> jax.Array:
     """Replaces a random fraction of the degraded images `[B, H, W, C]` by the clean ones.
 
-    The network so learns to leave well-exposed images as they are.
+    The network thereby learns to leave well-exposed images unchanged.
     """
-    kept = jax.random.bernoulli(key, fraction, (len(low), 1, 1, 1))
-    return jnp.where(kept, clean, low)
+    is_clean = jax.random.bernoulli(key, fraction, (len(low), 1, 1, 1))
+    return jnp.where(is_clean, clean, low)
 
 
 def _presets(name: str) -> tuple[degrade.Preset, ...]:
@@ -54,9 +54,9 @@ def _without(
     present = {stage.name for preset in presets for stage in preset.stages}
     for name in drop:
         if name not in present:
-            known = ", ".join(sorted(present))
+            valid = ", ".join(sorted(present))
             raise degrade.PresetError(
-                f"degradation.drop: no stage {name!r}; expected some of {known}"
+                f"degradation.drop: no stage {name!r}; expected some of {valid}"
             )
     return tuple(
         dataclasses.replace(p, stages=tuple(s for s in p.stages if s.name not in drop))

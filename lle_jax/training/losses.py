@@ -1,4 +1,4 @@
-"""What training minimises. Each takes `[..., H, W, C]` pairs in [0, 1] and returns one scalar.
+"""Losses of training. Each takes `[..., H, W, C]` pairs in [0, 1] and returns one scalar.
 
 All but `charbonnier` are 0 where the images are equal, and all have finite gradients there.
 """
@@ -20,7 +20,7 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def charbonnier(image: jax.Array, target: jax.Array, *, epsilon: float = 1e-3) -> jax.Array:
-    """Mean of sqrt(error^2 + epsilon^2), a differentiable L1 in units of the image.
+    """Computes the mean of sqrt(error^2 + epsilon^2), a differentiable L1 in units of the image.
 
     Charbonnier et al., ICIP 1994, doi:10.1109/ICIP.1994.413553; the form used for restoration by
     Lai et al., CVPR 2017, arXiv:1704.03915, section 3.2.
@@ -29,17 +29,17 @@ def charbonnier(image: jax.Array, target: jax.Array, *, epsilon: float = 1e-3) -
 
 
 def mse(image: jax.Array, target: jax.Array) -> jax.Array:
-    """Mean of error^2, which PSNR is the logarithm of."""
+    """Computes the mean squared error."""
     return jnp.mean((image - target) ** 2)
 
 
 def ssim(image: jax.Array, target: jax.Array) -> jax.Array:
-    """1 - SSIM, the mean over images."""
+    """Computes the mean of 1 - SSIM over images."""
     return 1 - jnp.mean(metrics.ssim(image, target))
 
 
 def ms_ssim(image: jax.Array, target: jax.Array) -> jax.Array:
-    """1 - MS-SSIM, the mean over images, with as many scales as the image has room for.
+    """Computes the mean of 1 - MS-SSIM over images, at as many scales as the image allows.
 
     Zhao et al., "Loss functions for image restoration with neural networks", IEEE TCI 3(1), 2017,
     arXiv:1511.08861.
@@ -50,14 +50,14 @@ def ms_ssim(image: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def edge(image: jax.Array, target: jax.Array) -> jax.Array:
-    """Mean absolute error of the differences between neighbours, down and across."""
+    """Computes the mean absolute error of the differences between neighbours, down and across."""
     error = image - target
     down, across = jnp.diff(error, axis=-3), jnp.diff(error, axis=-2)
     return (jnp.mean(jnp.abs(down)) + jnp.mean(jnp.abs(across))) / 2
 
 
 def frequency(image: jax.Array, target: jax.Array) -> jax.Array:
-    """Mean absolute error of the Fourier coefficients, real and imaginary parts.
+    """Computes the mean absolute error of the Fourier coefficients, real and imaginary parts.
 
     Cho et al., ICCV 2021, arXiv:2108.05054 (MIMO-UNet), at one scale. The transform is unitary,
     unlike theirs, so that the weight does not depend on the size of the crop.
@@ -67,15 +67,15 @@ def frequency(image: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def colour(image: jax.Array, target: jax.Array, *, epsilon: float = 1e-4) -> jax.Array:
-    """Mean of 1 - cosine of the angle between the two pixels' RGB vectors; brightness is free.
+    """Computes the mean of 1 - cosine between the pixels' RGB vectors; brightness does not count.
 
     After Wang et al., "Underexposed photo enhancement using deep illumination estimation", CVPR
     2019, which has the angle itself; that has no gradient at 0. `epsilon` is added to the product
     and to the squared lengths, so that the colour of what is nearly black does not count.
     """
     product = jnp.sum(image * target, axis=-1) + epsilon
-    here, there = (jnp.sum(i**2, axis=-1) + epsilon for i in (image, target))
-    return jnp.mean(1 - product / jnp.sqrt(here * there))
+    norms = [jnp.sum(i**2, axis=-1) + epsilon for i in (image, target)]
+    return jnp.mean(1 - product / jnp.sqrt(norms[0] * norms[1]))
 
 
 # In the order in which they are added up.
@@ -97,8 +97,8 @@ def segmentation_consistency(
 
     Mean over pixels of the Kullback-Leibler divergence, in nats. A perceptual loss (Johnson, Alahi
     and Fei-Fei, ECCV 2016, arXiv:1603.08155) whose network segments what a clinician looks for; no
-    ground-truth mask is needed. What it rewards can be structure that is not there: report the
-    figures of added structure beside any task figure of a network trained with it.
+    ground-truth mask is needed. It can reward structure that does not exist: report the
+    figures of added structure with any task figure of a network trained with it.
 
     Args:
       image, target: `[..., H, W, C]`.

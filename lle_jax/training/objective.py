@@ -1,4 +1,4 @@
-"""Objectives: what a training step minimises, by `config.loss.kind`."""
+"""Objectives of a training step, by `config.loss.kind`."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

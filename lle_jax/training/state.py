@@ -11,7 +11,7 @@ from flax import nnx
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """Everything a run needs to go on.
+    """All that a run needs to resume.
 
     Attributes:
       step: number of updates done, int32 scalar.
@@ -31,7 +31,7 @@ class TrainState:
 def create(
     params: nnx.State, optimiser: optax.GradientTransformation, key: jax.Array
 ) -> TrainState:
-    """The state before the first step; the average starts at the parameters."""
+    """Makes the state before the first step; the average starts at the parameters."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

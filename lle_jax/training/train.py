@@ -42,7 +42,7 @@ class TrainingError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What a config stands for, before any data is read.
+    """The parts that a config describes, before any data is read.
 
     Attributes:
       mesh: the devices.

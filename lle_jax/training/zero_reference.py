@@ -18,7 +18,7 @@ PATCH = 16  # side of the regions that should be well exposed
 
 
 def spatial_consistency(image: jax.Array, enhanced: jax.Array) -> jax.Array:
-    """Squared change of the differences between neighbouring 4 x 4 regions (equation 4).
+    """Computes the squared change of differences between neighbouring 4 x 4 regions (equation 4).
 
     The differences keep their sign, so that an inverted contrast counts. Each pair counts twice
     and the sum is divided by the number of regions, as in the equation.
@@ -29,25 +29,25 @@ def spatial_consistency(image: jax.Array, enhanced: jax.Array) -> jax.Array:
 
 
 def exposure_control(enhanced: jax.Array, level: float) -> jax.Array:
-    """Mean distance of 16 x 16 regions from the wanted brightness `level` (equation 5)."""
+    """Computes the mean distance of 16 x 16 regions from the brightness `level` (equation 5)."""
     return jnp.mean(jnp.abs(_region_means(enhanced, PATCH) - level))
 
 
 def colour_constancy(enhanced: jax.Array) -> jax.Array:
-    """Squared differences between the channels' means, summed over pairs (equation 6)."""
+    """Computes squared differences between the channels' means, summed over pairs (equation 6)."""
     means = jnp.mean(enhanced, axis=(1, 2))
     return jnp.mean(jnp.sum((means - jnp.roll(means, 1, axis=-1)) ** 2, axis=-1))
 
 
 def smoothness(curves: jax.Array) -> jax.Array:
-    """Mean over pixels and iterations of (|dx| + |dy|)^2, summed over channels (equation 7)."""
+    """Computes the mean of (|dx| + |dy|)^2, summed over channels (equation 7)."""
     across = jnp.abs(jnp.diff(curves, axis=2))[:, :-1]
     down = jnp.abs(jnp.diff(curves, axis=1))[:, :, :-1]
     return 3 * jnp.mean((across + down) ** 2)
 
 
 def _region_means(image: jax.Array, side: int) -> jax.Array:
-    """Brightness of side x side regions, `[B, H // side, W // side]`; a remainder is left out."""
+    """Computes the mean of side x side regions, `[B, H // side, W // side]`; crops the rest."""
     batch, height, width, channels = image.shape
     rows, columns = height // side, width // side
     if not rows or not columns:

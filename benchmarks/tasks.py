@@ -1,4 +1,4 @@
-"""Does diagnosis get easier? What a predictor finds before, in, and after low light.
+"""Does diagnosis get easier? Segmentation of clean, low-light and enhanced images.
 
     python benchmarks/tasks.py [path of shared/data [drive | kvasir_seg ...]]
 
@@ -38,15 +38,15 @@ def within(case: task.Case) -> task.Case:
 
 def main(root: Path, sets: list[str]) -> None:
     for name in sets:
-        predictor, light = TASKS[name]
-        predictor, preset = segmenters.load(predictor), degrade.load(light)
+        bundled, light = TASKS[name]
+        segmenter, preset = segmenters.load(bundled), degrade.load(light)
         cases = list(task.cases(root, name, "test"))
-        judged = classical.METHODS | {"released": methods.load("released").of_image}
-        rows = task.evaluate_task(cases, predictor, preset, judged)
+        compared = classical.METHODS | {"released": methods.load("released").enhance_image}
+        rows = task.evaluate_task(cases, segmenter, preset, compared)
         means = {(s.method, s.metric): s for s in statistics.summarise(rows)}
         back = {r.method: r for r in task.recovered(rows) if r.metric == "dice"}
         images = means["clean", "dice"].images
-        print(f"\n{name} test, {images} images, preset {light}, threshold {predictor.threshold}\n")
+        print(f"\n{name} test, {images} images, preset {light}, threshold {segmenter.threshold}\n")
         print("| | Dice | AUC | sensitivity | specificity | lost Dice given back |")
         print("|---|---|---|---|---|---|")
         for method in dict.fromkeys(method for method, _ in means):
@@ -58,8 +58,8 @@ def main(root: Path, sets: list[str]) -> None:
             r = back.get(method)
             share = f"{r.recovered:.0%} ({r.low:.0%} to {r.high:.0%})" if r else ""
             print(f"| {method} | {' | '.join(cells)} | {share} |", flush=True)
-        if predictor.name == "vessels":
-            some = {method: judged[method] for method in ("clahe", "released")}
+        if segmenter.name == "vessels":
+            some = {method: compared[method] for method in ("clahe", "released")}
             rows = task.evaluate_task(map(within, cases), frangi, preset, some, threshold=0)
             print("\nAUC of Frangi's filter:")
             for s in statistics.summarise(rows):

@@ -32,7 +32,7 @@ MAX_SHAPES = 8  # whose compiled programs are kept at a time, so that memory sta
 
 
 class EvaluationResult(NamedTuple):
-    """What was found.
+    """The result of an evaluation.
 
     Attributes:
       suite: what on.

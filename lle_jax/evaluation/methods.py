@@ -78,11 +78,11 @@ def load(text: str) -> Method:
     raise MethodError(f"{text}: no such method; expected a folder, NAME=FOLDER, or one of {known}")
 
 
-def unique(found: Iterable[Method]) -> list[Method]:
+def unique(methods: Iterable[Method]) -> list[Method]:
     """The methods under names that differ: a number is added to a name that comes again."""
     taken: dict[str, int] = {}
     result = []
-    for method in found:
+    for method in methods:
         number = taken[method.name] = taken.get(method.name, 0) + 1
         result.append(method._replace(name=f"{method.name} {number}") if number > 1 else method)
     return result
@@ -178,7 +178,7 @@ def _outputs(name: str, folder: Path) -> Method:
 
 
 def overlap(method: Method, hashes: frozenset[str]) -> list[str]:
-    """What must be said of a method's acquaintance with a suite's images."""
+    """Lists the overlap of a method's training and validation images with a suite's images."""
     notes = []
     if not method.complete:
         notes.append("training images not recorded: whether it saw these images is not known")

@@ -56,7 +56,7 @@ def write(
         Path(__file__).with_suffix(".html"),
         report=True,
         suite=text(record["suite"]),
-        description=text(record["settings"].get("description", "")),
+        description=_description(record["settings"].get("description", "")),
         warnings=_warnings(record),
         summary=_summary(summary),
         intervals="\n".join(_interval_plot(metric, summary) for metric in METRICS),
@@ -72,6 +72,10 @@ def write(
         data=json.dumps(data).replace("<", "\\u003c"),
     )
     write_bytes(folder / "index.html", page)
+
+
+def _description(line: str) -> str:
+    return f"<p>{text(line)}.</p>" if line else ""
 
 
 def _number(value: float, digits: int) -> str:
@@ -283,8 +287,8 @@ def _pictured(result: EvaluationResult, worst: dict) -> list[str]:
     spread = np.linspace(0, len(labels) - 1, min(PICTURES, len(labels))).astype(int)
     keep = list(dict.fromkeys(chosen))[: PICTURES - 6]
     keep += [labels[i] for i in spread[:: max(1, len(spread) // 12)]]
-    keep = set(list(dict.fromkeys(keep))[:PICTURES])
-    return [label for label in labels if label in keep]
+    pictured = set(list(dict.fromkeys(keep))[:PICTURES])
+    return [label for label in labels if label in pictured]
 
 
 def _worst_lists(worst: dict, shown: list[str]) -> str:

@@ -15,7 +15,7 @@ import scipy.stats
 LEVEL = 0.95
 RESAMPLES = 9999
 # Below this many images no two-sided signed-rank test can reach p < 0.05: 2 / 2^5 = 0.0625.
-FEWEST = 6
+MIN_IMAGES = 6
 
 
 class Row(NamedTuple):
@@ -146,12 +146,12 @@ def compare(rows: Iterable[Row], method: str, *, seed: int = 0) -> list[Comparis
 
 def _note(differences: np.ndarray) -> str:
     images, differing = len(differences), np.count_nonzero(differences)
-    if images < FEWEST:
+    if images < MIN_IMAGES:
         least = 2.0 ** (1 - images)
         return f"{images} images: p cannot go below {least:g}, whatever the difference"
     if differing == 0:
         return "no image differs"
-    if differing < FEWEST:
+    if differing < MIN_IMAGES:
         least = 2.0 ** (1 - differing)
         return f"{differing} of {images} images differ: p cannot go below {least:g}"
     return ""
@@ -184,7 +184,7 @@ def per_image(rows: Iterable[Row]) -> dict[str, dict[str, np.ndarray]]:
 
     The order is that of the first method's rows. Args and errors are those of `summarise`.
     """
-    found: dict[str, dict[str, dict[tuple[str, str], float]]] = {}
+    by_metric: dict[str, dict[str, dict[tuple[str, str], float]]] = {}
     for row in rows:
         row = Row(*row)
         where = f"image {row.image!r}" + (
@@ -195,14 +195,14 @@ def per_image(rows: Iterable[Row]) -> dict[str, dict[str, np.ndarray]]:
                 f"{where} has {row.metric} {row.value:g} for method {row.method!r}; expected a "
                 "finite number (leave the image out for all methods, or cap an infinite PSNR)"
             )
-        values = found.setdefault(row.metric, {}).setdefault(row.method, {})
+        values = by_metric.setdefault(row.metric, {}).setdefault(row.method, {})
         if (row.image, row.realisation) in values:
             raise ValueError(f"{where} has two values of {row.metric} for method {row.method!r}")
         values[row.image, row.realisation] = float(row.value)
-    if not found:
+    if not by_metric:
         raise ValueError("there are no rows; expected at least one value")
     result = {}
-    for metric, methods in found.items():
+    for metric, methods in by_metric.items():
         _check_pairs(metric, methods)
         order = next(iter(methods.values()))
         result[metric] = {method: _means(values, order) for method, values in methods.items()}
@@ -222,10 +222,10 @@ def _check_pairs(metric: str, methods: dict[str, dict[tuple[str, str], float]]) 
 
 
 def _means(values: dict[tuple[str, str], float], order: Iterable[tuple[str, str]]) -> np.ndarray:
-    found: dict[str, list[float]] = {}
+    by_image: dict[str, list[float]] = {}
     for image, realisation in order:
-        found.setdefault(image, []).append(values[image, realisation])
-    return np.array([math.fsum(v) / len(v) for v in found.values()])
+        by_image.setdefault(image, []).append(values[image, realisation])
+    return np.array([math.fsum(v) / len(v) for v in by_image.values()])
 
 
 def interval(

@@ -1,9 +1,9 @@
-"""Does diagnosis get easier? What a predictor finds in low-light images before and after enhancing.
+"""Segments low-light images before and after enhancement: is the object easier to find?
 
     segmenter = segmenters.load("vessels")
-    test = task.cases("../shared/data", "drive", "test")
-    rows = task.evaluate_task(test, predictor, degrade.load("fundus"), classical.METHODS)
-    statistics.summarise(rows), task.recovered(rows)
+    test = tasks.cases("../shared/data", "drive", "test")
+    rows = tasks.evaluate_task(test, segmenter, degrade.load("fundus"), classical.METHODS)
+    statistics.summarise(rows), tasks.recovered(rows)
 
 A segmenter is any callable image `[H, W, C]` in [0, 1] -> probabilities `[H, W]`; those of
 checkpoints/segmenters.py were trained on clean images only.
@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.stats
-import tqdm
 
 from lle_jax import data, degrade, images
 from lle_jax.evaluation import statistics
+from lle_jax.evaluation.progress import progress
 
-Predict = Callable[[np.ndarray], np.ndarray]
+Segment = Callable[[np.ndarray], np.ndarray]
 Enhance = Callable[[np.ndarray], np.ndarray]
 
 
@@ -34,8 +35,8 @@ class Case(NamedTuple):
     Attributes:
       name: short, one per image.
       image: `[H, W, C]` float32 in [0, 1].
-      mask: `[H, W]` bool, what is to be found.
-      region: `[H, W]` bool, where it counts: the field of view.
+      mask: `[H, W]` bool, the object to segment.
+      region: `[H, W]` bool, the field of view, inside which the measures are taken.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Case(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    """How much of what low light took a method gives back: 0 nothing, 1 all.
+    """The share of the loss in low light that a method recovers: 0 nothing, 1 all.
 
     `recovered` is mean (method - low) / mean (clean - low) over images, `low` and `high` bound it
     (95 % BCa bootstrap over images). NaN where the low light took nothing to give back.
@@ -98,32 +99,34 @@ def _mask(path: Path, image: np.ndarray) -> np.ndarray:
     return mask[..., 0] > 0.5
 
 
-def dice(found: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
-    """2 |found and mask| / (|found| + |mask|), inside the region. All arrays bool `[H, W]`.
+def dice(predicted: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
+    """Computes the Dice coefficient 2 |P and M| / (|P| + |M|) of a prediction and a mask.
+
+    All arrays are bool `[H, W]`; only pixels inside the region count.
 
     Dice, "Measures of the amount of ecologic association between species", Ecology 26(3), 1945.
 
     Raises:
       ValueError: if shapes differ or the mask is empty or everywhere in the region.
     """
-    found, truth = _inside(found, mask, region)
-    return float(2 * np.sum(found & truth) / (np.sum(found) + np.sum(truth)))
+    predicted, truth = _inside(predicted, mask, region)
+    return float(2 * np.sum(predicted & truth) / (np.sum(predicted) + np.sum(truth)))
 
 
-def sensitivity(found: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
-    """Share of the mask that is found; arguments and errors as of `dice`."""
-    found, truth = _inside(found, mask, region)
-    return float(np.mean(found[truth]))
+def sensitivity(predicted: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
+    """Computes the share of the mask that is predicted; arguments and errors as of `dice`."""
+    predicted, truth = _inside(predicted, mask, region)
+    return float(np.mean(predicted[truth]))
 
 
-def specificity(found: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
-    """Share of the rest that is not found; arguments and errors as of `dice`."""
-    found, truth = _inside(found, mask, region)
-    return float(1 - np.mean(found[~truth]))
+def specificity(predicted: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
+    """Computes the share of the rest that is not predicted; arguments and errors as of `dice`."""
+    predicted, truth = _inside(predicted, mask, region)
+    return float(1 - np.mean(predicted[~truth]))
 
 
 def auc(probability: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
-    """Area under the receiver operating characteristic: of the pixels in the region.
+    """Computes the area under the receiver operating characteristic, over the region's pixels.
 
     The chance that a pixel of the mask has a higher probability than one outside, ties counting
     half: Mann and Whitney's U over the number of pairs (Hanley and McNeil, Radiology 143, 1982,
@@ -168,83 +171,87 @@ def measure(
     probability: np.ndarray, mask: np.ndarray, region: np.ndarray, threshold: float
 ) -> dict[str, float]:
     """Dice, AUC, sensitivity and specificity of one image; raises as they do."""
-    found = np.asarray(probability) > threshold
+    predicted = np.asarray(probability) > threshold
     return {
-        "dice": dice(found, mask, region),
+        "dice": dice(predicted, mask, region),
         "auc": auc(probability, mask, region),
-        "sensitivity": sensitivity(found, mask, region),
-        "specificity": specificity(found, mask, region),
+        "sensitivity": sensitivity(predicted, mask, region),
+        "specificity": specificity(predicted, mask, region),
     }
 
 
 def evaluate_task(
     cases: Iterable[Case],
-    predictor: Predict,
+    segmenter: Segment,
     preset: degrade.Preset,
     methods: Mapping[str, Enhance],
     *,
     threshold: float | None = None,
-    draws: int = 2,
+    realisations: int = 2,
     seed: int = 0,
 ) -> list[statistics.Row]:
-    """What the predictor finds in clean images, in the same in low light, and after each method.
+    """Measures a segmenter on clean images, on the same in low light, and after each method.
 
     Args:
       cases: test images with their truth.
-      predictor: image -> probabilities.
+      segmenter: image -> probabilities.
       preset: of the low light.
       methods: name -> function `[H, W, C] -> [H, W, C]`; "clean" and "low" are added.
-      threshold: probabilities above it count as found; the predictor's own if left out.
-      draws: low-light versions per image.
-      seed: of the versions; with an image's content it decides each, whatever the other images.
+      threshold: probabilities above it are the object; the segmenter's own where it is None.
+      realisations: low-light versions per image.
+      seed: of the realisations; with an image's content it decides each, whatever the other images.
 
     Returns:
-      rows of the metrics of `measure` for clean, low and each method, image and version.
+      rows of the metrics of `measure` for clean, low and each method, image and realisation.
 
     Raises:
-      ValueError: for a method called clean or low, a predictor without threshold, a mask that is
+      ValueError: for a method called clean or low, a segmenter without threshold, a mask that is
         empty or of another shape; the message names image and method.
     """
     if reserved := {"clean", "low"} & methods.keys():
         raise ValueError(f"methods has {', '.join(sorted(reserved))}, which are added; rename it")
     if threshold is None:
-        threshold = getattr(predictor, "threshold", None)
+        threshold = getattr(segmenter, "threshold", None)
         if threshold is None:
-            raise ValueError("threshold is missing, and the predictor has none of its own")
-    if draws < 1:
-        raise ValueError(f"draws is {draws}; expected at least 1")
+            raise ValueError("threshold is missing, and the segmenter has none of its own")
+    if realisations < 1:
+        raise ValueError(f"realisations is {realisations}; expected at least 1")
     rows = []
-    for case in tqdm.tqdm(list(cases), desc="task", unit="image", leave=False, disable=None):
-        clean = _measured(case, "clean", case.image, predictor, threshold)
-        for draw, low in enumerate(_versions(case.image, preset, draws, seed)):
-            inputs = {"low": low} | {name: run(low) for name, run in methods.items()}
-            values = {"clean": clean} | {
-                name: _measured(case, name, image, predictor, threshold)
-                for name, image in inputs.items()
-            }
-            rows += [
-                statistics.Row(case.name, method, metric, value, str(draw))
-                for method, measured in values.items()
-                for metric, value in measured.items()
-            ]
+    listed = list(cases)
+    with progress("task", len(listed), "image") as bar:
+        for case in listed:
+            clean = _measured(case, "clean", case.image, segmenter, threshold)
+            for number, low in enumerate(_degrade(case.image, preset, realisations, seed)):
+                outputs = {"low": low} | {name: run(low) for name, run in methods.items()}
+                values = {"clean": clean} | {
+                    name: _measured(case, name, image, segmenter, threshold)
+                    for name, image in outputs.items()
+                }
+                rows += [
+                    statistics.Row(case.name, method, metric, value, str(number))
+                    for method, measured in values.items()
+                    for metric, value in measured.items()
+                ]
+            bar.update()
     return rows
 
 
-def _versions(
-    image: np.ndarray, preset: degrade.Preset, draws: int, seed: int
+def _degrade(
+    image: np.ndarray, preset: degrade.Preset, realisations: int, seed: int
 ) -> Iterator[np.ndarray]:
     digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
     image_key = data.image_key(seed, digest)
-    for draw in range(draws):
-        low, _ = degrade.sample_and_apply(jax.random.fold_in(image_key, draw), preset, image)
+    for number in range(realisations):
+        key = jax.random.fold_in(image_key, number)
+        low, _ = degrade.sample_and_apply(key, preset, jnp.asarray(image))
         yield np.asarray(low)
 
 
 def _measured(
-    case: Case, method: str, image: np.ndarray, predictor: Predict, threshold: float
+    case: Case, method: str, image: np.ndarray, segmenter: Segment, threshold: float
 ) -> dict[str, float]:
     try:
-        probability = predictor(np.clip(image, 0, 1).astype(np.float32))
+        probability = segmenter(np.clip(image, 0, 1).astype(np.float32))
         return measure(probability, case.mask, case.region, threshold)
     except ValueError as error:
         raise ValueError(f"image {case.name!r}, method {method!r}: {error}") from None

@@ -151,7 +151,7 @@ def _names(folder: Path) -> dict[str, Path]:
     for path in images.find(folder):
         name = path.relative_to(folder) if path != folder else Path(path.name)
         # the name of a DICOM file may be a number with dots, of which the last part is no suffix
-        case = (name.with_suffix("") if name.suffix.lower() in files.SUFFIXES else name).as_posix()
+        case = images.stem(name).as_posix()
         if case in found:
             raise ValueError(
                 f"{shown(found[case])} and {shown(path)} are both case {shown(case)!r}; keep one"

@@ -1,12 +1,11 @@
-"""Does diagnosis get easier? Segmentation of clean, low-light and enhanced images.
+"""Does diagnosis get easier? Segmentation before, in, and after low light.
 
     python benchmarks/tasks.py [path of shared/data [drive | kvasir_seg ...]]
 
-prints the table of docs/tasks.md (drive, unless told otherwise; kvasir_seg needs weights first made
-by tools/train_tasks.py): means over the images of the role test with 95 % intervals, two
-low-light versions each (seed 0), and the share of the lost Dice that each method gives back; for
-vessels also the AUC of Frangi's filter, which no network has seen. About five minutes per set on
-two CPU cores, most of it non-local means.
+prints the table of docs/tasks.md (drive by default): means over the test images with 95 %
+intervals, two low-light realisations each (seed 0), and the share of the lost Dice that each method
+recovers; for vessels also the AUC of Frangi's filter, an independent check. About five minutes per
+set on two CPU cores, most of it non-local means.
 """
 
 import sys
@@ -38,16 +37,16 @@ def within(case: task.Case) -> task.Case:
 
 def main(root: Path, sets: list[str]) -> None:
     for name in sets:
-        bundled, light = TASKS[name]
-        segmenter, preset = segmenters.load(bundled), degrade.load(light)
+        segmenter, preset = TASKS[name]
+        segmenter, degradation = segmenters.load(segmenter), degrade.load(preset)
         cases = list(task.cases(root, name, "test"))
-        compared = classical.METHODS | {"released": methods.load("released").enhance_image}
-        rows = task.evaluate_task(cases, segmenter, preset, compared)
+        evaluated = classical.METHODS | {"released": methods.load("released").enhance_image}
+        rows = task.evaluate_task(cases, segmenter, degradation, evaluated)
         means = {(s.method, s.metric): s for s in statistics.summarise(rows)}
         back = {r.method: r for r in task.recovered(rows) if r.metric == "dice"}
         images = means["clean", "dice"].images
-        print(f"\n{name} test, {images} images, preset {light}, threshold {segmenter.threshold}\n")
-        print("| | Dice | AUC | sensitivity | specificity | lost Dice given back |")
+        print(f"\n{name} test, {images} images, preset {preset}, threshold {segmenter.threshold}\n")
+        print("| | Dice | AUC | sensitivity | specificity | lost Dice recovered |")
         print("|---|---|---|---|---|---|")
         for method in dict.fromkeys(method for method, _ in means):
             cells = [
@@ -59,8 +58,8 @@ def main(root: Path, sets: list[str]) -> None:
             share = f"{r.recovered:.0%} ({r.low:.0%} to {r.high:.0%})" if r else ""
             print(f"| {method} | {' | '.join(cells)} | {share} |", flush=True)
         if segmenter.name == "vessels":
-            some = {method: compared[method] for method in ("clahe", "released")}
-            rows = task.evaluate_task(map(within, cases), frangi, preset, some, threshold=0)
+            some = {method: evaluated[method] for method in ("clahe", "released")}
+            rows = task.evaluate_task(map(within, cases), frangi, degradation, some, threshold=0)
             print("\nAUC of Frangi's filter:")
             for s in statistics.summarise(rows):
                 if s.metric == "auc":

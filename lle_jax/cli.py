@@ -54,5 +54,5 @@ def main(argv: list[str] | None = None) -> int:
         print(f"lle {arguments.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"lle {arguments.command}: stopped; the same command goes on", file=sys.stderr)
+        print(f"lle {arguments.command}: stopped; the same command resumes", file=sys.stderr)
         return 130

@@ -16,7 +16,8 @@ MAX_MODULE, MAX_FUNCTION = 400, 60  # lines
 FLOORS = {
     "cli": 8, "main": 8,
     "commands": 7, "experiments": 7,
-    "adapt": 6, "evaluation": 6, "reader_study": 6,
+    "reader_study": 6.5,  # its intervals are those of evaluation.statistics
+    "adapt": 6, "evaluation": 6,
     "training": 5, "inference": 5, "fit": 5,
     "checkpoints": 4, "metrics": 4, "artifacts": 4,
     "data": 3, "models": 3, "degrade": 3, "classical": 3,
@@ -24,6 +25,17 @@ FLOORS = {
     "jobs": 1, "files": 1, "rundir": 1, "colour": 1, "checks": 1, "xla": 1, "pages": 1,
     "text_table": 1, "phase_timer": 1,
 }  # fmt: skip
+# A module that is on another floor than its package.
+MODULE_FLOORS = {
+    # The whole job, from the data to the evaluation, in one file to fork: it is a command, and it
+    # reads `experiments`. The other modules of `training` stay below `evaluation`.
+    "training/train.py": 7.5,
+}
+# Functions that may be longer.
+LONG_FUNCTIONS = {
+    # a flat list of all keys with their defaults, to be read at one glance
+    ("experiments/base.py", "get_config"),
+}
 WITHIN_FLOOR = 1  # the small files of the lowest floor may import each other, without a cycle
 
 
@@ -71,13 +83,14 @@ def test_imports_go_only_to_lower_floors(path):
     own = package(path)
     if own == "__init__":
         return
+    floor = MODULE_FLOORS.get(path.relative_to(ROOT).as_posix(), FLOORS[own])
     wrong = [
-        f"line {line}: {own} (floor {FLOORS[own]}) imports {other} ({FLOORS.get(other)})"
+        f"line {line}: {own} (floor {floor}) imports {other} ({FLOORS.get(other)})"
         for other, line in imports(path)
         if other in FLOORS
         and other != own
-        and FLOORS[other] >= FLOORS[own]
-        and not FLOORS[other] == FLOORS[own] == WITHIN_FLOOR
+        and FLOORS[other] >= floor
+        and not FLOORS[other] == floor == WITHIN_FLOOR
     ]
     assert not wrong
 
@@ -103,6 +116,7 @@ def test_no_module_or_function_is_too_long(path):
         for node in ast.walk(tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and node.end_lineno - node.lineno + 1 > MAX_FUNCTION
+        and (path.relative_to(ROOT).as_posix(), node.name) not in LONG_FUNCTIONS
     ]
     assert not long
 

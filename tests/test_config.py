@@ -213,6 +213,7 @@ def paths(tmp_path_factory):
     folder = tmp_path_factory.mktemp("paths")
     (folder / "preset.toml").write_text(PRESET)
     rng = np.random.default_rng(0)
+    (folder / "images").mkdir()
     for number in range(3):
         images.write(folder / "images" / f"{number}.png", rng.random((24, 24, 3), np.float32))
     config = make(**TINY)

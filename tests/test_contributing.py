@@ -38,7 +38,7 @@ RECIPES = {
         "    image, reference = pair(image, reference)\n"
         "    return jnp.mean((image - reference) ** 2, axis=(-3, -2, -1))\n",
         "from lle_jax.evaluation import evaluate, statistics;"
-        "print(evaluate.table([statistics.Summary('low', 'mine', *6 * (0.5,), 1)]))",
+        "print(evaluate.table([statistics.Summary('low', 'mine', *5 * (0.5,), 1)]))",
     ),
     "degradation": (
         "lle_jax/degrade/mine.py",
@@ -46,10 +46,9 @@ RECIPES = {
         "def mine(key, image, *, sigma):\n"
         "    image = checks.image(image)\n"
         "    checks.number('sigma', sigma, 0)\n"
-        "    image = image.astype(checks.compute_dtype(image))\n"
         "    sigma = checks.per_image('sigma', sigma, image)\n"
-        "    noise = jax.random.normal(key, image.shape, image.dtype)\n"
-        "    return jnp.clip(image + sigma * noise, 0, 1)\n",
+        "    noise = jax.random.normal(key, image.shape, checks.compute_dtype(image))\n"
+        "    return jnp.clip(image + sigma * noise, 0, 1).astype(image.dtype)\n",
         "from lle_jax.degrade import stages; print(stages.markdown_table())",
     ),
 }
@@ -76,12 +75,12 @@ def edits(recipe: str) -> tuple[str, list[tuple[str, list[str], list[str]]]]:
 
 
 def insert(path: Path, context: list[str], added: list[str]) -> None:
-    """Adds lines after the one place where the context is; without context, before the imports."""
+    """Adds lines after the one place where the context is."""
     text = path.read_text(encoding="utf-8")
-    before = "".join(f"{line}\n" for line in context) or "\nimport "
+    before = "".join(f"{line}\n" for line in context)
     new = "".join(f"{line}\n" for line in added)
     assert before in text, f"{path.name} has no {before!r}"
-    place = text.index(before) + (len(before) if context else 1)
+    place = text.index(before) + len(before)
     path.write_text(text[:place] + new + text[place:], encoding="utf-8")
 
 

@@ -5,8 +5,8 @@
 Minutes each on two CPU cores. Parameters are trained on the role train of manifest.csv, the
 threshold is chosen on val; test is never read. Mild changes of brightness and contrast stand for
 the cameras and screens that a clinician is used to; there is no low light among them. With another
-seed and folder it makes one by which a network may be trained (`loss.found`); those that judge may
-not be used for that.
+seed and folder it makes a training segmenter (`loss.segmenter`); the bundled evaluation segmenters
+may not be used for training.
 """
 
 import argparse
@@ -35,7 +35,7 @@ EMA = 0.995
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How one predictor is made; a crop's side is in pixels of the reduced image."""
+    """How one segmenter is made; a crop's side is in pixels of the reduced image."""
 
     set: str
     widths: tuple[int, ...]

@@ -8,11 +8,11 @@ _LEAVES = {"spread.": "log_scale."}
 
 def upgrade_model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Renames the keys of a network's config and adds those that did not exist."""
-    config = dict(config)
-    if config.get("name") == "dual_path":
-        before = config.pop("spread", False)
-        config.setdefault("uncertainty", before)
-    return config
+    stored = dict(config)
+    if stored.get("name") == "dual_path":
+        before = stored.pop("spread", False)
+        stored.setdefault("uncertainty", before)
+    return stored
 
 
 def upgrade_name(name: str) -> str:

@@ -43,14 +43,14 @@ def load_model(folder: Path | None = None) -> LoadedModel:
     folder = release.BUNDLED if folder is None else Path(folder)
     if is_release(folder):
         config, params = release.load(folder)
-        images = release.record(folder).get("images", {})
+        images: dict[str, Any] = release.record(folder).get("images", {})
         kind = {"kind": "release", "sha256": release.digest(folder)}
         return LoadedModel(config, params, Provenance(kind, images))
     config = _run_config(folder)
     with _reader(folder) as checkpoints:
         step, state = checkpoints.read()
     tree = {upgrade_name(name): leaf for name, leaf in named(state["ema"])}
-    images: dict[str, Any] = {}
+    images = {}
     with contextlib.suppress(OSError, ValueError):  # an older run: its images are not known
         images = json.loads((folder / "data.json").read_text())
     params = load_params(tree, config, f"{folder / 'checkpoints'}/{step}")

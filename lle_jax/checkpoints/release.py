@@ -60,7 +60,7 @@ def save(
     """
     if dtype not in ("float32", "float16"):
         raise ReleaseError(f"dtype is {dtype!r}; expected float32 or float16")
-    arrays = {name: np.asarray(leaf) for name, leaf in named(params)}
+    arrays: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in named(params)}
     _check(arrays, shapes(config), "params")
     with np.errstate(over="ignore"):  # checked here
         arrays = {name: array.astype(dtype) for name, array in arrays.items()}

@@ -45,7 +45,7 @@ class Checkpoints:
         )
         handlers = {name: handler() for name, handler in _MANAGER.items()}
         self._manager = ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
-        self._folder = folder
+        self._folder, self._read_only = folder, read_only
 
     def __enter__(self):
         return self
@@ -86,7 +86,7 @@ class Checkpoints:
     def restore(self, template: Any) -> tuple[Any, dict[str, Any]] | None:
         """Restores the newest sound checkpoint; None before the first.
 
-        A damaged one is named in a line on stderr, and the one before is used.
+        A damaged one is named in a line on stderr and set aside, and the one before is used.
 
         Args:
           template: a state; arrays are placed on devices as its arrays are.
@@ -140,11 +140,18 @@ class Checkpoints:
             except _DamagedError as error:
                 rest = ", so the one before is used" if steps[number + 1 :] else ""
                 print(f"{self._folder}/{step}: damaged checkpoint ({error}){rest}", file=sys.stderr)
+                self._set_aside(step)
         if steps:
             raise CheckpointError(
                 f"{self._folder}: no checkpoint is sound; train again in a new --workdir"
             )
         return None
+
+    def _set_aside(self, step: int) -> None:
+        """Renames a damaged checkpoint, so that the run can save that step again."""
+        if not self._read_only:
+            (self._folder / str(step)).rename(self._folder / f"{step}.damaged")
+            self._manager.reload()
 
     def _restore(self, step: int, place) -> tuple[Any, dict[str, Any]]:
         target = place(step)

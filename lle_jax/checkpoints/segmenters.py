@@ -45,10 +45,10 @@ class Segmenter:
     apply: Callable[[jax.Array], jax.Array]
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        image = checks.image(image)
-        if image.ndim != 3:
-            raise ValueError(f"image has shape {image.shape}; expected [H, W, C]")
-        return np.asarray(self.apply(image))
+        checked = checks.image(image)
+        if checked.ndim != 3:
+            raise ValueError(f"image has shape {checked.shape}; expected [H, W, C]")
+        return np.asarray(self.apply(checked))
 
 
 def bundled() -> list[str]:

@@ -1,4 +1,4 @@
-"""`lle ablate`: one experiment in variants, over seeds."""
+"""`lle ablate`: trains and compares variants of an experiment over seeds."""
 
 import argparse
 import sys
@@ -10,9 +10,9 @@ def add(commands) -> None:
         "ablate",
         help="train and compare variants of an experiment",
         description="Trains and evaluates every variant of a grid with several seeds, each in a "
-        "process of its own, and compares them by image. Stopped at any moment, the same command "
-        "goes on. Cells that fail are tried once more and named at the end. OUT gets results.csv, "
-        "table.csv, table.md, timings.csv and cells/ with all runs.",
+        "process of its own, and compares them image by image. The command can be stopped at any "
+        "moment; repeated, it resumes. Runs that fail are retried once and named at the end. OUT "
+        "gets results.csv, table.csv, table.md, timings.csv and cells/ with all runs.",
     )
     parser.add_argument(
         "grid", type=Path, metavar="GRID", help="a Python file, as experiments/ablations/losses.py"
@@ -21,9 +21,11 @@ def add(commands) -> None:
         "-o", "--output", type=Path, metavar="OUT", required=True, help="folder to write to"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="tiny runs that try the grid in minutes"
+        "--quick", action="store_true", help="tiny runs that test the grid in minutes"
     )
-    parser.add_argument("--seeds", type=int, metavar="N", help="how many (default: the grid's)")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="number of seeds (default: the grid's)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -40,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     if report.failures:
         print(
             f"lle ablate: {len(report.failures)} of {report.cells} cells failed; "
-            "the same command tries them again",
+            "the same command retries them",
             file=sys.stderr,
         )
     return 1 if report.failures else 0

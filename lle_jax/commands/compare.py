@@ -10,15 +10,17 @@ def add(commands) -> None:
         help="paired tests between methods evaluated on one suite",
         description="Joins folders that lle evaluate wrote on one suite, and compares their "
         "methods image by image: mean difference with 95 % interval, signed-rank test with Holm's "
-        "correction, effect size. Folders of different images or seeds are refused.",
+        "correction, effect size. Folders evaluated on different images or seeds are refused.",
     )
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="a folder (OUT/SUITE) of lle evaluate"
     )
     parser.add_argument(
-        "--metric", default="psnr", metavar="NAME", help='(default: psnr); "all" shows all'
+        "--metric", default="psnr", metavar="NAME", help='metric to print, or "all" (default: psnr)'
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="CSV", help="write all of it here")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="CSV", help="file for the comparisons on all metrics"
+    )
     parser.set_defaults(run=run)
 
 
@@ -27,13 +29,13 @@ def run(arguments: argparse.Namespace) -> int:
     from lle_jax.evaluation import evaluate, statistics
 
     if arguments.metric not in (*evaluate.METRICS, "all"):
-        known = ", ".join((*evaluate.METRICS, "all"))
-        raise ValueError(f"--metric {arguments.metric}: expected one of {known}")
+        valid = ", ".join((*evaluate.METRICS, "all"))
+        raise ValueError(f"--metric {arguments.metric}: expected one of {valid}")
     methods, rows = evaluate.join(arguments.runs)
     print(evaluate.table(statistics.summarise(rows)))
-    found = [c for method in methods for c in evaluate.compare(rows, method)]
-    shown = [c for c in found if arguments.metric in (c.metric, "all")]
+    comparisons = [c for method in methods for c in evaluate.compare(rows, method)]
+    shown = [c for c in comparisons if arguments.metric in (c.metric, "all")]
     print(f"\n{evaluate.comparison_table(shown)}")
     if arguments.output:
-        files.write_csv(arguments.output, statistics.Comparison._fields, found)
+        files.write_csv(arguments.output, statistics.Comparison._fields, comparisons)
     return 0

@@ -8,22 +8,27 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "degrade",
         help="make low-light copies of images",
-        description="Writes degraded copies of images, and beside each the parameters drawn as "
-        "JSON. The same seed gives the same bytes whatever the order or number of files; finished "
-        "files are skipped, so an interrupted command can be repeated.",
+        description="Writes degraded copies of images, each with its sampled parameters in a JSON "
+        "file beside it. The same seed gives the same bytes whatever the order or number of files. "
+        "Finished files are skipped, so an interrupted command can be repeated.",
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="images, folders, patterns")
-    parser.add_argument("--preset", required=True, help="a name, as endoscopy, or a .toml file")
+    parser.add_argument(
+        "--preset", required=True, help="a name, such as endoscopy, or a .toml file"
+    )
     parser.add_argument("--seed", type=int, default=0, help="whole number (default 0)")
     parser.add_argument(
-        "--severity", type=float, default=1.0, help="0 (unchanged) to 1 (default): all strengths"
+        "--severity",
+        type=float,
+        default=1.0,
+        help="scales all strengths, 0 (unchanged) to 1 (default)",
     )
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="OUT",
-        help="folder to write to; or, of one image, a file",
+        help="folder to write to; for one image also a file",
     )
     parser.add_argument(
         "--contact-sheet",

@@ -27,33 +27,38 @@ def add(commands) -> None:
         "-o",
         "--output",
         metavar="OUT",
-        help="folder to write to; or, of one image, a file, or - for standard output (the default "
-        "where the input is -)",
+        help="folder to write to; for one image also a file, or - for standard output (the default "
+        "if the input is -)",
     )
     parser.add_argument(
-        "--strength", type=float, default=1.0, help="0 (unchanged) to 1 (default) of the change"
+        "--strength", type=float, default=1.0, help="fraction of the change, 0 (unchanged) to 1"
     )
     parser.add_argument(
-        "--skip-well-exposed", action="store_true", help="leave unchanged what is bright and clean"
+        "--skip-well-exposed", action="store_true", help="copy well-exposed, clean images unchanged"
     )
     parser.add_argument("--gate", action=_Renamed, nargs=0, help=argparse.SUPPRESS)
     parser.add_argument(
-        "--compare", action="store_true", help="also write pictures, before and after side by side"
+        "--compare",
+        action="store_true",
+        help="also write pictures of before and after side by side",
     )
     parser.add_argument(
         "--uncertainty",
         action="store_true",
         help="also write OUT.uncertainty.tif, 16 bits: the half-width of the prediction interval "
-        "of each value; the model's card has its coverage",
+        "of each value; the model's card reports its coverage",
     )
     parser.add_argument(
         "--anonymise",
         action="store_true",
-        help="leave out EXIF and, of DICOM, what the basic profile of PS3.15 does; file names, and "
-        "names burnt into the pixels, stay",
+        help="remove EXIF and the DICOM elements that the basic profile of PS3.15 removes; file "
+        "names, and names burnt into the pixels, remain",
     )
     parser.add_argument(
-        "--model", type=Path, metavar="FOLDER", help="a release (default: the bundled one)"
+        "--model",
+        type=Path,
+        metavar="FOLDER",
+        help="a run directory or a release (default: the bundled model)",
     )
     parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
     parser.set_defaults(run=run)

@@ -1,4 +1,4 @@
-"""`lle evaluate`: networks, baselines and other people's outputs on suites."""
+"""`lle evaluate`: networks, baselines and other systems' outputs on suites."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="evaluate networks, baselines and other systems' outputs on suites",
-        description="Evaluates each METHOD on each suite beside the input and the classical "
+        description="Evaluates each METHOD on each suite, with the input and the classical "
         "baselines: metrics with and without GT-mean, do-no-harm figures, intervals, paired "
         "tests with Holm's correction, subgroups. OUT/SUITE gets per_image.csv, summary.csv, "
         "comparisons.csv, subgroups.csv, suite.json and index.html, a page that needs no network. "
@@ -31,11 +31,15 @@ def add(commands) -> None:
         help="names of configs/evaluation/ or TOML files (default: samples)",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="folder to write to")
-    parser.add_argument("--source", metavar="PATH", help="take the suite's images from here")
+    parser.add_argument(
+        "--source",
+        metavar="PATH",
+        help="folder or manifest of the suite's images, instead of its own",
+    )
     parser.add_argument(
         "--pairs", nargs=2, metavar=("LOW", "CLEAN"), help="the folders of a suite of pairs"
     )
-    parser.add_argument("--no-baselines", action="store_true", help="leave the classical ones out")
+    parser.add_argument("--no-baselines", action="store_true", help="skip the classical baselines")
     parser.add_argument(
         "--allow-overlap",
         action="store_true",
@@ -73,8 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{count} images: {arguments.inputs / each.name}")
         return 0
     methods = method_loader.unique(map(method_loader.load, arguments.methods))
-    known = {method.name for method in methods}
-    names = [] if arguments.no_baselines else [n for n in classical.METHODS if n not in known]
+    given = {method.name for method in methods}
+    names = [] if arguments.no_baselines else [n for n in classical.METHODS if n not in given]
     baselines = [method_loader.load(name) for name in names]
     for each in suites:
         folder = arguments.output / each.name
@@ -82,12 +86,12 @@ def run(arguments: argparse.Namespace) -> int:
             each, methods, baselines, folder, allow_overlap=arguments.allow_overlap
         )
         print(f"\n{each.name}: {each.settings.get('description', '')}")
-        for name, said in result.record["warnings"].items():
-            print(f"note: {name}: {'; '.join(said)}")
+        for name, warnings in result.record["warnings"].items():
+            print(f"note: {name}: {'; '.join(warnings)}")
         print(f"\n{evaluate.table(result.summary)}\n")
         print(evaluate.comparison_table([c for c in result.comparisons if c.metric == "psnr"]))
         report.write(folder, result, [*methods, *baselines])
         print(f"\nreport: {folder / 'index.html'}")
         for path, reason in each.rejected:
-            print(f"lle evaluate: left out: {path}: {reason}", file=sys.stderr)
+            print(f"lle evaluate: skipped: {path}: {reason}", file=sys.stderr)
     return 0

@@ -9,14 +9,19 @@ def add(commands) -> None:
         "export",
         help="write the model as one StableHLO file",
         description="Writes a model with its parameters as StableHLO, which jax loads without "
-        "lle_jax (docs/enhance.md): [batch, height, width, 3] -> the same, float32 in [0, 1], of "
-        "any batch, height and width, on CPU, NVIDIA GPU and TPU.",
+        "lle_jax (docs/enhance.md): [batch, height, width, 3] -> the same shape, float32 in "
+        "[0, 1], for any batch, height and width, on CPU, NVIDIA GPU and TPU.",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help="as model.stablehlo"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="for example model.stablehlo",
     )
     parser.add_argument(
-        "--model", type=Path, metavar="FOLDER", help="a release (default: the one that comes along)"
+        "--model", type=Path, metavar="FOLDER", help="a release (default: the bundled model)"
     )
     parser.set_defaults(run=run)
 

@@ -1,4 +1,4 @@
-"""`lle fit`: a degradation preset from real low-light images."""
+"""`lle fit`: a degradation preset fitted to real low-light images."""
 
 import argparse
 import sys
@@ -8,10 +8,10 @@ from pathlib import Path
 def add(commands) -> None:
     parser = commands.add_parser(
         "fit",
-        help="learn a degradation preset from real low-light images",
+        help="fit a degradation preset to real low-light images",
         description="Fits the distribution of degradation parameters so that clean images degraded "
-        "with it measure like the real ones. Writes a preset for `lle degrade` and for training, "
-        "and beside it a page with histograms of real and synthetic images. Takes minutes.",
+        "with it have the same measures as the real ones. Writes a preset for `lle degrade` and "
+        "for training, and a page with histograms of real and synthetic images. Takes minutes.",
     )
     parser.add_argument(
         "inputs", nargs="+", type=Path, metavar="IMAGES", help="real low-light images or folders"
@@ -21,7 +21,7 @@ def add(commands) -> None:
         nargs="+",
         type=Path,
         required=True,
-        help="well-lit images of the same kind; they need not show the same",
+        help="well-lit images of the same kind, not necessarily of the same scenes",
     )
     parser.add_argument(
         "--prior",

@@ -1,4 +1,4 @@
-"""`lle import-weights`: a public PyTorch checkpoint as a released model."""
+"""`lle import-weights`: converts a public PyTorch checkpoint to a release."""
 
 import argparse
 from pathlib import Path
@@ -7,19 +7,19 @@ from pathlib import Path
 def add(commands) -> None:
     parser = commands.add_parser(
         "import-weights",
-        help="make a released model of a PyTorch checkpoint",
-        description="Reads a .pth or .safetensors file without PyTorch, and without running "
-        "anything from it, and writes a release that lle enhance takes (docs/networks.md).",
+        help="convert a PyTorch checkpoint to a release",
+        description="Reads a .pth or .safetensors file without PyTorch and without executing "
+        "anything in it, and writes a release for lle enhance --model (docs/networks.md).",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="the checkpoint")
     parser.add_argument(
         "--model",
         required=True,
         metavar="NETWORK",
-        help="what it was trained as: nafnet, retinexformer or zero_dce",
+        help="its architecture: nafnet, retinexformer or zero_dce",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="of the release"
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder of the release"
     )
     parser.set_defaults(run=run)
 

@@ -9,20 +9,20 @@ def add(commands) -> None:
         "quantify",
         help="measure noise, impulses, blur, JPEG and exposure of images",
         description="Measures every image (each frame of a DICOM or TIFF file) and prints "
-        "quartiles, severities and the correction that applies. OUT gets measures.csv, "
+        "quartiles, severities and the corrections that apply. OUT gets measures.csv, "
         "measures.jsonl, unreadable.csv and index.html, a page that needs no network and is about "
-        "the images given. What was measured before is not measured again, so an interrupted "
+        "the images given. Images measured before are skipped, so an interrupted "
         "command resumes. The page shows file names, and small pictures of the worst "
-        "images; of DICOM it shows neither pictures, which may have a name burnt in, nor any "
-        "other element.",
+        "images; of DICOM it shows neither pictures, which may have a name burnt in, nor "
+        "elements.",
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="PATH", help="images or folders")
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="folder to write to")
     parser.add_argument(
         "--study",
         action="store_true",
-        help="also print the published study's table with its verdicts, of which the one on salt "
-        "and pepper cannot be trusted on low light",
+        help="also print the published study's table with its verdicts; the one on salt and pepper "
+        "is not valid in low light",
     )
     parser.add_argument(
         "--dicom-pictures", action="store_true", help="show pictures of DICOM images on the page"

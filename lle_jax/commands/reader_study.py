@@ -10,16 +10,16 @@ def add(commands) -> None:
         help="let readers compare methods blindly, and analyse their answers",
         description="Writes a page on which readers say which of two unlabelled images is better "
         "for diagnosis and whether anything was lost or invented, for every two methods on every "
-        "case. It needs no network and holds no names: which image is whose is in OUT.key.json "
-        "beside it, which readers must not get. With --analyse it prints from the answers that "
-        "readers saved: how often each method is preferred, a ranking, what was lost or invented, "
-        "and how far readers agree, with 95 % intervals.",
+        "case. It needs no network and holds no names: OUT.key.json, which readers must not get, "
+        "says which image is of which method. With --analyse it prints, from the saved answers, how "
+        "often each method is preferred, a ranking, what was lost or invented, and how far "
+        "readers agree, with 95 % intervals.",
     )
     parser.add_argument(
         "methods", nargs="*", metavar="METHOD=FOLDER", help="images of a method, two or more"
     )
     parser.add_argument(
-        "--reference", type=Path, metavar="FOLDER", help="images to show between the two"
+        "--reference", type=Path, metavar="FOLDER", help="reference images, shown between the two"
     )
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="page to write, .html")
     parser.add_argument(
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     folders = [*methods.values(), *([arguments.reference] if arguments.reference else [])]
     if skipped := images.skipped_formats(images.scan(folders).others):
         print(skipped)
-    print("look through the page for names burnt into images before you give it away")
+    print("check the page for names burnt into images before you share it")
     return 0
 
 
@@ -68,7 +68,7 @@ def _analyse(arguments: argparse.Namespace) -> int:
     if arguments.key is None:
         raise ValueError("--analyse needs the study's key; give --key KEY")
     if arguments.methods or arguments.reference or arguments.output:
-        raise ValueError("--analyse reads answers only; leave METHOD=FOLDER, --reference, -o out")
+        raise ValueError("--analyse takes no METHOD=FOLDER, --reference or -o")
     from lle_jax.reader_study import answers as reader_answers
 
     if arguments.seed < 0:

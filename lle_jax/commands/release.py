@@ -1,4 +1,4 @@
-"""`lle release`: make a release of a run."""
+"""`lle release`: writes the EMA parameters of a run as a release."""
 
 import argparse
 import csv
@@ -20,29 +20,33 @@ _FROM_ENVIRONMENT = ("lle_jax", "git", "python", "devices", "data_fingerprint")
 def add(commands) -> None:
     parser = commands.add_parser(
         "release",
-        help="make a release of a run: its moving-average (EMA) parameters, to be shared",
+        help="write the moving-average (EMA) parameters of a run as a release, to be shared",
         description="Writes the EMA parameters of a run's newest checkpoint as plain files. "
-        "Nothing of this machine goes into the release: of paths in the configuration the last "
-        "part is kept.",
+        "The release says nothing about this machine: only the last part of each path in the "
+        "configuration is stored.",
     )
     parser.add_argument("model", type=Path, metavar="RUN", help="a run directory")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="of the release"
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder of the release"
     )
-    parser.add_argument("--float16", action="store_true", help="half the size, 11 bits a number")
-    parser.add_argument("--card", type=Path, help="a CARD.md to take instead of a generated one")
+    parser.add_argument(
+        "--float16", action="store_true", help="store float16: half the size, 11 significant bits"
+    )
+    parser.add_argument("--card", type=Path, help="a CARD.md instead of the generated one")
     parser.add_argument(
         "--interval",
         type=float,
         metavar="LEVEL",
-        help="calibrate the predicted uncertainty to prediction intervals of this coverage, as 0.9",
+        help="calibrate the uncertainty to prediction intervals of this coverage, e.g. 0.9",
     )
     parser.add_argument(
         "--suite",
         default="validation",
-        help="of the calibration, neither training nor test images (default: %(default)s)",
+        help="calibration suite, neither training nor test images (default: %(default)s)",
     )
-    parser.add_argument("--source", help="takes the place of the suite's images.source")
+    parser.add_argument(
+        "--source", help="folder or manifest of the suite's images, instead of its own"
+    )
     parser.set_defaults(run=run)
 
 

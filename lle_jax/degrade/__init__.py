@@ -1,4 +1,4 @@
-"""Degradations of images taken in poor light: pure, jit-able, differentiable, one per artifact.
+"""Degradations of low-light images: pure, jit-able, differentiable, one per artifact.
 
 preset = degrade.load("endoscopy")
 parameters = degrade.sample(key, preset, image.shape[:-3])

@@ -100,8 +100,8 @@ def _compare(
     paired = []
     for variant, seed, image, realisation, metric, value in rows:
         if seed in common:
-            drawn = f"{realisation}, seed {seed}"
-            paired.append(tests.Row(image, variant, metric, value, drawn))
+            run = f"{realisation}, seed {seed}"
+            paired.append(tests.Row(image, variant, metric, value, run))
     missing = len(set.union(*seeds.values())) - len(common)
     partly = f"on {len(common)} of {len(common) + missing} seeds" if missing else ""
     return {

@@ -6,10 +6,12 @@ Every key can be set from the command line with --config.group.key=value. The de
 U-Net of experiments/unet.py on the embedded samples.
 """
 
+from typing import Any
+
 import ml_collections
 
 # The keys of each network's config with their defaults; `name` and `dtype` are common to all.
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "unet": {
         "widths": (32, 64, 96),  # channels of each level, from fine to coarse
         "blocks": 1,  # residual blocks a level

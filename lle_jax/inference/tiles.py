@@ -137,6 +137,7 @@ def half_width(net: Network, image: np.ndarray, largest: int | None = None) -> n
     Returns:
       `[H, W, 1]` float32, in units of the image.
     """
+    assert net.uncertainty is not None
     context, rows, columns = _plan(net, image, largest)
     out = np.empty((*image.shape[:2], 1), np.float32)
     for row in rows:
@@ -148,6 +149,7 @@ def half_width(net: Network, image: np.ndarray, largest: int | None = None) -> n
 def _plan(net: Network, image: np.ndarray, largest: int | None):
     """Computes the context of the whole image, and the tiles' rows and columns."""
     height, width, channels = image.shape
+    assert net.finish_context is not None
     largest = tile_side() if largest is None else largest
     colour = image if channels == 3 else np.broadcast_to(image, (height, width, 3))
     context = net.finish_context(cell_means(colour), np.full((1, 1, 1, 1), is_grey(image)))

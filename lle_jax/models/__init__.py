@@ -1,7 +1,7 @@
 """Networks: one readable file each. `build(config)` gives parameters and a pure function."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,13 +82,13 @@ def _declare(config: ml_collections.ConfigDict) -> tuple[Callable, nnx.GraphDef,
         return NETWORKS[name](**arguments, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(key))
 
     try:
-        graph, params, _ = nnx.split(nnx.eval_shape(make, jax.random.key(0)), nnx.Param, ...)
+        graph, params, *_ = nnx.split(nnx.eval_shape(make, jax.random.key(0)), nnx.Param, ...)
     except (TypeError, ValueError) as error:
         raise checks.ConfigError(f"model ({name}): {error}") from None
     return make, graph, params
 
 
-def bind(config: ml_collections.ConfigDict) -> Callable[[nnx.State], nnx.Module]:
+def bind(config: ml_collections.ConfigDict) -> Callable[[nnx.State], Any]:
     """`params -> module`, for a network's own methods; raises as `build` does."""
     _, graph, _ = _declare(config)
     return lambda params: nnx.merge(graph, params)

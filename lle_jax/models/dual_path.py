@@ -9,7 +9,7 @@ an image of any size can be restored tile by tile without seams.
 """
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ class BrightnessPath(nnx.Module):
     """From the thumbnail's statistics to the curves and the vector."""
 
     def __init__(self, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        kwargs = {"dtype": dtype, "rngs": rngs}
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         self.fine = layers.Conv3x3(6, 32, strides=2, **kwargs)
         self.fine_block = layers.ResidualBlock(32, **kwargs)
         self.coarse = layers.Conv3x3(32, VECTOR, strides=2, **kwargs)
@@ -93,7 +93,7 @@ class DualPath(nnx.Module):
                 f"widths={tuple(widths)}, blocks={tuple(blocks)}; expected positive numbers, "
                 "as many of both"
             )
-        kwargs = {"dtype": dtype, "rngs": rngs}
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         self.dtype = dtype
         self.multiple = 2 ** len(widths)
         # every 3x3 convolution reaches one pixel of its level; folding, up to a whole block

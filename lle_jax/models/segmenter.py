@@ -28,7 +28,10 @@ class Segmenter(nnx.Module):
         self.reduce, self.fold = reduce, fold
         self.multiple = reduce * fold * 2 ** (len(widths) - 1)
         coarser = list(itertools.pairwise(widths))
-        block = functools.partial(layers.ResidualBlock, **kwargs)
+
+        def block(width: int) -> layers.ResidualBlock:
+            return layers.ResidualBlock(width, **kwargs)
+
         self.stem = layers.Conv3x3(3 * fold**2, widths[0], **kwargs)
         self.encoder = nnx.List([block(width) for width in widths])
         self.down = nnx.List([nnx.Conv(a, b, (2, 2), strides=2, **kwargs) for a, b in coarser])

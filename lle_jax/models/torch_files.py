@@ -112,7 +112,7 @@ _TUPLE = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 def _interpret(stream: io.BytesIO) -> Any:
     """What one pickle of protocol 2 builds, of dict, list, tuple, str, numbers and `_Tensor`."""
     stack: list[Any] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
 
     def since_mark() -> list[Any]:
         items = []
@@ -155,9 +155,7 @@ def _interpret(stream: io.BytesIO) -> Any:
             items = since_mark()
             stack[-1].extend(items)
         elif name == "GLOBAL":
-            if argument not in _FUNCTIONS and not re.fullmatch(r"torch \w+Storage", argument):
-                raise _refuse(argument.replace(" ", "."))
-            stack.append(_Global(argument))
+            stack.append(_global(argument))
         elif name == "REDUCE":
             arguments = stack.pop()
             stack.append(_call(stack.pop(), arguments))
@@ -178,6 +176,12 @@ def _refuse(what: str) -> WeightsError:
         f"asks for {what[:80]!r}, which a file of plain weights does not need; refused, nothing of "
         "it was run; save the state_dict alone, or as .safetensors"
     )
+
+
+def _global(name: Any) -> _Global:
+    if name not in _FUNCTIONS and not re.fullmatch(r"torch \w+Storage", name):
+        raise _refuse(name.replace(" ", "."))
+    return _Global(name)
 
 
 def _call(function: Any, arguments: Any) -> Any:

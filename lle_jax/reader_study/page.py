@@ -76,14 +76,7 @@ def write(
     sources = [ordered[i] for i in rng.permutation(len(ordered))]
     encoded = _encode([cases[case][name] for case, name in sources], progress)
     _check_sizes(sources, [size for size, _ in encoded])
-    image_ids = {source: number for number, source in enumerate(sources)}
-    data = {
-        "images": [text for _, text in encoded],
-        "pairs": [
-            [image_ids.get((case, name)) for name in (left, right, None)]
-            for case, left, right in pairs
-        ],
-    }
+    data = _data(sources, [text for _, text in encoded], pairs)
     described = [{"case": case, "left": left, "right": right} for case, left, right in pairs]
     study = hashlib.sha256(json.dumps([data, described]).encode()).hexdigest()[:16]
     _check_key(key_path, study)
@@ -171,6 +164,20 @@ def _pairs(
         for case, swap in zip(cases, rng.permutation(swaps), strict=True):
             pairs.append((case, other, one) if swap else (case, one, other))
     return [pairs[i] for i in rng.permutation(len(pairs))]
+
+
+def _data(
+    sources: list[tuple[str, str | None]], encoded: list[str], pairs: list[tuple[str, str, str]]
+) -> dict[str, list]:
+    """The images, and for each pair the numbers of its left, right and reference image."""
+    numbers = {source: number for number, source in enumerate(sources)}
+    return {
+        "images": encoded,
+        "pairs": [
+            [numbers.get((case, name)) for name in (left, right, None)]
+            for case, left, right in pairs
+        ],
+    }
 
 
 def _encode(paths: list[Path], progress: bool) -> list[tuple[tuple[int, int], str]]:

@@ -11,18 +11,19 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
-import tqdm
 
 from lle_jax import classical, data, files, metrics, models, rundir
 from lle_jax.checkpoints import load, provenance
 from lle_jax.checkpoints.run import CheckpointError, Checkpoints
 from lle_jax.evaluation import evaluate, methods, report, suite
+from lle_jax.evaluation.progress import progress
 from lle_jax.experiments.base import RENAMED_KEYS
 from lle_jax.models import cost, params
 from lle_jax.phase_timer import PhaseTimer
@@ -33,8 +34,6 @@ from lle_jax.training.log import Log
 from lle_jax.training.state import TrainState, create
 
 MAX_VALIDATION = 16  # central crops that are validated on, one per image
-
-Step = Callable[[TrainState, data.Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 class TrainingError(ValueError):
@@ -132,7 +131,7 @@ def prepare(config: ml_collections.ConfigDict) -> Experiment:
     )
 
 
-def make_step(config: ml_collections.ConfigDict, experiment: Experiment) -> Step:
+def make_step(config: ml_collections.ConfigDict, experiment: Experiment) -> jax.stages.Wrapped:
     """Returns the jitted `step(state, batch) -> (state, scalars)`: degrade, restore, update.
 
     The batch is split over the devices, image by image; the state is whole on each. The result does
@@ -185,8 +184,7 @@ def train_loop(
 
     Args:
       config, experiment, splits: what to train, and on what.
-      state: to go on from.
-      position: of the data iterator at that state; None at step 0.
+      state, position: to go on from, and the data iterator's there; None at step 0.
       workdir: the run directory.
       timer: adds up the time of each phase.
     """
@@ -196,12 +194,8 @@ def train_loop(
     with timer("compile"):
         validate = make_validation(config, experiment, splits.validation)
         programs = compile_steps(config, experiment, state)
-
-    def due(number: int, every: int) -> bool:
-        return number == total or number % every == 0
-
-    bar = tqdm.tqdm(total=total, initial=first, desc="train", unit="step")
-    bar.mininterval = 0.1 if sys.stderr.isatty() else 30
+    due = functools.partial(is_due, total=total)
+    bar = progress("train", total, "step", initial=first)
     checkpoints = Checkpoints(workdir / "checkpoints")
     with checkpoints, Log(workdir, first) as log, bar:
         last_logged, last_time = first, time.perf_counter()
@@ -236,6 +230,11 @@ def train_loop(
     return state
 
 
+def is_due(number: int, every: int, total: int) -> bool:
+    """Tells whether something done at every so many steps, and at the last, is due."""
+    return number == total or number % every == 0
+
+
 def read_scalars(scalars: dict, number: int, config: ml_collections.ConfigDict) -> dict[str, float]:
     """Waits for a step's scalars; raises TrainingError where the loss is not finite."""
     values = {name: float(value) for name, value in scalars.items()}
@@ -267,10 +266,10 @@ def compile_steps(
 ) -> dict[int, Callable]:
     """Compiles the step for each side of the crops."""
     step, size = make_step(config, experiment), config.data.batch_size
-    declare = functools.partial(
+    declare: Callable[..., Any] = functools.partial(
         jax.ShapeDtypeStruct, sharding=sharding.split_batch(experiment.mesh)
     )
-    programs = {}
+    programs: dict[int, Callable] = {}
     for side in tuple(config.data.context_sizes) or (config.data.crop,):
         clean = declare((size, side, side, 3), np.float32)
         batch = data.Batch(clean, declare((size,), np.int32))

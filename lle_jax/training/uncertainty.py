@@ -70,7 +70,7 @@ def calibration_factor(pairs: Iterable[tuple[np.ndarray, np.ndarray]], level: fl
         weights.append(np.full(len(thinned), 1 / len(thinned)))
     ratio, weight = np.concatenate(ratios), np.concatenate(weights)
     order = np.argsort(ratio)
-    at = np.searchsorted(np.cumsum(weight[order]), level * len(ratios))
+    at = int(np.searchsorted(np.cumsum(weight[order]), level * len(ratios)))
     return float(ratio[order][min(at, len(order) - 1)])
 
 

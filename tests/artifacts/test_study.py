@@ -14,6 +14,7 @@ from PIL import Image
 from lle_jax.artifacts import study
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+measure = jax.jit(study.measure)  # one program a size; a test below compares it with eager calls
 
 
 def reference(levels):
@@ -43,8 +44,8 @@ def reference(levels):
 
 def assert_equal_to_reference(levels):
     with jax.enable_x64(True):
-        double = study.measure(jnp.asarray(levels / 255.0))
-    single = study.measure(jnp.asarray((levels / 255.0).astype(np.float32)))
+        double = measure(jnp.asarray(levels / 255.0))
+    single = measure(jnp.asarray((levels / 255.0).astype(np.float32)))
     for name, expected in reference(levels).items():
         assert double[name].dtype == np.float64
         assert single[name].dtype == np.float32

@@ -79,13 +79,20 @@ def test_damage_is_one_line_and_the_checkpoint_before_is_used(tmp_path, how, cap
     damage(tmp_path / "5", how)
     with Checkpoints(tmp_path) as checkpoints:
         restored, position = checkpoints.restore(make_state())
-    assert int(restored.step) == 4
-    np.testing.assert_array_equal(restored.params["layer"]["kernel"], 0.25)
-    assert position == {"next_index": 3}
+        assert int(restored.step) == 4
+        np.testing.assert_array_equal(restored.params["layer"]["kernel"], 0.25)
+        assert position == {"next_index": 3}
+        checkpoints.save(advance(make_state(value=0.5), 5), {"next_index": 4}, {})
+    with Checkpoints(tmp_path) as checkpoints:
+        np.testing.assert_array_equal(
+            checkpoints.restore(make_state())[0].params["layer"]["kernel"], 0.5
+        )
+    assert (tmp_path / "5.damaged").is_dir()
     lines = [line for line in capfd.readouterr().err.splitlines() if line]
     assert len(lines) == 1
     assert "5: damaged checkpoint" in lines[0]
-    damage(tmp_path / "4", "delete")
+    for step in ("4", "5"):
+        damage(tmp_path / step, "delete")
     with (
         Checkpoints(tmp_path) as checkpoints,
         pytest.raises(CheckpointError, match="no checkpoint is sound"),

@@ -11,8 +11,8 @@ def add(commands) -> None:
         description="Writes a page on which readers say which of two unlabelled images is better "
         "for diagnosis and whether anything was lost or invented, for every two methods on every "
         "case. It needs no network and holds no names: OUT.key.json, which readers must not get, "
-        "says which image is of which method. With --analyse it prints, from the saved answers, how "
-        "often each method is preferred, a ranking, what was lost or invented, and how far "
+        "says which image is of which method. With --analyse it prints, from the saved answers, "
+        "how often each method is preferred, a ranking, what was lost or invented, and how far "
         "readers agree, with 95 % intervals.",
     )
     parser.add_argument(

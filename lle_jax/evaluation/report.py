@@ -83,9 +83,10 @@ def _number(value: float, digits: int) -> str:
 
 
 def _warnings(record: dict) -> str:
-    lines = [f"{text(name)}: {text('; '.join(said))}." for name, said in record["warnings"].items()]
+    warnings = record["warnings"].items()
+    lines = [f"{text(name)}: {text('; '.join(notes))}." for name, notes in warnings]
     if record["rejected"]:
-        lines.append(f"{record['rejected']} files were left out.")
+        lines.append(f"{record['rejected']} files were skipped.")
     if not lines:
         return ""
     return "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"

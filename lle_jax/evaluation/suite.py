@@ -27,7 +27,7 @@ import numpy as np
 
 from lle_jax import data, degrade, files, images
 
-_SECTIONS: dict[str, dict[str, type[Any]]] = {
+_SECTIONS: dict[str, dict[str, type]] = {
     "images": {"source": str, "role": str},
     "degradation": {"preset": str, "realisations": int, "seed": int, "severities": list},
     "sweep": {"seed": int, "gains": list, "noises": list, "blurs": list},
@@ -126,8 +126,11 @@ class Suite:
         Args:
           wanted: labels of the cases to make; None makes all.
         """
-        make: dict[str, Callable[..., tuple[Any, degrade.Parameters | None]]]
-        make = {"degradation": self._degraded, "sweep": self._swept, "pairs": self._paired}
+        make: dict[str, Callable[..., tuple[Any, degrade.Parameters | None]]] = {
+            "degradation": self._degraded,
+            "sweep": self._swept,
+            "pairs": self._paired,
+        }
         for index in self._order():
             name, modality = self.images.names[index], self.images.modalities[index]
             made = [
@@ -160,13 +163,17 @@ class Suite:
             case _:
                 return [("", "", ())]
 
-    def _degraded(self, index: int, clean: np.ndarray, number: int, severity: float):
+    def _degraded(
+        self, index: int, clean: np.ndarray, number: int, severity: float
+    ) -> tuple[jax.Array, degrade.Parameters]:
         part = self.settings["degradation"]
         preset = degrade.load(degrade.name_for(part["preset"], self.images.modalities[index]))
         key = jax.random.fold_in(data.image_key(part["seed"], self.images.hashes[index]), number)
         return _degrade(key, preset, clean, jnp.float32(severity))
 
-    def _swept(self, index: int, clean: np.ndarray, gain: float, noise: float, blur: float):
+    def _swept(
+        self, index: int, clean: np.ndarray, gain: float, noise: float, blur: float
+    ) -> tuple[jax.Array, degrade.Parameters]:
         key = data.image_key(self.settings["sweep"]["seed"], self.images.hashes[index])
         parameters = {
             "exposure.gain": jnp.float32(gain),
@@ -175,8 +182,8 @@ class Suite:
         }
         return degrade.apply(key, parameters, jnp.asarray(clean)), parameters
 
-    def _paired(self, index: int, clean: np.ndarray):
-        assert self._low is not None
+    def _paired(self, index: int, clean: np.ndarray) -> tuple[np.ndarray, None]:
+        assert self._low is not None  # a suite of pairs has them
         low = self._low[index]
         if low.shape != clean.shape:
             raise SuiteError(
@@ -263,35 +270,17 @@ def from_images(
     for modality in dict.fromkeys(images.modalities):
         degrade.load(degrade.name_for(preset, modality))
     hashes = frozenset(images.hashes)
-    left_out = tuple((path, reason) for path, reason in rejected)
-    return Suite(name, {"degradation": part}, images, hashes, left_out)
+    skipped = tuple((path, reason) for path, reason in rejected)
+    return Suite(name, {"degradation": part}, images, hashes, skipped)
 
 
-def _check(path: Path, settings: dict) -> None:
+def _check(path: Path, settings: dict[str, Any]) -> None:
     for name, section in settings.items():
         if name == "description":
             continue
         if name not in _SECTIONS or not isinstance(section, dict):
             raise SuiteError(f"{path}: {name!r} is not known{_nearest(name, _SECTIONS)}")
-        known = _SECTIONS[name]
-        for key, value in section.items():
-            if (name, key) == ("degradation", "draws"):
-                raise SuiteError(f"{path}: degradation.draws is now called realisations")
-            if key not in known:
-                raise SuiteError(f"{path}: {name}.{key} is not known{_nearest(key, known)}")
-            if type(value) is not known[key]:
-                raise SuiteError(f"{path}: {name}.{key} must be a {known[key].__name__}")
-            if key in _RANGES:
-                low, high = _RANGES[key]
-                if not value or not all(
-                    type(v) in (int, float) and low <= v <= high for v in value
-                ):
-                    raise SuiteError(
-                        f"{path}: {name}.{key} is {value}; expected numbers in [{low}, {high}]"
-                    )
-        missing = [key for key in known if key not in section]
-        if missing:
-            raise SuiteError(f"{path}: {name}.{missing[0]} is missing")
+        _check_section(path, name, section)
     kinds = [kind for kind in ("degradation", "sweep", "pairs") if kind in settings]
     if len(kinds) != 1:
         raise SuiteError(f"{path}: it needs exactly one of [degradation], [sweep] and [pairs]")

@@ -54,7 +54,7 @@ class Difference(NamedTuple):
 def summarise(
     rows: Iterable[tuple[str, int, str, str, str, float]], base: str, costs: Mapping[str, cost.Cost]
 ) -> list[Entry]:
-    """Computes the table, in the order of `costs`.
+    """The table, in the order of `costs`.
 
     Args:
       rows: variant, seed, image, realisation, metric, value. Realisations, like seeds, are averaged
@@ -88,8 +88,12 @@ def summarise(
     return table
 
 
-def _compare(rows: list, base: str, seeds: Mapping[str, set[int]]) -> dict[tuple[str, str], _Test]:
-    """Tests variants: (metric, variant) -> difference, low, high, p_holm, effect, note."""
+def _compare(
+    rows: Sequence[tuple[str, int, str, str, str, float]],
+    base: str,
+    seeds: Mapping[str, set[int]],
+) -> dict[tuple[str, str], Difference]:
+    """(metric, variant) -> its difference to the base, on the seeds that all variants have."""
     common = set.intersection(*seeds.values()) if seeds else set()
     if base not in seeds or not common:
         return {}
@@ -119,7 +123,7 @@ def cells(entry: Entry) -> list[Any]:
 
 
 def text(table: Sequence[Entry], seconds: Mapping[str, float] | None = None) -> str:
-    """Formats the table in Markdown, a line per variant; with seconds per image if given."""
+    """The table in Markdown, a line per variant; with seconds per image where they are given."""
     if not table:
         return "no cell is done"
     metrics = list(dict.fromkeys(entry.metric for entry in table))
@@ -127,13 +131,13 @@ def text(table: Sequence[Entry], seconds: Mapping[str, float] | None = None) -> 
     for metric in metrics:
         header += [METRICS[metric].title, "difference [95 %], p"]
     header += ["parameters", "G MACs"] + ["ms per image"] * bool(seconds)
-    entries = {(entry.variant, entry.metric): entry for entry in table}
+    found = {(entry.variant, entry.metric): entry for entry in table}
     lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
     for variant in dict.fromkeys(entry.variant for entry in table):
-        first = entries[variant, metrics[0]]
+        first = found[variant, metrics[0]]
         line = [variant, str(first.seeds)]
         for metric in metrics:
-            line += _pair(entries[variant, metric])
+            line += _pair(found[variant, metric])
         line += [f"{first.parameters:,}", f"{first.macs / 1e9:.2f}"]
         if seconds:
             line.append(f"{1e3 * seconds[variant]:.0f}")

@@ -3,9 +3,9 @@
     python benchmarks/tasks.py [path of shared/data [drive | kvasir_seg ...]]
 
 prints the table of docs/tasks.md (drive by default): means over the test images with 95 %
-intervals, two low-light realisations each (seed 0), and the share of the lost Dice
-that each method recovers; for vessels also the AUC of Frangi's filter, an independent
-check. About five minutes per set on two CPU cores, most of it non-local means.
+intervals, two low-light realisations each (seed 0), and the share of the lost Dice that each method
+recovers; for vessels also the AUC of Frangi's filter, an independent check. About five minutes per
+set on two CPU cores, most of it non-local means.
 """
 
 import sys

@@ -12,8 +12,8 @@ def add(commands) -> None:
         "for diagnosis and whether anything was lost or invented, for every two methods on every "
         "case. It needs no network and holds no names: OUT.key.json, which readers must not get, "
         "says which image is of which method. With --analyse it prints, from the saved answers, "
-        "how often each method is preferred, a ranking, what was lost or invented, and how far "
-        "readers agree, with 95 % intervals.",
+        "how often each method is preferred, a ranking, what was lost or invented, and how "
+        "far readers agree, with 95 % intervals.",
     )
     parser.add_argument(
         "methods", nargs="*", metavar="METHOD=FOLDER", help="images of a method, two or more"

@@ -23,7 +23,7 @@ _DOMAIN = np.uint32(0x6C6C655F)
 
 
 def words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Independent uniform 32-bit words, uint32 of `shape`; another key, other words."""
+    """Draws independent uniform 32-bit words, uint32 of `shape`."""
     data = jax.random.key_data(key) if _is_typed(key) else key
     size = math.prod(shape)
 
@@ -59,19 +59,19 @@ def threefry(
 
 
 def uniform(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
-    """Uniform deviates in the open interval (0, 1), multiples of 2^-24 (of 2^-33 in float64)."""
+    """Draws uniform deviates in (0, 1), exclusive, multiples of 2^-24 (2^-33 in float64)."""
     drop = 0 if dtype == jnp.float64 else 9
     steps = (words(key, shape) >> np.uint32(drop)).astype(dtype)
     return (steps + 0.5) * 2.0 ** (drop - 32)
 
 
 def normal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
-    """Standard normal deviates, cut off at 5.4 standard deviations (6.3 in float64)."""
+    """Draws standard normal deviates, cut off at 5.4 standard deviations (6.3 in float64)."""
     return normal_quantile(uniform(key, shape, dtype))
 
 
 def normal_quantile(u: jax.Array) -> jax.Array:
-    """The standard normal deviate below which a fraction `u` of (0, 1) lies.
+    """Computes the quantile function of the standard normal distribution at `u` in (0, 1).
 
     Accurate to 3e-7 relative in float32: Giles, "Approximating the erfinv function", GPU Computing
     Gems Jade Edition, 2011, chapter 10, table 10.4, two polynomials in -log(4 u (1 - u)). XLA on

@@ -41,7 +41,7 @@ def sample(
       preset: from `load`; static.
       batch_shape: of the images, `image.shape[:-3]`.
       severity: in [0, 1], one number or one per image. 1 gives the preset's own strengths, 0 the
-        identity bit for bit; between, every strength moves from its identity to the value drawn
+        image bit for bit; between, every strength moves from its neutral value to the one drawn
         (gains and gamma on a logarithmic scale), so that more severity is never less artifact.
 
     Returns:
@@ -64,7 +64,7 @@ def sample(
         for name, distribution in stage.parameters:
             value = _quantile(distribution, next(draws))
             spec = STAGES[stage.name].parameters[name]
-            parameters[f"{stage.name}.{name}"] = _weaken(value, spec, severity)
+            parameters[f"{stage.name}.{name}"] = _scale_by_severity(value, spec, severity)
     return parameters
 
 
@@ -97,7 +97,7 @@ def sample_mixture(
 
 
 def _quantile(distribution: Distribution, u: jax.Array) -> jax.Array:
-    """The value below which a fraction `u` of the distribution lies."""
+    """Computes the quantile function of a distribution at `u` in [0, 1]."""
     values = distribution.values
     bounds: Sequence[float]
     match distribution.kind:
@@ -125,7 +125,7 @@ def _truncated_normal(u: jax.Array, mean: float, std: float, low: float, high: f
     return mean + std * ndtri(below + u * (above - below))
 
 
-def _weaken(value: jax.Array, spec: ParameterSpec, severity: jax.Array) -> jax.Array:
+def _scale_by_severity(value: jax.Array, spec: ParameterSpec, severity: jax.Array) -> jax.Array:
     if spec.neutral is None:
         return value
     if spec.log_scaled:
@@ -146,8 +146,8 @@ def apply(key: jax.Array, parameters: Mapping[str, jax.Array], image: jax.Array)
 
     Args:
       key: random key of the noise.
-      parameters: as from `sample`; each a scalar or one per image. `"stage.active"` may be left
-        out and is then 1.
+      parameters: as from `sample`; each a scalar or one per image. `"stage.active"` may be
+        missing and is then 1.
       image: `[..., H, W, C]` in [0, 1].
 
     Returns:
@@ -190,8 +190,8 @@ def _apply(key: jax.Array, parameters: Parameters, image: jax.Array) -> jax.Arra
         for stage in light:
             run = _run_field if stage.domain == "field" else _run
             linear = run(stage, key, values[stage.name], grey, linear)
-        seen = colour.linear_to_srgb(jnp.clip(linear, 0, 1))
-        x = jnp.where(functools.reduce(jnp.logical_or, active), seen, x)
+        lit = colour.linear_to_srgb(jnp.clip(linear, 0, 1))
+        x = jnp.where(functools.reduce(jnp.logical_or, active), lit, x)
     for name in values:
         if STAGES[name].domain == "display":
             x = _run(STAGES[name], key, values[name], grey, x)
@@ -242,7 +242,7 @@ def _active(values: Mapping[str, jax.Array]) -> jax.Array:
 
 
 def _values(stage: Stage, given: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """The parameters, neutral for images where the stage is not active.
+    """Selects the parameters, neutral for images where the stage is not active.
 
     A select on a number is cheaper than one on an image, which would also keep the image before
     and after the stage alive.
@@ -258,7 +258,7 @@ def _values(stage: Stage, given: Mapping[str, jax.Array]) -> dict[str, jax.Array
 
 
 def group(parameters: Mapping[str, jax.Array]) -> dict[str, dict[str, jax.Array]]:
-    """`{"stage.parameter": value}` -> `{"stage": {"parameter": value}}` in the chain's order.
+    """Groups `{"stage.parameter": value}` as `{"stage": {"parameter": value}}`, in chain order.
 
     Raises:
       ValueError: if a key is unknown, naming the nearest, or a stage lacks a parameter.
@@ -276,16 +276,16 @@ def group(parameters: Mapping[str, jax.Array]) -> dict[str, dict[str, jax.Array]
     stages = {}
     for stage, record in STAGES.items():
         names = record.parameters
-        found = {
+        given = {
             name: parameters[f"{stage}.{name}"]
             for name in (*names, "active")
             if f"{stage}.{name}" in parameters
         }
-        missing = [name for name in names if name not in found]
-        if found and missing:
+        missing = [name for name in names if name not in given]
+        if given and missing:
             raise ValueError(f"parameters lack {', '.join(f'{stage}.{name}' for name in missing)}")
-        if found:
-            stages[stage] = found
+        if given:
+            stages[stage] = given
     return stages
 
 

@@ -1,4 +1,4 @@
-"""Too little light and the wrong white: exposure, gamma and white balance."""
+"""Exposure, gamma and white balance."""
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +91,6 @@ def _exact(result: jax.Array, image: jax.Array, unchanged: jax.Array) -> jax.Arr
 
     Where nothing changes, result and image differ by rounding only, so that their difference is
     exact (Sterbenz) and adding it gives the image bit for bit; a plain `where` would give a
-    parameter at its identity no gradient to learn from.
+    parameter at its neutral value no gradient to learn from.
     """
     return result + jax.lax.stop_gradient(jnp.where(unchanged, image - result, 0))

@@ -1,4 +1,4 @@
-"""Uneven light: smooth fields that multiply linear light.
+"""Non-uniform illumination: smooth fields that multiply linear light.
 
 Positions and radii are in units of half the image's diagonal, from its centre, x to the right and
 y down, so that a field looks the same at every resolution. All builders return `[..., H, W, 1]`

@@ -1,6 +1,6 @@
 """JPEG compression: what a baseline encoder followed by a decoder does to the pixels.
 
-Entropy coding loses nothing, so it is left out. The rest is integer arithmetic and is reproduced
+Entropy coding loses nothing, so it is omitted. The rest is integer arithmetic and is reproduced
 exactly as libjpeg-turbo does it by default (accurate integer DCT, triangle upsampling), which is
 what OpenCV and Pillow ship: 0 levels apart.
 

@@ -1,4 +1,4 @@
-"""Sensor noise, impulses and quantisation. Zero strength is the identity bit for bit."""
+"""Sensor noise, impulses and quantisation. Zero strength returns the image bit for bit."""
 
 import jax
 import jax.numpy as jnp

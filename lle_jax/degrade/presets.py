@@ -1,9 +1,9 @@
 """Presets: which artifacts a modality has and how strong they are, as data in TOML files.
 
-A file has a `description` and a table per stage, in any order; stages it leaves out do not occur:
+A file has a `description` and a table per stage, in any order; stages without a table do not occur:
 
     [exposure]
-    probability = 0.9                    # that the artifact occurs at all; 1 if left out
+    probability = 0.9                    # that the artifact occurs at all; default 1
     gain.loguniform = [0.05, 0.4]        # or uniform = [low, high], choice = [a, b, c],
     gain.source = "chosen: ..."          # normal = [mean, std, low, high], fixed = 0.2,
                                          # lognormal = [median, std of the log, low, high]
@@ -20,7 +20,7 @@ import tomllib
 from pathlib import Path
 
 from lle_jax import files
-from lle_jax.degrade.stages import APPROXIMATE, STAGES, ParameterSpec
+from lle_jax.degrade.stages import APPROXIMATE, STAGES, ParameterSpec, has_approximation
 
 BY_MODALITY = "by_modality"
 
@@ -127,11 +127,11 @@ class _Reader:
         if not isinstance(description, str):
             self.fail(("description",), "must be a string")
         sections = [name for name in STAGES if not name.startswith(APPROXIMATE)]
-        self.known(tables, sections, ())
-        found = [self.stage(name, tables[name]) for name in sections if name in tables]
-        if not found:
+        self.refuse_unknown(tables, sections, ())
+        stages = [self.stage(name, tables[name]) for name in sections if name in tables]
+        if not stages:
             raise PresetError(f"{self.file}:1: no stage; add one of {', '.join(sections)}")
-        return Preset(Path(self.file).stem, description, tuple(found))
+        return Preset(Path(self.file).stem, description, tuple(stages))
 
     def stage(self, name: str, table: dict) -> StageDistribution:
         if not isinstance(table, dict):
@@ -141,10 +141,11 @@ class _Reader:
         if not _is_number(probability) or not 0 <= probability <= 1:
             self.fail((name, "probability"), f"is {probability}; expected a number in [0, 1]")
         exact = table.pop("exact", None)
-        if exact is not None and (name != "poisson_gaussian_noise" or not isinstance(exact, bool)):
-            self.fail((name, "exact"), "is an option of poisson_gaussian_noise, true or false")
+        if exact is not None and not (has_approximation(name) and isinstance(exact, bool)):
+            valid = ", ".join(filter(has_approximation, STAGES))
+            self.fail((name, "exact"), f"is an option of {valid}, true or false")
         specs = STAGES[name].parameters
-        self.known(table, specs, (name,))
+        self.refuse_unknown(table, specs, (name,))
         missing = [key for key in specs if key not in table]
         if missing:
             self.fail((name,), f"lacks {', '.join(missing)}")
@@ -158,7 +159,7 @@ class _Reader:
         value = {"fixed": value} if not isinstance(value, dict) else dict(value)
         if not isinstance(value.pop("source", ""), str):
             self.fail((*path, "source"), "must be a string")
-        self.known(value, _LENGTHS, path)
+        self.refuse_unknown(value, _LENGTHS, path)
         if len(value) != 1:
             self.fail(path, f"needs exactly one of {', '.join(_LENGTHS)}")
         ((kind, numbers),) = value.items()
@@ -181,7 +182,7 @@ class _Reader:
             self.fail(path, f"has the standard deviation {numbers[1]}; expected a number > 0")
         return Distribution(kind, tuple(map(float, numbers)))
 
-    def known(self, table: dict, valid, path: tuple[str, ...]) -> None:
+    def refuse_unknown(self, table: dict, valid, path: tuple[str, ...]) -> None:
         for key in table:
             if key not in valid:
                 self.fail((*path, key), f"is not known{_nearest(key, valid)}")
@@ -194,12 +195,12 @@ class _Reader:
         header: tuple[str, ...] = ()
         best, deepest = 1, 0
         for number, line in enumerate(self.lines, 1):
-            found = re.match(r"\s*\[([^\]]+)\]|\s*([\w.\"'-]+(?:\s*\.\s*[\w\"'-]+)*)\s*=", line)
-            if not found:
+            match = re.match(r"\s*\[([^\]]+)\]|\s*([\w.\"'-]+(?:\s*\.\s*[\w\"'-]+)*)\s*=", line)
+            if not match:
                 continue
-            parts = re.sub(r"[\s\"']", "", found[1] or found[2]).split(".")
-            full = (*(() if found[1] else header), *parts)
-            if found[1]:
+            parts = re.sub(r"[\s\"']", "", match[1] or match[2]).split(".")
+            full = (*(() if match[1] else header), *parts)
+            if match[1]:
                 header = full
             depth = max(n for n in range(len(path) + 1) if full[:n] == path[:n])
             if depth > deepest:

@@ -253,6 +253,11 @@ _ORDER = (
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _ORDER}
 
 
+def has_approximation(name: str) -> bool:
+    """Whether a preset may choose the approximation of a stage by `exact = false`."""
+    return f"{APPROXIMATE}{name}" in STAGES
+
+
 def noise_stages() -> tuple[str, ...]:
     """Returns the names of the stages that add random noise."""
     return tuple(name for name, stage in STAGES.items() if stage.noise)

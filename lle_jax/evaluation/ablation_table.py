@@ -11,9 +11,6 @@ from lle_jax.models import cost
 
 SIDE = 256  # pixels of the square image for which cost is stated
 
-_Test = tuple[float, float, float, float, float, str]
-_UNTESTED: _Test = (math.nan, math.nan, math.nan, math.nan, math.nan, "")
-
 
 class Entry(NamedTuple):
     """A variant on a metric. Differences are to the first variant, NaN of itself or untested.
@@ -43,10 +40,21 @@ class Entry(NamedTuple):
     macs: int
 
 
+class Difference(NamedTuple):
+    """A variant less the first one, by image; as of `statistics.Comparison`."""
+
+    difference: float
+    low: float
+    high: float
+    p_holm: float
+    effect: float
+    note: str
+
+
 def summarise(
     rows: Iterable[tuple[str, int, str, str, str, float]], base: str, costs: Mapping[str, cost.Cost]
 ) -> list[Entry]:
-    """Computes the table, in the order of `costs`.
+    """The table, in the order of `costs`.
 
     Args:
       rows: variant, seed, image, realisation, metric, value. Realisations, like seeds, are averaged
@@ -58,6 +66,7 @@ def summarise(
       an entry per metric and variant. Tests are made on the seeds that all those have.
     """
     rows = list(rows)
+    untested = Difference(math.nan, math.nan, math.nan, math.nan, math.nan, "")
     seeds: dict[str, set[int]] = {}
     values: dict[tuple[str, str, int], list[float]] = {}
     for variant, seed, _, _, metric, value in rows:
@@ -71,41 +80,42 @@ def summarise(
                 math.fsum(v := values[metric, variant, s]) / len(v) for s in sorted(seeds[variant])
             ]
             std = statistics.stdev(means) if len(means) > 1 else math.nan
-            test = compared.get((metric, variant), _UNTESTED)
+            difference = compared.get((metric, variant), untested)
+            mean = statistics.fmean(means)
             table.append(
-                Entry(
-                    variant,
-                    metric,
-                    len(means),
-                    statistics.fmean(means),
-                    std,
-                    *test,
-                    *costs[variant],
-                )
+                Entry(variant, metric, len(means), mean, std, *difference, *costs[variant])
             )
     return table
 
 
-def _compare(rows: list, base: str, seeds: Mapping[str, set[int]]) -> dict[tuple[str, str], _Test]:
-    """Tests variants: (metric, variant) -> difference, low, high, p_holm, effect, note."""
+def _compare(
+    rows: Sequence[tuple[str, int, str, str, str, float]],
+    base: str,
+    seeds: Mapping[str, set[int]],
+) -> dict[tuple[str, str], Difference]:
+    """(metric, variant) -> its difference to the base, on the seeds that all variants have."""
     common = set.intersection(*seeds.values()) if seeds else set()
     if base not in seeds or not common:
         return {}
     paired = []
     for variant, seed, image, realisation, metric, value in rows:
         if seed in common:
-            drawn = f"{realisation}, seed {seed}"
-            paired.append(tests.Row(image, variant, metric, value, drawn))
+            run = f"{realisation}, seed {seed}"
+            paired.append(tests.Row(image, variant, metric, value, run))
     missing = len(set.union(*seeds.values())) - len(common)
     partly = f"on {len(common)} of {len(common) + missing} seeds" if missing else ""
     return {
         # `compare` has the base minus the others
-        (c.metric, c.other): (
-            -c.difference, -c.high, -c.low, c.p_holm, -c.effect,
+        (c.metric, c.other): Difference(
+            -c.difference,
+            -c.high,
+            -c.low,
+            c.p_holm,
+            -c.effect,
             "; ".join(filter(None, (c.note, partly))),
         )
         for c in tests.compare(paired, base)
-    }  # fmt: skip
+    }
 
 
 def cells(entry: Entry) -> list[Any]:
@@ -113,7 +123,7 @@ def cells(entry: Entry) -> list[Any]:
 
 
 def text(table: Sequence[Entry], seconds: Mapping[str, float] | None = None) -> str:
-    """Formats the table in Markdown, a line per variant; with seconds per image if given."""
+    """The table in Markdown, a line per variant; with seconds per image where they are given."""
     if not table:
         return "no cell is done"
     metrics = list(dict.fromkeys(entry.metric for entry in table))
@@ -121,13 +131,13 @@ def text(table: Sequence[Entry], seconds: Mapping[str, float] | None = None) -> 
     for metric in metrics:
         header += [METRICS[metric].title, "difference [95 %], p"]
     header += ["parameters", "G MACs"] + ["ms per image"] * bool(seconds)
-    entries = {(entry.variant, entry.metric): entry for entry in table}
+    found = {(entry.variant, entry.metric): entry for entry in table}
     lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
     for variant in dict.fromkeys(entry.variant for entry in table):
-        first = entries[variant, metrics[0]]
+        first = found[variant, metrics[0]]
         line = [variant, str(first.seeds)]
         for metric in metrics:
-            line += _pair(entries[variant, metric])
+            line += _pair(found[variant, metric])
         line += [f"{first.parameters:,}", f"{first.macs / 1e9:.2f}"]
         if seconds:
             line.append(f"{1e3 * seconds[variant]:.0f}")

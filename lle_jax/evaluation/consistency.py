@@ -15,7 +15,7 @@ def redegradation_psnr(
 
     An output that is a possible truth returns the input when the known degradation is applied to
     it. The noise cannot be applied again, it would be another noise; so the stages of noise and
-    impulses are left out and all others (illumination, exposure, blur, white balance, gamma,
+    impulses are skipped and all others (illumination, exposure, blur, white balance, gamma,
     quantisation, JPEG) applied as they were. The input's own noise remains and bounds the value, by
     the same for all methods: the bound is that of the truth itself, `redegradation_psnr(truth, low,
     parameters)`. Above it, the output has kept the noise. Detail that the degradation removes, or

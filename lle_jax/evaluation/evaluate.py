@@ -7,6 +7,7 @@ The folder written is the record:
     comparisons.csv  each method against every other: difference, interval, p, effect
     subgroups.csv    the same differences against the input, by modality and by condition
     suite.json       the suite, the methods, packages, and what must be said of them
+    panels/          a picture of the first realisation of each of up to 24 images
     index.html       all of it to look at
 """
 
@@ -22,12 +23,13 @@ import numpy as np
 
 from lle_jax import files, images, rundir, text_table
 from lle_jax.evaluation import methods as method_loader
-from lle_jax.evaluation import statistics
+from lle_jax.evaluation import panels, statistics
 from lle_jax.evaluation.measures import METRICS, EvaluationError, measure, measure_identity
 from lle_jax.evaluation.methods import Method
 from lle_jax.evaluation.progress import progress
 from lle_jax.evaluation.suite import Case, Suite, label
 
+MAX_PANELS = 24  # images with a picture of their own
 MAX_SHAPES = 8  # whose compiled programs are kept at a time, so that memory stays bounded
 
 
@@ -86,7 +88,7 @@ def evaluate(
                 f"{method.name} was {trained[0]}; use other images, or --allow-overlap, "
                 "which the report will say"
             )
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "panels").mkdir(parents=True, exist_ok=True)
     record = {
         "suite": suite.name,
         "kind": suite.kind,
@@ -133,6 +135,8 @@ def _measure(
     missing = {label(image, realisation) for image, realisation, *_ in listed} - done.keys()
     identities: dict[tuple[str, str], float] = {}
     shapes: set[tuple[int, ...]] = set()
+    first = {image: realisation for image, realisation, *_ in reversed(listed)}
+    pictured = {label(*case) for case in list(first.items())[-MAX_PANELS:]}
     with (
         partial.open("a", encoding="utf-8") as sink,
         progress(suite.name, suite.count, "case", initial=suite.count - len(missing)) as bar,
@@ -142,7 +146,9 @@ def _measure(
                 jax.clear_caches()
                 shapes.clear()
             shapes.add(case.low.shape)
-            done[case.label] = _measure_case(case, everyone, identities)
+            done[case.label] = _measure_case(
+                case, everyone, identities, folder if case.label in pictured else None
+            )
             line = {"case": case.label, "values": done[case.label]}
             sink.write(json.dumps(line) + "\n")
             sink.flush()
@@ -160,17 +166,28 @@ def _measure_case(
     case: Case,
     everyone: Sequence[Method],
     identities: dict[tuple[str, str], float],
+    folder: Path | None,
 ) -> list[tuple[str, str, float]]:
-    """(method, metric, value) of a case; `identities` holds what is measured once an image."""
+    """(method, metric, value) of a case.
+
+    Args:
+      case: to enhance.
+      everyone: the methods.
+      identities: (method, image) -> value of what is measured once an image; is added to.
+      folder: gets panels/IMAGE.png; None draws none.
+    """
+    outputs = {m.name: np.asarray(m.enhance_case(case), np.float32) for m in everyone}
     values: list[tuple[str, str, float]] = []
     for method in everyone:
-        measured = measure(np.asarray(method.enhance_case(case), np.float32), case)
+        measured = measure(outputs[method.name], case)
         if method.enhance_image is not None:
             key = method.name, case.image
             if key not in identities:
                 identities[key] = measure_identity(method.enhance_image(case.clean), case.clean)
             measured["identity"] = identities[key]
         values += [(method.name, metric, value) for metric, value in measured.items()]
+    if folder is not None:
+        panels.save(folder / "panels" / f"{case.image}.png", outputs, case.clean)
     return values
 
 

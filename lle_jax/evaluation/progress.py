@@ -9,7 +9,7 @@ _LINE = "{desc}: {n_fmt}/{total_fmt} {unit}s, {elapsed} elapsed, {remaining} to 
 
 
 class _Lines:
-    """Writes what tqdm draws over itself as lines of their own."""
+    """Writes each state of a tqdm bar as a line of its own."""
 
     def write(self, text: str) -> None:
         if line := text.strip():

@@ -56,7 +56,7 @@ def write(
         Path(__file__).with_suffix(".html"),
         report=True,
         suite=text(record["suite"]),
-        description=text(record["settings"].get("description", "")),
+        description=_description(record["settings"].get("description", "")),
         warnings=_warnings(record),
         summary=_summary(summary),
         intervals="\n".join(_interval_plot(metric, summary) for metric in METRICS),
@@ -74,12 +74,17 @@ def write(
     write_bytes(folder / "index.html", page)
 
 
+def _description(line: str) -> str:
+    return f"<p>{text(line)}.</p>" if line else ""
+
+
 def _number(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _warnings(record: dict) -> str:
-    lines = [f"{text(name)}: {text('; '.join(said))}." for name, said in record["warnings"].items()]
+    warnings = record["warnings"].items()
+    lines = [f"{text(name)}: {text('; '.join(notes))}." for name, notes in warnings]
     if record["rejected"]:
         lines.append(f"{record['rejected']} files were skipped.")
     if not lines:

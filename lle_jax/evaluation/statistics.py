@@ -15,7 +15,7 @@ import scipy.stats
 LEVEL = 0.95
 RESAMPLES = 9999
 # Below this many images no two-sided signed-rank test can reach p < 0.05: 2 / 2^5 = 0.0625.
-FEWEST = 6
+MIN_IMAGES = 6
 
 
 class Row(NamedTuple):
@@ -146,12 +146,12 @@ def compare(rows: Iterable[Row], method: str, *, seed: int = 0) -> list[Comparis
 
 def _note(differences: np.ndarray) -> str:
     images, differing = len(differences), np.count_nonzero(differences)
-    if images < FEWEST:
+    if images < MIN_IMAGES:
         least = 2.0 ** (1 - images)
         return f"{images} images: p cannot go below {least:g}, whatever the difference"
     if differing == 0:
         return "no image differs"
-    if differing < FEWEST:
+    if differing < MIN_IMAGES:
         least = 2.0 ** (1 - differing)
         return f"{differing} of {images} images differ: p cannot go below {least:g}"
     return ""
@@ -222,10 +222,10 @@ def _check_pairs(metric: str, methods: dict[str, dict[tuple[str, str], float]]) 
 
 
 def _means(values: dict[tuple[str, str], float], order: Iterable[tuple[str, str]]) -> np.ndarray:
-    found: dict[str, list[float]] = {}
+    by_image: dict[str, list[float]] = {}
     for image, realisation in order:
-        found.setdefault(image, []).append(values[image, realisation])
-    return np.array([math.fsum(v) / len(v) for v in found.values()])
+        by_image.setdefault(image, []).append(values[image, realisation])
+    return np.array([math.fsum(v) / len(v) for v in by_image.values()])
 
 
 def interval(

@@ -1,4 +1,4 @@
-"""Suites of evaluation images, described by TOML files (configs/evaluation/).
+"""Suites: what methods are evaluated on, as data in TOML files (configs/evaluation/).
 
 A suite is a sequence of cases, each a low-light image with its truth. Three kinds, by section:
 
@@ -27,7 +27,7 @@ import numpy as np
 
 from lle_jax import data, degrade, files, images
 
-_SECTIONS: dict[str, dict[str, type[Any]]] = {
+_SECTIONS: dict[str, dict[str, type]] = {
     "images": {"source": str, "role": str},
     "degradation": {"preset": str, "realisations": int, "seed": int, "severities": list},
     "sweep": {"seed": int, "gains": list, "noises": list, "blurs": list},
@@ -73,14 +73,14 @@ def label(image: str, realisation: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-    """A suite with its images listed and hashed but not yet decoded.
+    """A suite, with its images listed and hashed but not yet decoded.
 
     Attributes:
       name: of the file.
       settings: its content, resolved.
       images: the clean images.
       hashes: SHA-256 of every file it takes an image from, to be compared with training images.
-      rejected: (path, reason) of skipped files.
+      rejected: (path, reason) of files that were skipped.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Suite:
 
     @property
     def fingerprint(self) -> str:
-        """Computes the SHA-256 of the images and what determines the low-light ones, not paths."""
+        """SHA-256 of the images and of all that decides the low-light ones, but not of paths."""
         part = {} if self.kind == "pairs" else self.settings[self.kind]
         stages = {}
         if self.kind == "degradation":
@@ -107,11 +107,11 @@ class Suite:
 
     @property
     def count(self) -> int:
-        """Counts the cases."""
+        """Number of cases."""
         return len(self._realisations()) * len(self.images)
 
     def listed(self) -> list[tuple[str, str, str, str]]:
-        """Lists (image, realisation, modality, condition) of every case, in order of `cases`."""
+        """(image, realisation, modality, condition) of every case, in the order of `cases`."""
         return [
             (self.images.names[index], realisation, self.images.modalities[index], condition)
             for index in self._order()
@@ -126,8 +126,11 @@ class Suite:
         Args:
           wanted: labels of the cases to make; None makes all.
         """
-        make: dict[str, Callable[..., tuple[Any, degrade.Parameters | None]]]
-        make = {"degradation": self._degraded, "sweep": self._swept, "pairs": self._paired}
+        make: dict[str, Callable[..., tuple[Any, degrade.Parameters | None]]] = {
+            "degradation": self._degraded,
+            "sweep": self._swept,
+            "pairs": self._paired,
+        }
         for index in self._order():
             name, modality = self.images.names[index], self.images.modalities[index]
             made = [
@@ -160,13 +163,17 @@ class Suite:
             case _:
                 return [("", "", ())]
 
-    def _degraded(self, index: int, clean: np.ndarray, number: int, severity: float):
+    def _degraded(
+        self, index: int, clean: np.ndarray, number: int, severity: float
+    ) -> tuple[jax.Array, degrade.Parameters]:
         part = self.settings["degradation"]
         preset = degrade.load(degrade.name_for(part["preset"], self.images.modalities[index]))
         key = jax.random.fold_in(data.image_key(part["seed"], self.images.hashes[index]), number)
         return _degrade(key, preset, clean, jnp.float32(severity))
 
-    def _swept(self, index: int, clean: np.ndarray, gain: float, noise: float, blur: float):
+    def _swept(
+        self, index: int, clean: np.ndarray, gain: float, noise: float, blur: float
+    ) -> tuple[jax.Array, degrade.Parameters]:
         key = data.image_key(self.settings["sweep"]["seed"], self.images.hashes[index])
         parameters = {
             "exposure.gain": jnp.float32(gain),
@@ -175,8 +182,8 @@ class Suite:
         }
         return degrade.apply(key, parameters, jnp.asarray(clean)), parameters
 
-    def _paired(self, index: int, clean: np.ndarray):
-        assert self._low is not None
+    def _paired(self, index: int, clean: np.ndarray) -> tuple[np.ndarray, None]:
+        assert self._low is not None  # a suite of pairs has them
         low = self._low[index]
         if low.shape != clean.shape:
             raise SuiteError(
@@ -190,7 +197,7 @@ _degrade = functools.partial(jax.jit, static_argnames="preset")(degrade.sample_a
 
 
 def folder() -> Path:
-    """Returns the folder of the bundled suites."""
+    """The folder of the suites that come with the package."""
     return files.configs() / "evaluation"
 
 
@@ -212,8 +219,8 @@ def load(
     if path.suffix != ".toml":
         path = folder() / f"{name_or_path}.toml"
     if not path.is_file():
-        valid = ", ".join(sorted(file.stem for file in folder().glob("*.toml")))
-        raise SuiteError(f"{name_or_path}: no such suite; expected a TOML file or one of {valid}")
+        names = ", ".join(sorted(file.stem for file in folder().glob("*.toml")))
+        raise SuiteError(f"{name_or_path}: no such suite; expected a TOML file or one of {names}")
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -229,10 +236,10 @@ def load(
     splits = data.load(part["source"], crop=1)
     if part["role"] == "all":
         roles = [getattr(splits, role) for role in data.ROLES]
-        listed = functools.reduce(data.join, roles)
+        clean = functools.reduce(data.join, roles)
     else:
-        listed = getattr(splits, part["role"])
-    return Suite(path.stem, settings, listed, frozenset(listed.hashes), splits.rejected)
+        clean = getattr(splits, part["role"])
+    return Suite(path.stem, settings, clean, frozenset(clean.hashes), splits.rejected)
 
 
 def from_images(
@@ -244,7 +251,7 @@ def from_images(
     seed: int,
     rejected: Iterable[tuple[str, str]] = (),
 ) -> Suite:
-    """Makes a suite of images in memory, as a file's [degradation] would.
+    """A suite of images that are at hand, as a file's [degradation] would make it.
 
     Args:
       name: of the suite.
@@ -252,7 +259,7 @@ def from_images(
       preset: as in a file, "by_modality" included.
       realisations: low-light versions of each image, at severity 1.
       seed: of the low-light images.
-      rejected: (path, reason) of skipped files.
+      rejected: (path, reason) of files that were skipped.
 
     Raises:
       degrade.PresetError: (a ValueError) if there is no such preset.
@@ -263,35 +270,17 @@ def from_images(
     for modality in dict.fromkeys(images.modalities):
         degrade.load(degrade.name_for(preset, modality))
     hashes = frozenset(images.hashes)
-    left_out = tuple((path, reason) for path, reason in rejected)
-    return Suite(name, {"degradation": part}, images, hashes, left_out)
+    skipped = tuple((path, reason) for path, reason in rejected)
+    return Suite(name, {"degradation": part}, images, hashes, skipped)
 
 
-def _check(path: Path, settings: dict) -> None:
+def _check(path: Path, settings: dict[str, Any]) -> None:
     for name, section in settings.items():
         if name == "description":
             continue
         if name not in _SECTIONS or not isinstance(section, dict):
             raise SuiteError(f"{path}: {name!r} is not known{_nearest(name, _SECTIONS)}")
-        known = _SECTIONS[name]
-        for key, value in section.items():
-            if (name, key) == ("degradation", "draws"):
-                raise SuiteError(f"{path}: degradation.draws is now called realisations")
-            if key not in known:
-                raise SuiteError(f"{path}: {name}.{key} is not known{_nearest(key, known)}")
-            if type(value) is not known[key]:
-                raise SuiteError(f"{path}: {name}.{key} must be a {known[key].__name__}")
-            if key in _RANGES:
-                low, high = _RANGES[key]
-                if not value or not all(
-                    type(v) in (int, float) and low <= v <= high for v in value
-                ):
-                    raise SuiteError(
-                        f"{path}: {name}.{key} is {value}; expected numbers in [{low}, {high}]"
-                    )
-        missing = [key for key in known if key not in section]
-        if missing:
-            raise SuiteError(f"{path}: {name}.{missing[0]} is missing")
+        _check_section(path, name, section)
     kinds = [kind for kind in ("degradation", "sweep", "pairs") if kind in settings]
     if len(kinds) != 1:
         raise SuiteError(f"{path}: it needs exactly one of [degradation], [sweep] and [pairs]")
@@ -303,9 +292,29 @@ def _check(path: Path, settings: dict) -> None:
         raise SuiteError(f"{path}: images.role must be one of {', '.join(data.ROLES)}, all")
 
 
-def _nearest(name: str, valid) -> str:
-    close = difflib.get_close_matches(name, list(valid), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(valid)}"
+def _check_section(path: Path, name: str, section: dict[str, Any]) -> None:
+    types = _SECTIONS[name]
+    for key, value in section.items():
+        if (name, key) == ("degradation", "draws"):
+            raise SuiteError(f"{path}: degradation.draws is now called realisations")
+        if key not in types:
+            raise SuiteError(f"{path}: {name}.{key} is not known{_nearest(key, types)}")
+        if type(value).__name__ != types[key].__name__:  # a bool is no int
+            raise SuiteError(f"{path}: {name}.{key} must be a {types[key].__name__}")
+        if key in _RANGES:
+            low, high = _RANGES[key]
+            if not value or not all(type(v) in (int, float) and low <= v <= high for v in value):
+                raise SuiteError(
+                    f"{path}: {name}.{key} is {value}; expected numbers in [{low}, {high}]"
+                )
+    missing = [key for key in types if key not in section]
+    if missing:
+        raise SuiteError(f"{path}: {name}.{missing[0]} is missing")
+
+
+def _nearest(name: str, expected: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(expected), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(expected)}"
 
 
 def _load_pairs(name: str, settings: dict) -> Suite:
@@ -357,7 +366,7 @@ def match_pairs(low: Path, clean: Path) -> tuple[list[tuple[Path, Path]], list[t
 
 
 def _listed(paths: list[Path], names: list[str]) -> data.Images:
-    """Lists files unchanged, for pairs, which must keep their order."""
+    """Files as they are, for pairs, which must stay in step."""
 
     def load(path: Path) -> np.ndarray:
         pixels = images.read(path).pixels

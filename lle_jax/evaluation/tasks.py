@@ -1,9 +1,9 @@
 """Segmentation of low-light images before and after enhancement.
 
     segmenter = segmenters.load("vessels")
-    test = task.cases("../shared/data", "drive", "test")
-    rows = task.evaluate_task(test, segmenter, degrade.load("fundus"), classical.METHODS)
-    statistics.summarise(rows), task.recovered(rows)
+    test = tasks.cases("../shared/data", "drive", "test")
+    rows = tasks.evaluate_task(test, segmenter, degrade.load("fundus"), classical.METHODS)
+    statistics.summarise(rows), tasks.recovered(rows)
 
 A segmenter is any callable image `[H, W, C]` in [0, 1] -> probabilities `[H, W]`; those of
 checkpoints/segmenters.py were trained on clean images only.
@@ -20,12 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.stats
-import tqdm
 
 from lle_jax import data, degrade, images
 from lle_jax.evaluation import statistics
+from lle_jax.evaluation.progress import progress
 
-Predict = Callable[[np.ndarray], np.ndarray]
+Segment = Callable[[np.ndarray], np.ndarray]
 Enhance = Callable[[np.ndarray], np.ndarray]
 
 
@@ -180,19 +180,19 @@ def measure(
 
 def evaluate_task(
     cases: Iterable[Case],
-    predictor: Predict,
+    segmenter: Segment,
     preset: degrade.Preset,
     methods: Mapping[str, Enhance],
     *,
     threshold: float | None = None,
-    draws: int = 2,
+    realisations: int = 2,
     seed: int = 0,
 ) -> list[statistics.Row]:
     """Segments clean images, the same in low light, and the same after each method.
 
     Args:
       cases: test images with their truth.
-      predictor: image -> probabilities.
+      segmenter: image -> probabilities.
       preset: of the low light.
       methods: name -> function `[H, W, C] -> [H, W, C]`; "clean" and "low" are added.
       threshold: probabilities above it count as segmented; default: the segmenter's own.
@@ -200,53 +200,56 @@ def evaluate_task(
       seed: of the versions; with an image's content it decides each, whatever the other images.
 
     Returns:
-      rows of the metrics of `measure` for clean, low and each method, image and version.
+      rows of the metrics of `measure` for clean, low and each method, image and realisation.
 
     Raises:
-      ValueError: for a method called clean or low, a predictor without threshold, a mask that is
+      ValueError: for a method called clean or low, a segmenter without threshold, a mask that is
         empty or of another shape; the message names image and method.
     """
     if reserved := {"clean", "low"} & methods.keys():
         raise ValueError(f"methods has {', '.join(sorted(reserved))}, which are added; rename it")
     if threshold is None:
-        threshold = getattr(predictor, "threshold", None)
+        threshold = getattr(segmenter, "threshold", None)
         if threshold is None:
-            raise ValueError("threshold is missing, and the predictor has none of its own")
-    if draws < 1:
-        raise ValueError(f"draws is {draws}; expected at least 1")
+            raise ValueError("threshold is missing, and the segmenter has none of its own")
+    if realisations < 1:
+        raise ValueError(f"realisations is {realisations}; expected at least 1")
     rows = []
-    for case in tqdm.tqdm(list(cases), desc="task", unit="image", leave=False, disable=None):
-        clean = _measured(case, "clean", case.image, predictor, threshold)
-        for draw, low in enumerate(_versions(case.image, preset, draws, seed)):
-            inputs = {"low": low} | {name: run(low) for name, run in methods.items()}
-            values = {"clean": clean} | {
-                name: _measured(case, name, image, predictor, threshold)
-                for name, image in inputs.items()
-            }
-            rows += [
-                statistics.Row(case.name, method, metric, value, str(draw))
-                for method, measured in values.items()
-                for metric, value in measured.items()
-            ]
+    listed = list(cases)
+    with progress("task", len(listed), "image") as bar:
+        for case in listed:
+            clean = _measured(case, "clean", case.image, segmenter, threshold)
+            for number, low in enumerate(_degrade(case.image, preset, realisations, seed)):
+                outputs = {"low": low} | {name: run(low) for name, run in methods.items()}
+                values = {"clean": clean} | {
+                    name: _measured(case, name, image, segmenter, threshold)
+                    for name, image in outputs.items()
+                }
+                rows += [
+                    statistics.Row(case.name, method, metric, value, str(number))
+                    for method, measured in values.items()
+                    for metric, value in measured.items()
+                ]
+            bar.update()
     return rows
 
 
-def _versions(
-    image: np.ndarray, preset: degrade.Preset, draws: int, seed: int
+def _degrade(
+    image: np.ndarray, preset: degrade.Preset, realisations: int, seed: int
 ) -> Iterator[np.ndarray]:
     digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
     image_key = data.image_key(seed, digest)
-    clean = jnp.asarray(image)
-    for draw in range(draws):
-        low, _ = degrade.sample_and_apply(jax.random.fold_in(image_key, draw), preset, clean)
+    for number in range(realisations):
+        key = jax.random.fold_in(image_key, number)
+        low, _ = degrade.sample_and_apply(key, preset, jnp.asarray(image))
         yield np.asarray(low)
 
 
 def _measured(
-    case: Case, method: str, image: np.ndarray, predictor: Predict, threshold: float
+    case: Case, method: str, image: np.ndarray, segmenter: Segment, threshold: float
 ) -> dict[str, float]:
     try:
-        probability = predictor(np.clip(image, 0, 1).astype(np.float32))
+        probability = segmenter(np.clip(image, 0, 1).astype(np.float32))
         return measure(probability, case.mask, case.region, threshold)
     except ValueError as error:
         raise ValueError(f"image {case.name!r}, method {method!r}: {error}") from None

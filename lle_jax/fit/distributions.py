@@ -28,10 +28,10 @@ from lle_jax.degrade.presets import Distribution, Preset, StageDistribution
 ROUNDS = 4
 SIMULATIONS = 768  # per round
 _BATCH = 32
-_WIDEST = 3.0  # a truncated normal this many times the range wide is nearly uniform
-_NARROWEST = 0.02
+MAX_WIDTH = 3.0  # a truncated normal this many times the range wide is nearly uniform
+MIN_WIDTH = 0.02
 _BANDWIDTHS = (0.5, 1.0, 2.0)
-_REACH = 6.0  # measures further than this from the real ones are all the same
+_MAX_DEVIATION = 6.0  # measures further than this from the real ones are all the same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Space:
 
     @classmethod
     def of(cls, prior: Preset) -> "Space":
-        """Raises ValueError if the prior has nothing to fit."""
+        """Finds the ranges and probabilities to fit; raises ValueError if there is no range."""
         ranges = [
             (stage.name, name, distribution)
             for stage in prior.stages
@@ -67,12 +67,12 @@ class Space:
         count = len(self.ranges)
         probabilities = [s.probability for s in self.prior.stages if s.name in self.occurring]
         logits = [math.log(p / (1 - p)) for p in probabilities]
-        return np.array([0.5] * count + [math.log(_WIDEST)] * count + logits)
+        return np.array([0.5] * count + [math.log(MAX_WIDTH)] * count + logits)
 
     @property
     def bounds(self) -> list[tuple[float, float]]:
         count = len(self.ranges)
-        widths = (math.log(_NARROWEST), math.log(_WIDEST))
+        widths = (math.log(MIN_WIDTH), math.log(MAX_WIDTH))
         return [(0.0, 1.0)] * count + [widths] * count + [(-5.0, 5.0)] * len(self.occurring)
 
     def split(self, parameters) -> tuple:
@@ -84,7 +84,7 @@ class Space:
         )
 
     def draw(self, key: jax.Array, parameters, count: int) -> tuple[jax.Array, jax.Array]:
-        """Coordinates `[count, ranges]` in [0, 1] and activities `[count, occurring]`, 0 or 1."""
+        """Draws coordinates `[count, ranges]` in [0, 1], activities `[count, occurring]` 0 or 1."""
         mean, width, occurrence = self.split(jnp.asarray(parameters))
         first, second = jax.random.split(key)
         u = jax.random.uniform(first, (count, len(self.ranges)), minval=1e-6, maxval=1 - 1e-6)
@@ -93,7 +93,7 @@ class Space:
         return t, (jax.random.uniform(second, (count, len(self.occurring))) < occurrence) * 1.0
 
     def log_density(self, parameters, t: jax.Array, active: jax.Array) -> jax.Array:
-        """Of the coordinates and activities, `[count]`. What is not active does not count."""
+        """Computes the log density of coordinates and activities, `[count]`."""
         mean, width, occurrence = self.split(parameters)
         inside = jnp.log(ndtr((1 - mean) / width) - ndtr(-mean / width))
         log_p = -0.5 * ((t - mean) / width) ** 2 - jnp.log(width) - inside
@@ -202,12 +202,12 @@ def fit(
         # a little wider than the fit, so that what it has missed can be found
         wide = parameters.copy()
         count = len(space.ranges)
-        wide[count : 2 * count] = np.minimum(wide[count : 2 * count] + 0.4, math.log(_WIDEST))
+        wide[count : 2 * count] = np.minimum(wide[count : 2 * count] + 0.4, math.log(MAX_WIDTH))
         wide[2 * count :] *= 0.7
-        drawn, found = simulate(jax.random.fold_in(key, number), wide, steps)
+        draw, values = simulate(jax.random.fold_in(key, number), wide, steps)
         proposals.append(wide)
-        points.append(drawn)
-        measured.append(found)
+        points.append(draw)
+        measured.append(values)
         parameters, discrepancy = _solve(
             space, parameters, proposals, points, np.concatenate(measured), real
         )
@@ -222,36 +222,38 @@ def _simulate(space: Space, clean, measure, key, parameters, steps) -> tuple[tup
     # every clean image equally often
     order = np.arange(SIMULATIONS) % len(clean)
     order = np.asarray(jax.random.permutation(image_key, order))
-    found = []
+    measured = []
     for start in range(0, SIMULATIONS, _BATCH):
         next(steps)
         part = slice(start, start + _BATCH)
         chosen = {name: value[part] for name, value in degradation.items()}
         low = chain.apply(jax.random.fold_in(noise_key, start), chosen, clean[order[part]])
         # as files of 8 bits, which the real ones are
-        found.append(np.asarray(measure(jnp.round(low * 255) / 255)))
-    return (t, active), np.concatenate(found)
+        measured.append(np.asarray(measure(jnp.round(low * 255) / 255)))
+    return (t, active), np.concatenate(measured)
 
 
 def scale(real: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Measures in robust standard deviations of the real ones from their median, bounded.
+    """Standardises measures by median and robust deviation of the real ones, bounded.
 
     A measure that hardly varies among the real images is scaled by how it varies at all.
     """
     with np.errstate(all="ignore"):
         middle = np.nan_to_num(np.nanmedian(real, axis=0))
-        spread = (np.nanpercentile(real, 75, axis=0) - np.nanpercentile(real, 25, axis=0)) / 1.349
+        quartiles = (
+            np.nanpercentile(real, 75, axis=0) - np.nanpercentile(real, 25, axis=0)
+        ) / 1.349
         floor = 0.05 * np.nanstd(np.concatenate([real, values]), axis=0)
-    unit = np.maximum(np.nan_to_num(np.maximum(spread, floor)), 1e-9)
-    z = _REACH * np.tanh((values - middle) / unit / _REACH)
-    return np.where(np.isnan(z), -_REACH, z)  # "cannot be measured" is a finding too
+    unit = np.maximum(np.nan_to_num(np.maximum(quartiles, floor)), 1e-9)
+    z = _MAX_DEVIATION * np.tanh((values - middle) / unit / _MAX_DEVIATION)
+    return np.where(np.isnan(z), -_MAX_DEVIATION, z)  # "cannot be measured" is a result too
 
 
 def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Sum of Gaussian kernels on all measures together and on each alone, `[len(a), len(b)]`."""
     squares = (a[:, None] - b[None]) ** 2
     joint, alone = squares.mean(axis=2), squares
-    total = np.zeros((len(a), len(b)))
+    total = np.zeros((len(a), len(b)), squares.dtype)
     for width in _BANDWIDTHS:
         total = total + np.exp(-joint / (2 * width**2))
         total = total + np.exp(-alone / (2 * width**2)).mean(axis=2)
@@ -277,9 +279,9 @@ def _solve(space: Space, parameters, proposals, points, measured, real) -> tuple
         value, slope = loss(jnp.asarray(parameters, jnp.float32))
         return float(value), np.asarray(slope, np.float64)
 
-    tries = [
+    results = [
         scipy.optimize.minimize(objective, start, jac=True, bounds=space.bounds, method="L-BFGS-B")
         for start in (parameters, space.start)
     ]
-    best = min(tries, key=lambda result: result.fun)
+    best = min(results, key=lambda result: result.fun)
     return best.x, float(best.fun)

@@ -43,20 +43,20 @@ def fit_files(
     _check(real_set, clean_set)
     side = _side(real_set + clean_set)
     grey = any(_is_grey(p.pixels) for p in real_set + clean_set)
-    real_crops, clean_crops = (_crops(found, side, grey) for found in (real_set, clean_set))
+    real_crops, clean_crops = (_crops(squares, side, grey) for squares in (real_set, clean_set))
     if len(real_crops) < MIN_IMAGES:
         raise ValueError("one real image says nothing about a distribution; give at least 2, or 20")
     warnings = _warnings(len(real_crops), len(clean_crops))
-    found = np.concatenate([np.asarray(measures.measure(crop[None])) for crop in real_crops])
+    measured = np.concatenate([np.asarray(measures.measure(crop[None])) for crop in real_crops])
     fitted = distributions.fit(
         jax.random.key(seed),
         prior,
-        found,
+        measured,
         clean_crops,
         measures.measure,
         progress=lambda steps: tqdm.tqdm(steps, desc="fit", unit="batch", smoothing=0.05),
     )
-    auc = measures.classify(found, fitted.synthetic)
+    auc = measures.classify(measured, fitted.synthetic)
     provenance = (
         f"Fitted by lle_jax {lle_jax.__version__} on "
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d} from the prior {prior.name}, seed {seed}.",
@@ -71,10 +71,10 @@ def fit_files(
     )
     tests = tuple(
         (float(result.statistic), float(result.pvalue))
-        for result in map(measures.kolmogorov_smirnov, found.T, fitted.synthetic.T)
+        for result in map(measures.kolmogorov_smirnov, measured.T, fitted.synthetic.T)
     )
     report = Report(
-        preset, provenance, found, fitted.synthetic, tests, auc, tuple(failures), warnings
+        preset, provenance, measured, fitted.synthetic, tests, auc, tuple(failures), warnings
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(page, to_html(report))
@@ -114,15 +114,15 @@ class _Image(NamedTuple):
 
 
 def _read(paths: Iterable[Path], failures: list) -> list[_Image]:
-    found = []
+    squares = []
     for path in tqdm.tqdm(images.find(paths), desc="read", unit="file", leave=False):
         try:
             pixels = images.read(path).pixels
             pixels = _cut(pixels.reshape(-1, *pixels.shape[-3:]), MAX_SIDE)
-            found.append(_Image(path, images.sha256(path), pixels))
+            squares.append(_Image(path, images.sha256(path), pixels))
         except (images.ImageError, OSError) as error:
             failures.append((path, str(error).removeprefix(f"{path}: ")))
-    return found
+    return squares
 
 
 def _cut(pixels: np.ndarray, side: int) -> np.ndarray:

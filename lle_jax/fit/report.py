@@ -27,7 +27,7 @@ class Report:
       tests: per measure the statistic and p-value of Kolmogorov and Smirnov's two-sample test.
       auc: area under the curve of a classifier of real against synthetic; 0.5 is a perfect fit.
       failures: files that could not be read, with the reason.
-      warnings: what limits the fit.
+      warnings: limits of the fit.
     """
 
     preset: Preset

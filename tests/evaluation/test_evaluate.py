@@ -248,6 +248,15 @@ SCALARS = """step,loss,gradient_norm,learning_rate,images_per_second,validation_
 """
 
 
+def test_each_image_has_a_panel(at_hand):
+    folder, result = at_hand
+    panels = sorted((folder / "panels").iterdir())
+    assert [path.stem for path in panels] == sorted(result.suite.images.names)
+    picture = images.read(panels[0]).pixels
+    assert picture.shape[1] > 4 * 64
+    assert picture.std() > 0.1
+
+
 def test_the_page_shows_the_curves_of_a_training(at_hand, brightener, tmp_path):
     _, result = at_hand
     (tmp_path / "scalars.csv").write_text(SCALARS)

@@ -1,4 +1,4 @@
-"""The measures against SciPy and counting by hand; the shipped predictors on real images."""
+"""The measures against SciPy and counting by hand; the bundled segmenters on real images."""
 
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def test_auc_refuses_nan(scores):
 
 
 def bright(image):
-    """A predictor that takes brightness for the finding."""
+    """A segmenter that takes brightness for the object."""
     return np.asarray(image).mean(axis=-1)
 
 
@@ -147,8 +147,9 @@ def test_recovery_is_a_ratio_of_means_over_images():
 
 def test_low_light_depends_on_nothing_but_image_seed_and_draw():
     cases = made_cases()
-    rows = {(r.image, r.method, r.metric, r.version): r.value for r in evaluated({})}
-    alone = {(r.image, r.method, r.metric, r.version): r.value for r in evaluated({}, cases[3:4])}
+    rows = {(r.image, r.method, r.metric, r.realisation): r.value for r in evaluated({})}
+    one = evaluated({}, cases[3:4])
+    alone = {(r.image, r.method, r.metric, r.realisation): r.value for r in one}
     assert alone.items() <= rows.items()
     seen = {}
     for seed in (0, 1):
@@ -163,8 +164,8 @@ def test_evaluation_refuses_bad_input():
         evaluated({"low": lambda low: low})
     with pytest.raises(ValueError, match="threshold is missing"):
         task.evaluate_task(made_cases(), bright, DARK, {})
-    with pytest.raises(ValueError, match="draws is 0"):
-        evaluated({}, draws=0)
+    with pytest.raises(ValueError, match="realisations is 0"):
+        evaluated({}, realisations=0)
     with pytest.raises(ValueError, match=r"image '0', method 'crop'.*must be equal"):
         evaluated({"crop": lambda low: low[1:]})
 

@@ -1,0 +1,44 @@
+"""Draws a picture of a test image: its low-light input, every method's output, the truth."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import matplotlib.figure
+import numpy as np
+
+from lle_jax import files, metrics
+
+
+def save(path: Path, outputs: Mapping[str, np.ndarray], clean: np.ndarray) -> None:
+    """Writes a PNG with the outputs and the clean image, each with its PSNR and SSIM.
+
+    Args:
+      path: the file to write.
+      outputs: method -> image `[H, W, C]`.
+      clean: the truth, `[H, W, C]`.
+    """
+    tiles = [(_title(name, image, clean), image) for name, image in outputs.items()]
+    tiles.append(("clean", clean))
+    columns = -(-len(tiles) // 2)
+    height, width = clean.shape[:2]
+    size = (2.6 * columns, 2 * (2.6 * height / width + 0.35))
+    figure = matplotlib.figure.Figure(figsize=size, dpi=100, layout="constrained")
+    axes = figure.subplots(2, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, (title, image) in zip(axes, tiles, strict=False):
+        axis.set_title(title, fontsize=9)
+        shown = np.broadcast_to(np.clip(image, 0, 1), (height, width, 3))
+        axis.imshow(shown, interpolation="nearest")
+    files.write_figure(path, figure)
+
+
+@jax.jit
+def _fidelity(image: jax.Array, clean: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return metrics.psnr(image, clean), metrics.ssim(image, clean)
+
+
+def _title(name: str, image: np.ndarray, clean: np.ndarray) -> str:
+    psnr, ssim = _fidelity(np.clip(image, 0, 1), clean)
+    return f"{name}  {float(psnr):.1f} dB, {float(ssim):.2f}"

@@ -62,7 +62,7 @@ def contents(root):
 def uncertain(folder, monkeypatch):
     """The network, as if it predicted an uncertainty; how one does is tested with networks."""
     net = enhance.load(folder)._replace(
-        spread=lambda tile, *_: 0.3 * tile.mean(axis=-1, keepdims=True)
+        uncertainty=lambda tile, *_: 0.3 * tile.mean(axis=-1, keepdims=True)
     )
     monkeypatch.setattr(enhance, "load", lambda _: net)
     return net
@@ -329,7 +329,7 @@ def test_what_is_no_image_on_standard_input_writes_nothing(lle, monkeypatch, cap
         (["in", "-o", "in/a.png"], "one file for several"),
         (["in", "-o", "in/scan"], "not a folder"),
         (["-", "in/a.png", "-o", "out"], "- is for one image"),
-        (["in/a.png", "-o", "out", "--model", "in"], "no released model"),
+        (["in/a.png", "-o", "out", "--model", "in"], "neither a run directory nor a release"),
     ],
 )
 def test_what_cannot_start_is_one_line_and_exits_2(
@@ -347,7 +347,9 @@ def test_what_cannot_start_is_one_line_and_exits_2(
 @pytest.mark.parametrize("anonymise", [False, True])
 def test_every_dicom_that_can_be_read_can_be_enhanced(folder, tmp_path, anonymise):
     # formats are in question, not the network
-    net = enhance.load(folder)._replace(see=None, restore=lambda image: 0.5 + 0.5 * image)
+    net = enhance.load(folder)._replace(
+        finish_context=None, restore=lambda image: 0.5 + 0.5 * image
+    )
     names = "CT_small examples_palette examples_ybr_color SC_rgb_small_odd ExplVR_BigEnd"
     for name in names.split():
         source = pydicom.data.get_testdata_file(f"{name}.dcm", download=False)

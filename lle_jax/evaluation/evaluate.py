@@ -187,7 +187,9 @@ def _measure_case(
             measured["identity"] = identities[key]
         values += [(method.name, metric, value) for metric, value in measured.items()]
     if folder is not None:
-        panels.save(folder / "panels" / f"{case.image}.png", outputs, case.clean)
+        titles = {(method, metric): value for method, metric, value in values}
+        fidelity = {name: (titles[name, "psnr"], titles[name, "ssim"]) for name in outputs}
+        panels.save(folder / "panels" / f"{case.image}.png", outputs, fidelity, case.clean)
     return values
 
 

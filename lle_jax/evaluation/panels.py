@@ -3,22 +3,30 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
 import matplotlib.figure
 import numpy as np
 
-from lle_jax import files, metrics
+from lle_jax import files
 
 
-def save(path: Path, outputs: Mapping[str, np.ndarray], clean: np.ndarray) -> None:
+def save(
+    path: Path,
+    outputs: Mapping[str, np.ndarray],
+    fidelity: Mapping[str, tuple[float, float]],
+    clean: np.ndarray,
+) -> None:
     """Writes a PNG with the outputs and the clean image, each with its PSNR and SSIM.
 
     Args:
       path: the file to write.
       outputs: method -> image `[H, W, C]`.
+      fidelity: method -> PSNR in dB, and SSIM.
       clean: the truth, `[H, W, C]`.
     """
-    tiles = [(_title(name, image, clean), image) for name, image in outputs.items()]
+    tiles = [
+        (f"{name}  {fidelity[name][0]:.1f} dB, {fidelity[name][1]:.2f}", image)
+        for name, image in outputs.items()
+    ]
     tiles.append(("clean", clean))
     columns = -(-len(tiles) // 2)
     height, width = clean.shape[:2]
@@ -32,13 +40,3 @@ def save(path: Path, outputs: Mapping[str, np.ndarray], clean: np.ndarray) -> No
         shown = np.broadcast_to(np.clip(image, 0, 1), (height, width, 3))
         axis.imshow(shown, interpolation="nearest")
     files.write_figure(path, figure)
-
-
-@jax.jit
-def _fidelity(image: jax.Array, clean: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return metrics.psnr(image, clean), metrics.ssim(image, clean)
-
-
-def _title(name: str, image: np.ndarray, clean: np.ndarray) -> str:
-    psnr, ssim = _fidelity(np.clip(image, 0, 1), clean)
-    return f"{name}  {float(psnr):.1f} dB, {float(ssim):.2f}"

@@ -113,10 +113,10 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.train = ml_collections.ConfigDict()
     config.train.start_from = ""  # a run directory or a release whose parameters to start from
-    config.train.steps = 2200
+    config.train.steps = 1200
     config.train.log_every = 20  # steps
-    config.train.validate_every = 500
-    config.train.checkpoint_every = 500
+    config.train.validate_every = 300
+    config.train.checkpoint_every = 300
 
     config.evaluation = ml_collections.ConfigDict()
     config.evaluation.seed = 1  # of the low-light test images

@@ -112,7 +112,8 @@ def run_files(config, folder):
     experiment = stub(config)
     train.train_loop(config, experiment, few, experiment.state, None, workdir, PhaseTimer())
     table = (workdir / "scalars.csv").read_text().splitlines()[1:]
-    rows = [[cell != "" for cell in row.split(",")[:1] + row.split(",")[5:]] for row in table]
+    cells = [row.split(",") for row in table]
+    rows = [(row[0], row[1] != "", row[5] != "") for row in cells]  # step, logged, validated
     return rows, sorted(path.name for path in (workdir / "checkpoints").iterdir())
 
 

@@ -1,5 +1,6 @@
 """Orbax checkpoints of a run: the state, the data iterator's position, the config, checksums."""
 
+import shutil
 import sys
 import zlib
 from pathlib import Path
@@ -39,10 +40,12 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 2, read_only: bool = False):
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep,
-            cleanup_tmp_directories=not read_only,
             read_only=read_only,
             create=not read_only,
         )
+        if not read_only:  # Orbax would do it in the background, some time later
+            for left_behind in folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(left_behind, ignore_errors=True)
         handlers = {name: handler() for name, handler in _MANAGER.items()}
         self._manager = ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
         self._folder, self._read_only = folder, read_only
@@ -149,9 +152,14 @@ class Checkpoints:
 
     def _set_aside(self, step: int) -> None:
         """Renames a damaged checkpoint, so that the run can save that step again."""
-        if not self._read_only:
-            (self._folder / str(step)).rename(self._folder / f"{step}.damaged")
-            self._manager.reload()
+        if self._read_only:
+            return
+        target, number = self._folder / f"{step}.damaged", 1
+        while target.exists():
+            number += 1
+            target = self._folder / f"{step}.damaged{number}"
+        (self._folder / str(step)).rename(target)
+        self._manager.reload()
 
     def _restore(self, step: int, place) -> tuple[Any, dict[str, Any]]:
         target = place(step)

@@ -196,8 +196,8 @@ def evaluate_task(
       preset: of the low light.
       methods: name -> function `[H, W, C] -> [H, W, C]`; "clean" and "low" are added.
       threshold: probabilities above it count as segmented; default: the segmenter's own.
-      draws: low-light versions per image.
-      seed: of the versions; with an image's content it decides each, whatever the other images.
+      realisations: low-light realisations of each image.
+      seed: of the realisations; with an image's content it decides each, whatever the other images.
 
     Returns:
       rows of the metrics of `measure` for clean, low and each method, image and realisation.

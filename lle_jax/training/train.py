@@ -33,6 +33,7 @@ from lle_jax.training import objective as objectives
 from lle_jax.training.log import Log
 from lle_jax.training.state import TrainState, create
 
+NO_CHECKPOINT = "no checkpoint yet; train first, with --mode train"
 MAX_VALIDATION = 16  # central crops that are validated on, one per image
 
 
@@ -86,10 +87,14 @@ def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bo
         splits = data.load(config.data.source, crop=config.data.crop)
         experiment = prepare(config)
         record, environment = describe(config, splits, experiment)
+        if evaluate_only and not (workdir / "checkpoints").is_dir():
+            raise CheckpointError(f"{workdir}/checkpoints: {NO_CHECKPOINT}")
         rundir.check(workdir, config, record, renamed=RENAMED_KEYS)
     with rundir.lock(workdir):
         with timer("set-up"):
-            restored = restore(workdir / "checkpoints", experiment.state, required=evaluate_only)
+            restored = restore(workdir / "checkpoints", experiment.state)
+            if evaluate_only and restored is None:
+                raise CheckpointError(f"{workdir}/checkpoints: {NO_CHECKPOINT}")
             state, position = restored or (experiment.state, None)
             rundir.open_for(workdir, config, environment)
             files.write_text(workdir / "data.json", json.dumps(record, indent=1) + "\n")
@@ -306,15 +311,12 @@ def make_validation(
     return validate
 
 
-def restore(folder: Path, template: TrainState, *, required: bool):
+def restore(folder: Path, template: TrainState) -> tuple[TrainState, dict] | None:
     """Restores the newest sound checkpoint as (state, data position); None before the first."""
-    if folder.is_dir():
-        with Checkpoints(folder) as checkpoints:
-            if (restored := checkpoints.restore(template)) is not None:
-                return restored
-    if required:
-        raise CheckpointError(f"{folder}: no checkpoint yet; train first, with --mode train")
-    return None
+    if not folder.is_dir():
+        return None
+    with Checkpoints(folder) as checkpoints:
+        return checkpoints.restore(template)
 
 
 def describe(

@@ -295,6 +295,7 @@ def test_compiled_programs_are_kept_in_the_users_cache(tmp_path, monkeypatch):
     )}  # fmt: skip
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     try:
+        jax.config.update("jax_compilation_cache_dir", None)  # that of the tests
         compilation_cache()
         # what takes longer to compile than the command's limit of 0.1 s is tested below it
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

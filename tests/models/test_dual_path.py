@@ -9,8 +9,19 @@ from lle_jax.experiments import dual_path as experiment
 from lle_jax.models import dual_path
 
 
+def statistics(image):
+    """What the brightness path is given of an image `[B, H, W, 3]`."""
+    return dual_path.statistics(dual_path.cell_means(image))
+
+
 def config(**changes):
-    base = {"name": "dual_path", "dtype": "float32", "widths": (4, 6), "blocks": (1, 1)}
+    base = {
+        "name": "dual_path",
+        "dtype": "float32",
+        "widths": (4, 6),
+        "blocks": (1, 1),
+        "uncertainty": False,
+    }
     return ml_collections.ConfigDict(base | changes)
 
 
@@ -40,7 +51,7 @@ def network(untrained):
 def tiled(network):
     """The same network in two steps, and the first step's result for a wide image."""
     steps = models.tiled(config())
-    return steps, jax.jit(steps.context), jax.jit(steps.restore, static_argnums=4)
+    return steps, jax.jit(steps.compute_context), jax.jit(steps.restore, static_argnums=4)
 
 
 def test_the_experiments_network_has_under_two_million_parameters():
@@ -112,14 +123,14 @@ def test_nothing_beyond_the_reach_moves_a_pixel_once_the_context_is_known(
 def test_statistics_are_means_over_cells_for_every_size():
     rng = np.random.default_rng(0)
     image = rng.random((1, 96, 64, 3)).astype(np.float32)
-    found = dual_path.statistics(jnp.asarray(image))
+    found = statistics(jnp.asarray(image))
     assert found.shape == (1, 32, 32, 6)
     cells = image.reshape(1, 32, 3, 32, 2, 3).mean(axis=(2, 4))
     np.testing.assert_allclose(found[..., :3], np.log(cells + 0.01) / 2 + 1, atol=1e-5)
     ramp = np.linspace(0, 1, 50, dtype=np.float32)[None, :, None, None]
-    flat = dual_path.statistics(jnp.asarray(np.broadcast_to(ramp, (1, 50, 3, 3))))
+    flat = statistics(jnp.asarray(np.broadcast_to(ramp, (1, 50, 3, 3))))
     np.testing.assert_allclose(flat[..., 3:], np.log(1e-3) / 3 + 1.3, atol=1e-3)
-    pixel = dual_path.statistics(jnp.full((1, 1, 1, 3), 0.25))
+    pixel = statistics(jnp.full((1, 1, 1, 3), 0.25))
     np.testing.assert_allclose(pixel[..., :3], np.log(0.26) / 2 + 1, rtol=1e-5)
 
 
@@ -127,7 +138,7 @@ def test_noise_statistics_do_not_depend_on_the_image_size():
     rng = np.random.default_rng(0)
     for side in (192, 320):
         noise = rng.normal(0.5, 0.05, (1, side, side, 3)).astype(np.float32)
-        level = np.asarray(dual_path.statistics(jnp.asarray(noise))[..., 3:]).mean()
+        level = np.asarray(statistics(jnp.asarray(noise))[..., 3:]).mean()
         # the difference of four pixels has sigma 2 x 0.05, its magnitude a mean of sqrt(2 / pi)
         expected = np.log(0.1 * np.sqrt(2 / np.pi) + 1e-3) / 3 + 1.3
         np.testing.assert_allclose(level, expected, atol=0.02)
@@ -165,7 +176,14 @@ def test_a_few_steps_lower_the_error_and_every_parameter_has_a_gradient(network,
     assert [path for path, leaf in paths if not np.abs(leaf).max() > 0] == []
 
 
-@pytest.mark.parametrize("changes", [{"widths": ()}, {"blocks": (1,)}, {"blocks": (1, 0)}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"widths": ()},
+        {"blocks": (1,), "uncertainty": False},
+        {"blocks": (1, 0), "uncertainty": False},
+    ],
+)
 def test_a_wrong_configuration_is_named(changes):
     with pytest.raises(ValueError, match="expected positive numbers, as many of both"):
         models.build(config(**changes), jax.random.key(0))

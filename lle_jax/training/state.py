@@ -1,6 +1,7 @@
 """The training state: one pytree with all that changes from step to step."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ class TrainState:
     step: jax.Array
     params: nnx.State
     ema: nnx.State
-    opt_state: optax.OptState
+    opt_state: Any  # optax.OptState, whose recursive alias documentation tools cannot resolve
     key: jax.Array
 
 

@@ -16,6 +16,7 @@ from lle_jax.checkpoints import release
 from lle_jax.experiments import base
 from lle_jax.phase_timer import PhaseTimer
 from lle_jax.rundir import flatten
+from lle_jax.training import config as configs
 from lle_jax.training import degradation, objective, optimiser, sharding, state, train
 
 SMALL = {
@@ -300,3 +301,21 @@ def test_no_config_is_read_with_a_default():
 
 def test_every_network_lists_its_keys():
     assert set(base.NETWORKS) == set(models.NETWORKS) == set(NETWORK_KEYS)
+
+
+def test_a_former_key_is_moved_with_a_line_and_an_unknown_one_is_refused(capsys):
+    config = base.get_config()
+    config.evaluation.draws = 5
+    config.data.views = (96, 128)
+    configs.upgrade(config, base.get_config(), base.RENAMED_KEYS)
+    assert config.evaluation.realisations == 5
+    assert config.data.context_sizes == (96, 128)
+    assert flatten(config).keys() == flatten(base.get_config()).keys()
+    lines = capsys.readouterr().err.splitlines()
+    assert "evaluation.draws is now called evaluation.realisations" in lines
+    assert len(lines) == 2
+    config.optim.larning_rate = 1.0
+    with pytest.raises(
+        ValueError, match=r"optim\.larning_rate: there is no such key; did you mean"
+    ):
+        configs.upgrade(config, base.get_config(), base.RENAMED_KEYS)

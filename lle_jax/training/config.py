@@ -1,9 +1,14 @@
 """Checks the values of an experiment's config that no other module checks."""
 
+import difflib
+import sys
+from collections.abc import Mapping
+
 import jax
 import ml_collections
 
 from lle_jax.checks import ConfigError
+from lle_jax.rundir import flatten
 
 _COUNTS = {
     "data": ("crop", "batch_size"),
@@ -12,6 +17,36 @@ _COUNTS = {
 }
 _FRACTIONS = {"data": ("photometric_augmentation",), "degradation": ("clean_fraction",)}
 MIN_CROP = 11  # side of the window of SSIM
+
+
+def upgrade(
+    config: ml_collections.ConfigDict,
+    base: ml_collections.ConfigDict,
+    renamed: Mapping[str, str],
+) -> None:
+    """Moves values under former keys to the keys of today, with a line on stderr for each.
+
+    Args:
+      config: an experiment; is changed.
+      base: the experiment that has every key; those of its network are checked by the network.
+      renamed: former keys, and what they are called now.
+
+    Raises:
+      ConfigError: for a key that there is not, naming the nearest.
+    """
+    known = flatten(base)
+    for name, value in flatten(config).items():
+        if name in known or name.startswith("model."):
+            continue
+        group, _, key = name.rpartition(".")
+        if name not in renamed:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
+            raise ConfigError(f"{name}: there is no such key; did you mean {nearest[0]}?")
+        print(f"{name} is now called {renamed[name]}", file=sys.stderr)
+        with config.unlocked():
+            del config[group][key]
+            value = tuple(value) if isinstance(value, list) else value
+            config.update_from_flattened_dict({renamed[name]: value})
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -24,7 +24,7 @@ from lle_jax.checkpoints import load, provenance
 from lle_jax.checkpoints.run import CheckpointError, Checkpoints
 from lle_jax.evaluation import evaluate, methods, report, suite
 from lle_jax.evaluation.progress import progress
-from lle_jax.experiments.base import RENAMED_KEYS
+from lle_jax.experiments import base
 from lle_jax.models import cost, params
 from lle_jax.phase_timer import PhaseTimer
 from lle_jax.training import augment, degradation, losses, optimiser, sharding, uncertainty
@@ -82,14 +82,15 @@ def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bo
     """
     timer = PhaseTimer()
     with timer("set-up"):
+        configs.upgrade(config, base.get_config(), base.RENAMED_KEYS)
         configs.check(config)
-        rundir.check(workdir, config, renamed=RENAMED_KEYS)
+        rundir.check(workdir, config, renamed=base.RENAMED_KEYS)
         splits = data.load(config.data.source, crop=config.data.crop)
         experiment = prepare(config)
         record, environment = describe(config, splits, experiment)
         if evaluate_only and not (workdir / "checkpoints").is_dir():
             raise CheckpointError(f"{workdir}/checkpoints: {NO_CHECKPOINT}")
-        rundir.check(workdir, config, record, renamed=RENAMED_KEYS)
+        rundir.check(workdir, config, record, renamed=base.RENAMED_KEYS)
     with rundir.lock(workdir):
         with timer("set-up"):
             restored = restore(workdir / "checkpoints", experiment.state)

@@ -113,13 +113,11 @@ def _blur_by_sides(x: jax.Array, weights: jax.Array, sigma: jax.Array) -> jax.Ar
 
 def _gaussian_matrix(side: int, sigma: jax.Array) -> jax.Array:
     """`[..., side, side]`: row i holds the weights of the pixels that blur into pixel i."""
-    out, source = np.mgrid[:side, :side]
+    out, source = jnp.arange(side)[:, None], jnp.arange(side)
     # The image and its mirror image repeat every 2 * side pixels; two repeats reach 4 sides far.
-    total = sum(
-        _gaussian(source - out + 2 * side * n, sigma)
-        + _gaussian(-1 - source - out + 2 * side * n, sigma)
-        for n in range(-2, 3)
-    )
+    repeats = 2 * side * jnp.arange(-2, 3)[:, None, None]
+    distances = jnp.concatenate([source - out + repeats, -1 - source - out + repeats])
+    total = jnp.sum(_gaussian(distances, sigma[..., None]), axis=-3)
     return total / jnp.sum(total, axis=-1, keepdims=True)
 
 

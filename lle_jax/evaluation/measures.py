@@ -1,14 +1,14 @@
 """The metrics of an evaluation: one registry, from which every table takes its columns."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from lle_jax import metrics
-from lle_jax.evaluation.consistency import redegradation_psnr
+from lle_jax.evaluation.consistency import redegrade
 from lle_jax.evaluation.suite import Case
 
 IDENTICAL = 100.0  # dB, which stands for the infinite PSNR of identical images
@@ -21,7 +21,7 @@ class Pair(NamedTuple):
       output: `[H, W, C]` in [0, 1].
       clean: the truth, same shape.
       low: the input, same shape.
-      parameters: of the degradation; None where nobody knows them.
+      again: the output degraded as the input was, without noise; None where nobody knows how.
       matched: the output brought to the mean of the truth.
       structure: what `metrics.structure_change` finds in the output.
     """
@@ -29,7 +29,7 @@ class Pair(NamedTuple):
     output: jax.Array
     clean: jax.Array
     low: jax.Array
-    parameters: Mapping[str, jax.Array] | None
+    again: jax.Array | None
     matched: jax.Array
     structure: metrics.StructureChange
 
@@ -51,12 +51,6 @@ class Metric(NamedTuple):
     digits: int
     function: Callable[[Pair], jax.Array | None] | None
     greatest: float = math.inf
-
-
-def _consistency(pair: Pair) -> jax.Array | None:
-    if pair.parameters is None:
-        return None
-    return redegradation_psnr(pair.output, pair.low, pair.parameters)
 
 
 # The first is the one named before the experiment; the rest are supporting. A line added here adds
@@ -81,7 +75,13 @@ METRICS = {
         2,
         lambda p: metrics.background_colour_shift(p.output, p.clean),
     ),
-    "consistency": Metric("re-degradation (dB)", 1, 2, _consistency, IDENTICAL),
+    "consistency": Metric(
+        "re-degradation (dB)",
+        1,
+        2,
+        lambda p: None if p.again is None else metrics.psnr(p.again, p.low),
+        IDENTICAL,
+    ),
     "identity": Metric("identity (dB)", 1, 2, None, IDENTICAL),
 }
 
@@ -95,7 +95,8 @@ def measure(output: np.ndarray, case: Case) -> dict[str, float]:
     output = np.clip(output, 0, 1)
     if not np.isfinite(output).all():
         raise EvaluationError(f"an output for {case.label} is not finite")
-    values = _pairwise(output, case.clean, case.low, case.parameters)
+    again = None if case.parameters is None else redegrade(output, case.parameters)
+    values = _pairwise(output, case.clean, case.low, again)
     return {
         name: min(float(values[name]), metric.greatest)
         for name, metric in METRICS.items()
@@ -108,12 +109,12 @@ def _pairwise(
     output: jax.Array,
     clean: jax.Array,
     low: jax.Array,
-    parameters: Mapping[str, jax.Array] | None,
+    again: jax.Array | None,
 ) -> dict[str, jax.Array]:
     """Computes all metrics that have a function, as one program a shape."""
     matched = metrics.gt_mean(output, clean)
     structure = metrics.structure_change(output, clean)
-    pair = Pair(output, clean, low, parameters, matched, structure)
+    pair = Pair(output, clean, low, again, matched, structure)
     values = {}
     for name, metric in METRICS.items():
         value = None if metric.function is None else metric.function(pair)

@@ -169,7 +169,11 @@ class Suite:
         part = self.settings["degradation"]
         preset = degrade.load(degrade.name_for(part["preset"], self.images.modalities[index]))
         key = jax.random.fold_in(data.image_key(part["seed"], self.images.hashes[index]), number)
-        return _degrade(key, preset, clean, jnp.float32(severity))
+        # What `degrade.sample_and_apply` does, in two programs: `evaluation.consistency` needs the
+        # second one as well.
+        drawn, noise = jax.random.split(key)
+        parameters = _sample(drawn, preset, jnp.float32(severity))
+        return degrade.apply(noise, parameters, jnp.asarray(clean)), parameters
 
     def _swept(
         self, index: int, clean: np.ndarray, gain: float, noise: float, blur: float
@@ -193,7 +197,9 @@ class Suite:
         return low, None
 
 
-_degrade = functools.partial(jax.jit, static_argnames="preset")(degrade.sample_and_apply)
+@functools.partial(jax.jit, static_argnames="preset")
+def _sample(key: jax.Array, preset: degrade.Preset, severity: jax.Array) -> degrade.Parameters:
+    return degrade.sample(key, preset, (), severity)
 
 
 def folder() -> Path:

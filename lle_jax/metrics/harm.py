@@ -80,7 +80,8 @@ def structure_change(
     image, reference = pair(image, reference, "luma")
     x, y = _responses(image), _responses(reference)
     strength = jnp.moveaxis(jnp.abs(y[..., :ORIENTATIONS]), -2, -4)  # [..., scale, H, W, direction]
-    quantile = _quantile(strength.reshape(*strength.shape[:-3], -1), 1 - CLEAR_SHARE)
+    strength = strength.reshape(*strength.shape[:-3], -1)
+    quantile = _order_statistic(strength, math.ceil((1 - CLEAR_SHARE) * strength.shape[-1]))
     clear = jnp.maximum(quantile, LEAST_CLEAR)[..., None, None, :, None]
     seen, known = x > clear, y > clear
     added = seen & (_greatest(y, tolerance) < FAINT * clear)
@@ -89,14 +90,13 @@ def structure_change(
     return StructureChange(_share(added, seen), _share(lost, known), added, lost)
 
 
-def _quantile(x: jax.Array, share: float) -> jax.Array:
-    """The least of the values `[..., n]`, none negative, that `share` of them do not exceed.
+def _order_statistic(x: jax.Array, rank: jax.Array | int) -> jax.Array:
+    """The value of `[..., n]`, none negative, that comes `rank`-th (from 1) in rising order.
 
     By bisection over bit patterns, which of such floats have the order of the values: on CPU a
     sort takes many times as long.
     """
     bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
-    rank = math.ceil(share * x.shape[-1])
 
     def halve(index, bound):
         lower = bound - (1 << (30 - index))
@@ -288,9 +288,11 @@ def background_colour_shift(image: jax.Array, reference: jax.Array) -> jax.Array
     luma = luma - jnp.mean(luma, axis=(-3, -2), keepdims=True)  # less cancellation in float32
     variance = _gaussian(luma**2, FLAT_SCALE) - _gaussian(luma, FLAT_SCALE) ** 2
     luma, variance = select(reference, "luma")[..., 0], variance[..., 0]
-    variance = jnp.where((luma >= BLACK) & (luma <= WHITE), variance, jnp.nan)
-    limit = jnp.nanquantile(variance, FLAT_SHARE, axis=(-2, -1), keepdims=True)
-    flat = variance <= limit
+    coloured = (luma >= BLACK) & (luma <= WHITE)
+    variance = jnp.where(coloured, jnp.maximum(variance, 0), jnp.inf)
+    rank = jnp.ceil(FLAT_SHARE * jnp.sum(coloured, axis=(-2, -1))).astype(jnp.int32)
+    limit = _order_statistic(variance.reshape(*variance.shape[:-2], -1), rank)
+    flat = coloured & (variance <= limit[..., None, None])
     shift = ciede2000_map(*(_gaussian(i, FLAT_SCALE) for i in (image, reference)))
     count = jnp.sum(flat, axis=(-2, -1))
     mean = jnp.sum(jnp.where(flat, shift, 0), axis=(-2, -1)) / jnp.maximum(count, 1)

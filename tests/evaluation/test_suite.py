@@ -39,8 +39,8 @@ def test_only_the_cases_wanted_are_made(small_suite, monkeypatch):
     whole = list(small_suite.cases())
     assert [case[:4] for case in whole] == small_suite.listed()
     made = []
-    degrade_one = suite._degrade
-    monkeypatch.setattr(suite, "_degrade", lambda *args: made.append(args) or degrade_one(*args))
+    sample = suite._sample
+    monkeypatch.setattr(suite, "_sample", lambda *args: made.append(args) or sample(*args))
     (case,) = small_suite.cases({"photo3__0-1", "no such case"})
     assert case.label == "photo3__0-1"
     assert len(made) == 1

@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import config_flags
 
-from lle_jax import checks, data, degrade, images, rundir
+from lle_jax import checks, data, degrade, images, memory, rundir
 from lle_jax.checkpoints.release import ReleaseError
 from lle_jax.checkpoints.run import CheckpointError
 from lle_jax.experiments.base import RENAMED_KEYS
@@ -107,6 +107,7 @@ def main() -> None:
     if {"--help", "-help", "-h"} & set(sys.argv[1:]):
         print(f"{__doc__.strip()}\n\n{flags.FLAGS.module_help(sys.modules[__name__])}")
         return
+    memory.keep_freed_memory()
     logging.set_verbosity(logging.ERROR)  # Orbax reports every step of every save
     try:
         parse(sys.argv)

@@ -137,7 +137,7 @@ class Reference:
 
 def main(sides: list[int]) -> None:
     config, params = release.load()
-    apply = jax.jit(models.build(config, jax.random.key(0))[0])
+    apply = jax.jit(models.forward(config))
     reference = Reference(config, params)
     print(f"jax {jax.__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     for side in sides:

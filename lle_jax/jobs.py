@@ -11,12 +11,12 @@ is stopped at any moment and repeated loses at most the items that it was at.
 import concurrent.futures
 import contextlib
 import hashlib
+import io
 import json
 import math
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -27,7 +27,8 @@ import tqdm
 T = TypeVar("T")
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
-_FIRST_LINE, _NEXT_LINES = 10.0, 30.0  # seconds between lines of progress
+_LINE = "{desc}: {n_fmt}/{total_fmt} {unit}s, {elapsed} elapsed, {remaining} to go{postfix}"
+_BETWEEN_LINES = 10.0  # seconds between lines of progress, and before the first
 
 
 class Journal:
@@ -249,32 +250,56 @@ def track(
     *,
     unit: str = "file",
     show: bool = True,
-    description: str = "",
+    description: str = "progress",
 ) -> Iterator[T]:
-    """Yields items and shows the progress on stderr.
-
-    In a terminal that is a bar; elsewhere whole lines, the first after 10 seconds, then each 30, so
-    that a log stays readable and a short command prints none.
-    """
+    """Yields items and shows how many have been taken, as `progress` does."""
     if total is None and isinstance(items, Sequence):
         total = len(items)
-    if show and sys.stderr.isatty():
-        yield from tqdm.tqdm(
-            items, desc=description or None, total=total, unit=unit, dynamic_ncols=True, leave=False
-        )
+    if not show:
+        yield from items
         return
-    start, due = time.monotonic(), _FIRST_LINE
-    for count, item in enumerate(items):
-        elapsed = time.monotonic() - start
-        if show and elapsed >= due:
-            due = elapsed + _NEXT_LINES
-            of = f" of {total}" if total is not None else ""
-            print(
-                f"{description or 'progress'}: {count}{of} {unit}s, {elapsed:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
-        yield item
+    with progress(description, total, unit) as bar:
+        for item in items:
+            yield item
+            bar.update()
+
+
+def progress(description: str, total: int | None, unit: str, *, initial: int = 0) -> tqdm.tqdm:
+    """Makes a bar on stderr to `update`, used as a context.
+
+    In a terminal it is a bar; elsewhere whole lines, the first after 10 seconds, then each 10, so
+    that a log stays readable and a short command prints none.
+
+    Args:
+      description: of the work.
+      total: number of units, None where nobody knows.
+      unit: in the singular.
+      initial: number of units that were done before.
+    """
+    options: dict[str, Any] = {"desc": description, "total": total, "unit": unit}
+    if sys.stderr.isatty():
+        return tqdm.tqdm(**options, initial=initial, dynamic_ncols=True, leave=False)
+    return tqdm.tqdm(
+        **options,
+        initial=initial,
+        file=_Lines(),
+        delay=_BETWEEN_LINES,
+        mininterval=_BETWEEN_LINES,
+        maxinterval=2 * _BETWEEN_LINES,
+        bar_format=_LINE,
+    )
+
+
+class _Lines(io.StringIO):
+    """Writes each state of a tqdm bar as a line of its own."""
+
+    def write(self, text: str) -> int:
+        if line := text.strip():
+            sys.stderr.write(f"{line}\n")
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def report(command: str, outcome: Outcome[T], verb: str, *, skipped: str = "", label=str) -> int:

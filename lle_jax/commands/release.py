@@ -101,16 +101,15 @@ def calibrate(
     config: "ml_collections.ConfigDict", params: "nnx.State", suite: "Suite", level: float
 ) -> "tuple[nnx.State, float]":
     """Calibrates the predicted uncertainty on a suite; returns the factor too."""
-    import tqdm
 
-    from lle_jax import checks
+    from lle_jax import checks, jobs
     from lle_jax.evaluation import coverage
     from lle_jax.inference import tiles
     from lle_jax.training import uncertainty
 
     checks.number("interval", level, 0.01, 0.999)
     net = tiles.network(config, params)
-    cases = tqdm.tqdm(suite.cases(), total=suite.count, desc="interval", unit="image")
+    cases = jobs.track(suite.cases(), suite.count, unit="image", description="interval")
     pairs = ((case.error, case.half_width) for case in coverage.measure(net, cases))
     factor = uncertainty.calibration_factor(pairs, level)
     return uncertainty.scale_uncertainty(params, factor), factor

@@ -21,12 +21,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lle_jax import files, images, rundir, text_table
+from lle_jax import files, images, jobs, rundir, text_table
 from lle_jax.evaluation import methods as method_loader
 from lle_jax.evaluation import panels, statistics
 from lle_jax.evaluation.measures import METRICS, EvaluationError, measure, measure_identity
 from lle_jax.evaluation.methods import Method
-from lle_jax.evaluation.progress import progress
 from lle_jax.evaluation.suite import Case, Suite, label
 
 MAX_PANELS = 24  # images with a picture of their own
@@ -118,45 +117,41 @@ def evaluate(
     return result
 
 
-def _settings(record: dict[str, Any]) -> str:
-    """Identifies what the values depend on: a partial table of other settings is not resumed."""
+def _settings(record: dict[str, Any]) -> dict[str, Any]:
+    """What the values depend on: those of other settings are not resumed."""
     keys = ("fingerprint", "records", "lle_jax", "packages")
     settings = {key: record[key] for key in keys} | {"measured": list(METRICS)}
-    return json.dumps(settings, sort_keys=True, default=str)
+    return json.loads(json.dumps(settings, default=str))
 
 
 def _measure(
-    suite: Suite, everyone: Sequence[Method], folder: Path, settings: str
+    suite: Suite, everyone: Sequence[Method], folder: Path, settings: dict[str, Any]
 ) -> tuple[list[statistics.Row], dict[tuple[str, str], tuple[str, str]]]:
     """Measures every method on every case that an earlier start has not finished."""
-    partial = folder / "partial.jsonl"
-    done = _read_partial(partial, settings)
+    journal = jobs.Journal(folder / "journal.jsonl", settings)
     listed = suite.listed()
-    missing = {label(image, realisation) for image, realisation, *_ in listed} - done.keys()
+    labels = [label(image, realisation) for image, realisation, *_ in listed]
+    missing = {name for name in labels if journal.done(name) is None}
     identities: dict[tuple[str, str], float] = {}
     shapes: set[tuple[int, ...]] = set()
     first = {image: realisation for image, realisation, *_ in reversed(listed)}
     pictured = {label(*case) for case in list(first.items())[-MAX_PANELS:]}
-    with (
-        partial.open("a", encoding="utf-8") as sink,
-        progress(suite.name, suite.count, "case", initial=suite.count - len(missing)) as bar,
-    ):
+    done = suite.count - len(missing)
+    with jobs.progress(suite.name, suite.count, "case", initial=done) as bar:
         for case in suite.cases(missing):
             if case.low.shape not in shapes and len(shapes) == MAX_SHAPES:
                 jax.clear_caches()
                 shapes.clear()
             shapes.add(case.low.shape)
-            done[case.label] = _measure_case(
+            values = _measure_case(
                 case, everyone, identities, folder if case.label in pictured else None
             )
-            line = {"case": case.label, "values": done[case.label]}
-            sink.write(json.dumps(line) + "\n")
-            sink.flush()
+            journal.record(case.label, jobs.DONE, values=values)
             bar.update()
     rows = [
-        statistics.Row(image, method, metric, value, realisation)
+        statistics.Row(image, method, metric, math.nan if value is None else value, realisation)
         for image, realisation, *_ in listed
-        for method, metric, value in done[label(image, realisation)]
+        for method, metric, value in (journal.done(label(image, realisation)) or {})["values"]
     ]
     groups = {(image, number): (modality, what) for image, number, modality, what in listed}
     return rows, groups
@@ -191,21 +186,6 @@ def _measure_case(
         fidelity = {name: (titles[name, "psnr"], titles[name, "ssim"]) for name in outputs}
         panels.save(folder / "panels" / f"{case.image}.png", outputs, fidelity, case.clean)
     return values
-
-
-def _read_partial(path: Path, settings: str) -> dict[str, list[tuple[str, str, float]]]:
-    """Cases that an earlier start with the same settings has finished; begins the file anew."""
-    lines = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                break  # cut off by whatever stopped the earlier start
-    if not lines or lines[0].get("settings") != settings:
-        lines = [{"settings": settings}]
-    files.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
-    return {line["case"]: list(map(tuple, line["values"])) for line in lines[1:]}
 
 
 def _write(folder: Path, result: EvaluationResult) -> None:
@@ -384,7 +364,7 @@ def write_inputs(suite: Suite, folder: Path) -> int:
     """
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
-    with progress("inputs", suite.count, "image") as bar:
+    with jobs.progress("inputs", suite.count, "image") as bar:
         for case in suite.cases():
             eighth = np.rint(case.low * 255) / 255
             bits = 8 if np.abs(eighth - case.low).max() < 1e-6 else 16

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lle_jax import metrics
@@ -95,7 +96,7 @@ def measure(output: np.ndarray, case: Case) -> dict[str, float]:
     output = np.clip(output, 0, 1)
     if not np.isfinite(output).all():
         raise EvaluationError(f"an output for {case.label} is not finite")
-    again = None if case.parameters is None else redegrade(output, case.parameters)
+    again = None if case.parameters is None else redegrade(jnp.asarray(output), case.parameters)
     values = _pairwise(output, case.clean, case.low, again)
     return {
         name: min(float(values[name]), metric.greatest)

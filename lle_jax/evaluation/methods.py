@@ -108,7 +108,7 @@ def from_network(
       validation_hashes: of those it was validated on while training.
       complete: whether these are all.
     """
-    compiled = jax.jit(models.build(model_config, jax.random.key(0))[0])
+    compiled = jax.jit(models.forward(model_config))
 
     def enhance(low: np.ndarray) -> np.ndarray:
         return np.asarray(compiled(params, low))

@@ -13,13 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lle_jax import pages
+from lle_jax import jobs, pages
 from lle_jax.evaluation import curves as curves_of
 from lle_jax.evaluation import statistics, suite
 from lle_jax.evaluation.evaluate import EvaluationResult
 from lle_jax.evaluation.measures import METRICS
 from lle_jax.evaluation.methods import Method
-from lle_jax.evaluation.progress import progress
 from lle_jax.files import write_bytes
 from lle_jax.pages import NAME, text
 
@@ -319,7 +318,7 @@ def _viewer_data(
         if label in shown:
             values.setdefault(label, {}).setdefault(row.method, {})[row.metric] = row.value
     cases = []
-    with progress("pictures", len(shown), "case") as bar:
+    with jobs.progress("pictures", len(shown), "case") as bar:
         for case in result.suite.cases(shown):
             cases.append(_pictures(case, drawn) | {"metrics": values[case.label]})
             bar.update()

@@ -21,9 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from lle_jax import data, degrade, images
+from lle_jax import data, degrade, images, jobs
 from lle_jax.evaluation import statistics
-from lle_jax.evaluation.progress import progress
 
 Segment = Callable[[np.ndarray], np.ndarray]
 Enhance = Callable[[np.ndarray], np.ndarray]
@@ -216,7 +215,7 @@ def evaluate_task(
         raise ValueError(f"realisations is {realisations}; expected at least 1")
     rows = []
     listed = list(cases)
-    with progress("task", len(listed), "image") as bar:
+    with jobs.progress("task", len(listed), "image") as bar:
         for case in listed:
             clean = _measured(case, "clean", case.image, segmenter, threshold)
             for number, low in enumerate(_degrade(case.image, preset, realisations, seed)):

@@ -3,7 +3,7 @@
     python -m lle_jax.main --config experiments/base.py --config.data.source=FOLDER
 
 Every key can be set from the command line with --config.group.key=value. The defaults train the
-U-Net of experiments/unet.py on the embedded samples.
+U-Net on the embedded samples.
 """
 
 from typing import Any

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 
 import lle_jax
-from lle_jax import colour, images
+from lle_jax import colour, images, jobs
 from lle_jax.degrade.presets import Preset
 from lle_jax.files import write_bytes
 from lle_jax.fit import distributions, measures
@@ -54,7 +53,7 @@ def fit_files(
         measured,
         clean_crops,
         measures.measure,
-        progress=lambda steps: tqdm.tqdm(steps, desc="fit", unit="batch", smoothing=0.05),
+        progress=lambda steps: jobs.track(steps, unit="batch", description="fit"),
     )
     auc = measures.classify(measured, fitted.synthetic)
     provenance = (
@@ -115,7 +114,7 @@ class _Image(NamedTuple):
 
 def _read(paths: Iterable[Path], failures: list) -> list[_Image]:
     squares = []
-    for path in tqdm.tqdm(images.find(paths), desc="read", unit="file", leave=False):
+    for path in jobs.track(images.find(paths), description="read"):
         try:
             pixels = images.read(path).pixels
             pixels = _cut(pixels.reshape(-1, *pixels.shape[-3:]), MAX_SIDE)

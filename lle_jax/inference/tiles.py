@@ -61,7 +61,7 @@ def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
         return lambda tile, *arguments: program(tile.shape)(params, tile, *arguments)
 
     if not models.is_tiled(config):
-        return Network(1, 0, None, compiled(models.build(config, jax.random.key(0))[0]))
+        return Network(1, 0, None, compiled(models.forward(config)))
     steps = models.tiled(config)
     with_scale = steps.restore_with_scale
     return Network(

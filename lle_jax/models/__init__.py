@@ -43,14 +43,19 @@ def build(config: ml_collections.ConfigDict, key: jax.Array) -> tuple[Apply, nnx
     Raises:
       checks.ConfigError: for an unknown network, dtype or argument.
     """
-    make, graph, _ = _declare(config)
+    make, _, _ = _declare(config)
     # One compiled function draws all parameters, and unoptimised, since it runs once: a second
     # instead of the five to ten of drawing them one by one.
     draw = jax.jit(
         lambda key: nnx.state(make(key), nnx.Param),
         compiler_options={"xla_backend_optimization_level": 0},
     )
-    params = draw(key)
+    return forward(config), draw(key)
+
+
+def forward(config: ml_collections.ConfigDict) -> Apply:
+    """Makes `apply` of `build` without parameters, which take seconds; raises as `build` does."""
+    _, graph, _ = _declare(config)
 
     def apply(params: nnx.State, image: jax.Array) -> jax.Array:
         image = checks.image(image)
@@ -60,7 +65,7 @@ def build(config: ml_collections.ConfigDict, key: jax.Array) -> tuple[Apply, nnx
         restored = nnx.merge(graph, params)(batch)
         return _keep_grey(batch, restored)[..., : image.shape[-1]].reshape(image.shape)
 
-    return apply, params
+    return apply
 
 
 def shapes(config: ml_collections.ConfigDict) -> nnx.State:

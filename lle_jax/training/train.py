@@ -19,11 +19,10 @@ import ml_collections
 import numpy as np
 import optax
 
-from lle_jax import classical, data, files, metrics, models, rundir
+from lle_jax import classical, data, files, jobs, metrics, models, rundir
 from lle_jax.checkpoints import load, provenance
 from lle_jax.checkpoints.run import CheckpointError, Checkpoints
 from lle_jax.evaluation import evaluate, methods, report, suite
-from lle_jax.evaluation.progress import progress
 from lle_jax.experiments import base
 from lle_jax.models import cost, params
 from lle_jax.phase_timer import PhaseTimer
@@ -201,7 +200,7 @@ def train_loop(
         validate = make_validation(config, experiment, splits.validation)
         programs = compile_steps(config, experiment, state)
     due = functools.partial(is_due, total=total)
-    bar = progress("train", total, "step", initial=first)
+    bar = jobs.progress("train", total, "step", initial=first)
     checkpoints = Checkpoints(workdir / "checkpoints")
     with checkpoints, Log(workdir, first) as log, bar:
         last_logged, last_time = first, time.perf_counter()

@@ -2,6 +2,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lle_jax import checks, data, degrade, models
+from lle_jax import checks, data, degrade, images, models
 from lle_jax.experiments import base
 from lle_jax.phase_timer import PhaseTimer
 from lle_jax.training import degradation, optimiser, sharding, state, train
@@ -316,3 +317,40 @@ def test_a_forked_copy_with_one_changed_line_trains(tmp_path):
     changed, rows = loop(mine, tmp_path / "b", **every)
     assert len(rows) == 6
     np.testing.assert_allclose(changed.params["w"] - 1, -(original.params["w"] - 1), rtol=0.1)
+
+
+def test_a_batch_passes_six_files_of_data_and_training_from_disk_to_loss(photographs, tmp_path):
+    for role in data.ROLES:
+        for number, image in enumerate(photographs):
+            path = tmp_path / role / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            shade = 0.5 + 0.1 * data.ROLES.index(role)  # no image in two roles
+            images.write(path, shade * image, images.Picture(image, path, "png", 8))
+    config = small(**{"data.crop": 32, "data.batch_size": 2, "data.source": str(tmp_path)})
+    splits, experiment = data.load(config.data.source, crop=32), train.prepare(config)
+    root = Path(train.__file__).parents[1]
+    passed = set()
+
+    def note(frame, event, _):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and root in path.parents:
+            passed.add(path.relative_to(root).as_posix())
+
+    threading.setprofile(note)  # grain reads in threads of its own
+    sys.setprofile(note)
+    try:
+        batch = next(train.make_iterator(config, splits.train, None))
+        train.make_step(config, experiment).lower(experiment.state, batch)
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    trunk = {path for path in passed if path.startswith(("data/", "training/"))}
+    around = {"training/sharding.py", "training/optimiser.py"}  # where it lies; after the loss
+    assert trunk - around == {
+        "data/sources.py",
+        "data/pipeline.py",
+        "training/train.py",
+        "training/degradation.py",
+        "training/objective.py",
+        "training/losses.py",
+    }

@@ -79,7 +79,7 @@ def read(
     with naming(path, "damaged or not supported; copy or export the file again"):
         head = files.header(path, 32 * max_pixels)
         source = path.resolve()
-        if head[128:132] == b"DICM":
+        if head[128:132] == b"DICM" or files.is_bare_dicom(head):
             return dicom.read(source, frame, max_pixels)
         format = next((_MAGIC[magic] for magic in _MAGIC if head.startswith(magic)), None)
         if format is None:

@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
+from lle_jax.images.dicom import naming_elements
 from lle_jax.images.errors import ImageError, quiet
 from lle_jax.images.picture import Picture, to_levels
 
@@ -93,6 +94,7 @@ def encode(pixels: np.ndarray, like: Picture | None, description: str) -> bytes:
     source = like.dataset
     with quiet():
         dataset = copy.deepcopy(source)
+    with quiet(), naming_elements(dataset):
         _decode_elements(dataset, source.original_encoding[1])
         _identify(dataset, source, like.frame, description)
         had = [keyword for keyword in _STALE if keyword in dataset]

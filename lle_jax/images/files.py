@@ -3,9 +3,13 @@
 import contextlib
 import os
 import stat
+import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from lle_jax import files
 from lle_jax.images.errors import ImageError, naming, shown
@@ -24,6 +28,9 @@ OTHER_FORMATS = {
 }  # fmt: skip
 
 
+HEAD = 4096  # bytes that tell the format
+
+
 class Scan(NamedTuple):
     """Pictures found on disk.
 
@@ -37,14 +44,61 @@ class Scan(NamedTuple):
 
 
 def is_dicom(path: str | os.PathLike) -> bool:
-    """True for a regular file with the DICOM preamble ("DICM" at byte 128), whatever its name."""
+    """True for a regular file that starts as DICOM does, whatever its name."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return False
         with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            head = file.read(HEAD)
     except OSError:
         return False
+    return head[128:132] == b"DICM" or is_bare_dicom(head)
+
+
+def has_preamble(path: Path) -> bool:
+    """True where "DICM" stands at byte 128."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def is_bare_dicom(head: bytes) -> bool:
+    """True for the first bytes of a data set without preamble, as older scanners write it.
+
+    Asked for are three elements one after the other that begin in group 2 or 8, with rising tags
+    that the dictionary knows and, with explicit VR, the VR that it gives them.
+    """
+    return any(
+        _count_elements(head, order, explicit) >= 3 for order in "<>" for explicit in (True, False)
+    )
+
+
+def _count_elements(head: bytes, order: str, explicit: bool) -> int:
+    """Counts elements (PS3.5 7.1) up to the first that is none, at most three."""
+    position = count = last = 0
+    while count < 3 and position + 12 <= len(head):
+        group, element = struct.unpack_from(order + "HH", head, position)
+        tag = group << 16 | element
+        if tag <= last or (not last and group not in (2, 8)):
+            break
+        if element and not dictionary_has_tag(tag):
+            break
+        if explicit:
+            vr = head[position + 4 : position + 6].decode("latin1")
+            if element and vr not in dictionary_VR(tag) and vr != "UN":
+                break
+            if vr in EXPLICIT_VR_LENGTH_32:
+                (length,) = struct.unpack_from(order + "I", head, position + 8)
+                position += 12 + length
+            else:
+                (length,) = struct.unpack_from(order + "H", head, position + 6)
+                position += 8 + length
+        else:
+            (length,) = struct.unpack_from(order + "I", head, position + 4)
+            position += 8 + length
+        if length % 2:
+            break
+        count, last = count + 1, tag
+    return count
 
 
 def stem(path: Path) -> Path:
@@ -93,7 +147,7 @@ def scan(
     """Lists the image files in files and folders, and the pictures of formats that are not read.
 
     Inside folders hidden files and hidden folders are skipped, links to folders are not followed,
-    and DICOM files are recognised by their preamble whatever their name.
+    and DICOM files are recognised by their first bytes whatever their name.
 
     Args:
       paths: a file or folder, or several.
@@ -168,7 +222,7 @@ def refuse_input(path: Path, source: Path | None) -> None:
 
 
 def header(path: Path, max_bytes: int) -> bytes:
-    """Returns the first 132 bytes of a regular file of at most `max_bytes` bytes."""
+    """Returns the first `HEAD` bytes of a regular file of at most `max_bytes` bytes."""
     state = path.stat()
     if not stat.S_ISREG(state.st_mode):
         raise ImageError("not a regular file; give the path of an image file")
@@ -176,8 +230,8 @@ def header(path: Path, max_bytes: int) -> bytes:
         raise ImageError("the file is empty (0 bytes); copy or export it again")
     if state.st_size > max_bytes:
         raise ImageError(
-            f"{state.st_size} bytes are more than {max_bytes}, 32 for each of max_pixels; "
-            "if you trust the file, raise max_pixels"
+            f"{state.st_size} bytes are more than {max_bytes}, 32 for each pixel that an image may "
+            "have; scale it down or cut it into parts"
         )
     with path.open("rb") as file:
-        return file.read(132)
+        return file.read(HEAD)

@@ -55,7 +55,7 @@ def check_size(width: int, height: int, frames: int, max_pixels: int) -> None:
     if width * height * frames > max_pixels:
         raise ImageError(
             f"{width} x {height} x {frames} pixels are more than the limit of {max_pixels}; "
-            "if you trust the file, raise max_pixels or read one frame"
+            "scale it down, or cut it into parts"
         )
 
 

@@ -190,7 +190,8 @@ def _lzw_page(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> np.ndarray:
         _, (plane, _, top, left, _), shape = page.decode(None, number)
         row = -(-shape[2] * shape[3] * page.bitspersample // 8)
         data = _unlzw(tif.filehandle.read(size), row, shape[1], fill_order)
-        block = page.decode(data, number)[0][0]
+        decoded, *_ = page.decode(data, number)
+        block = np.asarray(decoded)[0]
         target = out[plane, 0, top : top + shape[1], left : left + shape[2]]
         target[:] = block[: target.shape[0], : target.shape[1]]
     return out.reshape(page.shape)

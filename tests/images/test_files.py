@@ -144,7 +144,7 @@ def png_header(width, height):
     [
         ("text.jpg", b"this is not a picture\n", "not a PNG, JPEG, BMP, TIFF or DICOM file"),
         ("empty.png", b"", "0 bytes"),
-        ("bomb.png", png_header(40000, 40000), "40000 x 40000 x 1 pixels .* max_pixels"),
+        ("bomb.png", png_header(40000, 40000), "40000 x 40000 x 1 pixels .* limit"),
         ("magic.tif", b"II*\0", "damaged or not supported"),
         ("magic.jpg", b"\xff\xd8\xff", "damaged or not supported"),
         ("magic.bmp", b"BM", "damaged or not supported"),

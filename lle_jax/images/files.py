@@ -14,16 +14,22 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 from lle_jax import files
 from lle_jax.images.errors import ImageError, naming, shown
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom")
+WRITTEN = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".dcm", ".dicom",
+)  # fmt: skip
+# Read only; a copy is written as PNG, with ".png" after the whole name.
+READ_ONLY = (
+    ".gif", ".webp", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".pbm",
+    ".pgm", ".ppm", ".pnm", ".avif", ".heic", ".heif", ".hif",
+)  # fmt: skip
+SUFFIXES = (*WRITTEN, *READ_ONLY)
 # Pictures that are not read, so that they can be named instead of overlooked.
 OTHER_FORMATS = {
     **{f".{name}": name for name in (
-        "avif", "cr2", "cr3", "czi", "dng", "exr", "gif", "hdr", "heic", "heif", "ico", "jfif",
-        "jls", "jp2", "jpe", "jpx", "jxl", "lif", "mha", "mhd", "mrxs", "ndpi", "nef", "nii",
-        "nrrd", "orf", "pam", "pbm", "pcx", "pfm", "pgm", "pnm", "ppm", "psd", "raf", "rw2", "sgi",
-        "svs", "tga", "webp",
+        "arw", "cr2", "cr3", "czi", "dds", "dng", "emf", "eps", "exr", "hdr", "ico", "jls", "jp3d",
+        "jxl", "jxr", "lif", "mha", "mhd", "mrxs", "ndpi", "nef", "nii", "nrrd", "orf", "pam",
+        "pcx", "pfm", "psd", "raf", "rw2", "sgi", "svg", "svs", "tga", "vsi", "wmf", "xcf",
     )},
-    ".arw": "arw", ".hif": "heif", ".j2c": "jp2", ".j2k": "jp2", ".jpc": "jp2", ".jpf": "jpx",
     ".nii.gz": "nii",
 }  # fmt: skip
 
@@ -104,9 +110,20 @@ def _count_elements(head: bytes, order: str, explicit: bool) -> int:
 def stem(path: Path) -> Path:
     """Returns `path` without the suffix of an image format; other dots belong to the name.
 
-    DICOM files are often named by a UID, whose last part `Path.with_suffix` would cut off.
+    DICOM files are often named by a UID, whose last part `Path.with_suffix` would cut off. A copy
+    of a format that is not written, "scan.webp.png", has the stem of its source.
     """
+    if path.suffix.lower() == ".png" and path.with_suffix("").suffix.lower() in READ_ONLY:
+        path = path.with_suffix("")
     return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
+
+
+def copy_name(path: Path) -> Path:
+    """Returns the path of a processed copy: with a suffix added where its own is not written."""
+    suffix = path.suffix.lower()
+    if suffix in WRITTEN:
+        return path
+    return path.with_name(f"{path.name}{'.png' if suffix in READ_ONLY else '.dcm'}")
 
 
 def other_format(path: Path) -> str | None:
@@ -192,7 +209,7 @@ def find(
 def skipped_formats(others: Iterable[Path]) -> str:
     """Counts and names the pictures of other formats in one line; "" for none.
 
-    For example "3 skipped: gif, jp2, webp (scan.gif, scan.jp2, scan.webp)".
+    For example "3 skipped: jxl, nii, psd (scan.jxl, scan.nii, scan.psd)".
     """
     paths = sorted(others)
     if not paths:

@@ -25,7 +25,8 @@ class Picture:
       pixels: float32 `[H, W, C]`, or `[N, H, W, C]` for several frames; C is 1 or 3; display
         referred, upright, 0 is black.
       path: the absolute path of the file.
-      format: "png", "jpeg", "bmp", "tiff" or "dicom".
+      format: "png", "jpeg", "bmp", "tiff", "dicom", or one that is not written: "gif", "webp",
+        "jpeg2000", "pnm", "avif", "heic".
       bits: bits per sample to write back: 8, 16, or 32 for a floating-point TIFF.
       alpha: opacity `[H, W]` or `[N, H, W]` in the file's own numbers, None where there is none.
       exif: EXIF block without orientation (which is already applied to the pixels).

@@ -9,7 +9,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from lle_jax.images import tiff_page
+from lle_jax.images import decoders, tiff_page
 from lle_jax.images.errors import ImageError, quiet
 from lle_jax.images.picture import (
     Picture,
@@ -43,7 +43,7 @@ def read(path: Path, frame: int | None, max_pixels: int) -> Picture:
             raise ImageError(f"its {len(pages)} pages differ; save each as a file of its own")
         check_size(first.imagewidth, first.imagelength, len(chosen), max_pixels)
         decoded = [tiff_page.decode(tif, page) for page in chosen]
-        orientation = _value(first, _ORIENTATION, 1)
+        orientation = _orientation(first)
         pixels = upright(np.stack([colour for colour, _ in decoded]), orientation)
         opacities = [opacity for _, opacity in decoded if opacity is not None]
         alpha = upright(np.stack(opacities), orientation) if opacities else None
@@ -105,6 +105,13 @@ def _check_directories(path: Path) -> None:
 def _value(page: tifffile.TiffPage, code: int, default):
     tag = page.tags.get(code)
     return default if tag is None else tag.value
+
+
+def _orientation(page: tifffile.TiffPage) -> int:
+    """Orientation (1 to 8) of the tag, else of XMP."""
+    packet = _value(page, _XMP, b"")
+    stated = _value(page, _ORIENTATION, None)
+    return decoders.xmp_orientation(bytes(packet)) if stated is None else stated
 
 
 def _dpi(page: tifffile.TiffPage, orientation: int) -> tuple[float, float] | None:

@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 from PIL import TiffImagePlugin
 
-from lle_jax.images import extra, raster
+from lle_jax.images import decoders, extra
 from lle_jax.images.errors import ImageError
 from lle_jax.images.picture import check_inflated, check_size, palette_to_unit, to_unit
 
@@ -224,7 +224,7 @@ def _by_pillow(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> np.ndarray:
     image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
     image.seek(page.index)
     check_size(*image.size, 1, page.imagewidth * page.imagelength)
-    levels = raster.decode(image)
+    levels = decoders.levels_of(image)
     if page.photometric == _WHITE_IS_ZERO:  # which Pillow has inverted
         levels = 255 - levels
     return levels > 127 if page.bitspersample == 1 else levels

@@ -81,8 +81,12 @@ def check_inflated(data: bytes, expected: int, wbits: int = zlib.MAX_WBITS) -> i
 
 def to_unit(levels: np.ndarray, largest: int) -> np.ndarray:
     """Integers 0..`largest` `[..., H, W]` or `[..., H, W, C]` -> float32 in [0, 1]."""
-    unit = levels.astype(np.float32)
-    unit /= np.float32(largest)  # in place, which halves the memory that a large image takes
+    unit = np.empty(levels.shape, np.float32)
+    rows = max(1, _PART // 4 * len(levels) // max(1, levels.size))
+    for first in range(0, len(levels), rows):  # by parts that stay in the cache
+        part = unit[first : first + rows]
+        part[...] = levels[first : first + rows]
+        part /= np.float32(largest)
     return unit
 
 

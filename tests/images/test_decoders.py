@@ -3,7 +3,10 @@
 import io
 import itertools
 import logging
+import pathlib
+import re
 import struct
+import time
 
 import cv2
 import numpy as np
@@ -270,3 +273,26 @@ def test_a_variant_that_is_not_read_is_not_called_damaged(tmp_path):
     (tmp_path / "a.bmp").write_bytes(bmp(levels, 40, (0x3FF00000, 0xFFC00, 0x3FF)))
     with pytest.raises(images.ImageError, match="this variant of BMP is not read; save it as"):
         images.read(tmp_path / "a.bmp")
+
+
+def test_a_jpeg_is_read_in_little_more_time_than_pillow_takes(tmp_path):
+    path = saved(tmp_path / "a.jpg", np.tile(COLOUR, (40, 40, 1)), quality=90)
+
+    def theirs():
+        with Image.open(path) as image:
+            return np.asarray(image)
+
+    times = {images.read: [], theirs: []}
+    for _ in range(15):
+        for function, spent in times.items():
+            start = time.perf_counter()
+            function(path) if function is images.read else function()
+            spent.append(time.perf_counter() - start)
+    # 1.3 to 1.5 where nothing else runs; it was 3.3
+    assert min(times[images.read]) < 1.8 * min(times[theirs])
+
+
+def test_no_message_advises_what_no_command_has():
+    for path in pathlib.Path(images.__file__).parent.glob("*.py"):
+        strings = re.findall(r'"[^"\n]*(?:raise max_pixels|with frame=)[^"\n]*"', path.read_text())
+        assert not strings, path

@@ -106,8 +106,8 @@ def _opened(format: str, data: bytes) -> ImageFile.ImageFile:
     """Reads the header; a variant that Pillow does not know is not a damaged file."""
     try:
         return _OPENERS[format](io.BytesIO(data))
-    except (OSError, NotImplementedError) as error:
-        if "unsupported" not in str(error).lower():
+    except (OSError, NotImplementedError, SyntaxError) as error:
+        if not any(word in str(error).lower() for word in ("unsupported", "cannot handle")):
             raise
         kind = format.upper()
         raise ImageError(f"this variant of {kind} is not read; save it as PNG or TIFF") from None
@@ -132,6 +132,8 @@ def levels_of(image: Image.Image) -> np.ndarray:
 
 def _png16(data: bytes, head: png.Header) -> np.ndarray:
     """16-bit PNG -> uint16 `[H, W, C]`."""
+    if b"acTL" in data:  # OpenCV would compose the frames
+        data = png.without_animation(data)
     levels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if levels is None or levels.dtype != np.uint16 or levels.shape[:2] != (head.height, head.width):
         raise ImageError("its pixels cannot be decoded; copy or export the file again")
@@ -152,6 +154,12 @@ def _jpeg2000(image: ImageFile.ImageFile, data: bytes) -> tuple[np.ndarray, int]
     depth = max(depths, default=255) + 1
     if len(depths) != 1 or depth > 16:  # the highest bit says that they are signed
         raise ImageError("its samples are signed, or of unlike or more than 16 bits; save 8 or 16")
+    try:
+        image.load()
+    except OSError:
+        raise ImageError(
+            "its JPEG 2000 data do not follow the standard or are cut short; save it as PNG"
+        ) from None
     if depth <= 8:  # which Pillow scales to 8
         return levels_of(image), 255
     if components == 1:
@@ -190,7 +198,25 @@ def _pnm(image: ImageFile.ImageFile, data: bytes) -> tuple[np.ndarray, int]:
     return levels.reshape(image.height, image.width, 3).astype(np.uint16), largest
 
 
+def _check_boxes(data: bytes) -> None:
+    """Raises ImageError unless the boxes of a HEIF file are whole (ISO/IEC 14496-12, 4.2).
+
+    libheif leaves tiles that are missing black.
+    """
+    position = 0
+    while position < len(data):
+        size = int.from_bytes(data[position : position + 4])
+        if size == 1:
+            size = int.from_bytes(data[position + 8 : position + 16])
+        if size == 0:  # up to the end
+            return
+        position += size
+        if size < 8 or position > len(data):
+            raise ImageError("the file is cut short; copy or export it again")
+
+
 def _check_avif(data: bytes) -> None:
+    _check_boxes(data)
     if not AvifImagePlugin.SUPPORTED:
         raise ImageError("this Pillow does not read AVIF; pip install --upgrade pillow")
     at = data.find(b"pixi", 0, 4096)  # bits of each channel (ISO/IEC 23008-12, 6.5.6)
@@ -206,6 +232,7 @@ def _heic(data: bytes, max_pixels: int) -> Decoded:
         )
     import pillow_heif
 
+    _check_boxes(data)
     with quiet():
         file = pillow_heif.open_heif(data, convert_hdr_to_8bit=False, bgr_mode=False)
         image = file[file.primary_index]

@@ -269,8 +269,9 @@ def _decode_low(dataset: Dataset, frame: int | None) -> np.ndarray:
     except RuntimeError:
         if syntax == RLELossless:  # which pydicom itself decodes
             raise
+        remedy = "convert it to uncompressed" if extra.has("pylibjpeg") else extra.INSTALL
         raise ImageError(
-            f"its {syntax.name} data are damaged or need another decoder: {extra.INSTALL}"
+            f"its {syntax.name} data are damaged or need another decoder: {remedy}"
         ) from None
 
 

@@ -68,8 +68,10 @@ def palette(page: tifffile.TiffPage) -> tuple[np.ndarray, int]:
 def check(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
     """Raises ImageError for a page that is not read, and for a file cut short."""
     _check_samples(page)
-    _check_colours(page)
     _check_compression(page)
+    _check_colours(page)
+    if page.planarconfig not in (1, 2):
+        raise ImageError("its planar configuration is neither 1 nor 2; export the image again")
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     if any(start + size > tif.filehandle.size for start, size in segments):
         raise ImageError("the file is cut short; copy or export it again")

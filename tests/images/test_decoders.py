@@ -7,6 +7,7 @@ import pathlib
 import re
 import struct
 import time
+import zlib
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ import skimage.data
 from PIL import Image, ImageOps, PngImagePlugin
 
 from lle_jax import images
-from lle_jax.images import extra, plan
+from lle_jax.images import decoders, extra, plan
 
 COLOUR = skimage.data.astronaut()[100:123, 200:231]
 GREY = COLOUR[..., 1]
@@ -134,6 +135,29 @@ def test_heic_is_read(tmp_path, bits):
         assert picture.bits == (8 if bits == 8 else 16)
 
 
+@pytest.mark.parametrize("suffix", ["gif", "webp", "jp2", "ppm", "avif", "heic"])
+def test_a_file_cut_short_is_refused(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "heic":
+        pillow_heif = pytest.importorskip("pillow_heif")
+        pillow_heif.from_bytes("RGB", COLOUR.shape[1::-1], COLOUR.tobytes()).save(path)
+    else:
+        saved(path, COLOUR)
+    data = path.read_bytes()
+    for length in range(0, len(data) - 1, 13):
+        path.write_bytes(data[:length])
+        with pytest.raises(images.ImageError):
+            images.read(path)
+
+
+def test_a_missing_end_of_tiles_is_found(tmp_path):
+    box = struct.pack(">I4s", 24, b"ftyp") + b"heic" + bytes(4) + b"mif1heic"
+    for rest in (struct.pack(">I4s", 99, b"mdat") + bytes(50), struct.pack(">I4s", 3, b"mdat")):
+        with pytest.raises(images.ImageError, match="cut short"):
+            decoders._check_boxes(box + rest)
+    decoders._check_boxes(box + struct.pack(">I4s", 0, b"mdat") + bytes(50))
+
+
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
 def test_the_first_frame_of_an_animation_is_read_and_said_to_be(tmp_path, caplog, suffix):
     frames = [Image.fromarray(np.roll(GREY, shift, 1)) for shift in range(3)]
@@ -145,6 +169,32 @@ def test_the_first_frame_of_an_animation_is_read_and_said_to_be(tmp_path, caplog
     assert np.array_equal(picture.pixels[..., 0], GREY / np.float32(255))
     assert "a." in caplog.text
     assert "the first of 3 frames is read" in caplog.text
+
+
+def test_the_default_image_of_an_animation_of_sixteen_bits_is_read(tmp_path):
+    levels = DEEP[..., 0]
+    like = images.Picture(levels[..., None] / np.float32(65535), tmp_path, "png", 16)
+    images.write(tmp_path / "a.png", like.pixels, like=like)
+    data = (tmp_path / "a.png").read_bytes()
+    at, end = data.index(b"IDAT") - 4, data.index(b"IEND") - 4
+    control = struct.pack(">IIIIIHHBB", 0, *levels.shape[::-1], 0, 0, 1, 1, 0, 0)
+    black = zlib.compress(bytes(len(levels) * (1 + 2 * levels.shape[1])))
+    chunks = [(b"acTL", struct.pack(">II", 1, 0)), (b"fcTL", control),
+              (b"fdAT", struct.pack(">I", 1) + black)]  # fmt: skip
+    first, *rest = (
+        struct.pack(">I", len(body)) + kind + body + zlib.crc32(kind + body).to_bytes(4)
+        for kind, body in chunks
+    )
+    (tmp_path / "b.png").write_bytes(data[:at] + first + data[at:end] + b"".join(rest) + data[end:])
+    assert np.array_equal(images.read(tmp_path / "b.png").pixels, like.pixels)
+
+
+def test_a_jpeg_of_twelve_bits_is_not_called_damaged(tmp_path):
+    data = bytearray(saved(tmp_path / "a.jpg", COLOUR).read_bytes())
+    data[data.index(b"\xff\xc0") + 4] = 12
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(images.ImageError, match="this variant of JPEG is not read"):
+        images.read(tmp_path / "a.jpg")
 
 
 def test_copies_of_what_is_not_written_are_png_beside_those_of_other_formats(tmp_path):

@@ -300,6 +300,16 @@ def test_a_compression_that_needs_the_extra_names_it(tmp_path, monkeypatch):
         images.read(tmp_path / "a.tif")
 
 
+def test_a_planar_configuration_that_is_none_is_refused(tmp_path):
+    # tifffile takes whatever is not 1 for separate planes
+    data = bytearray(tiff(np.rint(smooth(3) * 255).astype(np.uint8), 8, "rgb"))
+    at = data.index(struct.pack("<HHIH", 284, 3, 1, 1))
+    struct.pack_into("<H", data, at + 8, 7)
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(images.ImageError, match=r"planar configuration|damaged"):
+        images.read(tmp_path / "a.tif")
+
+
 def test_a_palette_of_eight_bit_colours_is_read(tmp_path):
     levels = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
     colours = np.arange(768).reshape(3, 256) % 256

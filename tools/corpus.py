@@ -24,7 +24,7 @@ from lle_jax import images
 from lle_jax.images.errors import quiet
 from lle_jax.images.picture import upright
 
-COLUMNS = ("agrees with all", "with some", "no other decoder", "refused by name",
+COLUMNS = ("agrees with all", "with some", "no other decoder", "refused",
            "called damaged", "contradicted")  # fmt: skip
 MEAN, NEARLY_ALL = 1.5 / 255, 8 / 255  # 8-bit and lossy decoders differ by that much
 
@@ -110,13 +110,13 @@ def by_imagecodecs(path: pathlib.Path) -> np.ndarray:
 
 
 def agree(ours: np.ndarray, alpha: np.ndarray | None, theirs: np.ndarray) -> bool:
-    """Whether two pictures show the same, where they are opaque, and have the same opacity."""
+    """Whether two pictures show the same, as far as they are opaque, and have the same opacity."""
     opacity = theirs[..., -1] if theirs.shape[-1] in (2, 4) else np.ones(theirs.shape[:2])
     colour = theirs[..., :-1] if theirs.shape[-1] in (2, 4) else theirs
     if ours.shape[:2] != colour.shape[:2]:
         return False
     mine = np.ones(ours.shape[:2]) if alpha is None else alpha
-    error = np.abs(ours - colour).max(-1) * (opacity > 0)
+    error = np.abs(ours - colour).max(-1) * opacity
     worst = max(error, np.abs(mine - opacity), key=np.mean)
     return bool(worst.mean() <= MEAN and np.quantile(worst, 0.995) <= NEARLY_ALL)
 
@@ -141,7 +141,7 @@ def judge(path: pathlib.Path) -> tuple[str, str, str]:
     except images.ImageError as error:
         damaged = "damaged" in str(error) and theirs
         reason = str(error).removeprefix(f"{path}: ")
-        return kind, "called damaged" if damaged else "refused by name", reason
+        return kind, "called damaged" if damaged else "refused", reason
     pixels, alpha = picture.pixels, picture.alpha
     if pixels.ndim == 4:
         pixels, alpha = pixels[0], None if alpha is None else alpha[0]

@@ -96,7 +96,8 @@ def decode(format: str, data: bytes, max_pixels: int) -> Decoded:
         levels = levels[..., [0, 3] if levels.shape[-1] == 4 else [0]]
     # without any, Pillow would decode a PNG of 16 bits to look for EXIF behind the pixels
     told = format != "png" or any(name in data for name in _PNG_TEXTS)
-    exif, orientation = _exif(image) if told else (None, 1)
+    with quiet():
+        exif, orientation = _exif(image) if told else (None, 1)
     return Decoded(
         levels, largest, exif, orientation, image.info.get("icc_profile"), _dpi(image), frames
     )
@@ -106,6 +107,8 @@ def _opened(format: str, data: bytes) -> ImageFile.ImageFile:
     """Reads the header; a variant that Pillow does not know is not a damaged file."""
     try:
         return _OPENERS[format](io.BytesIO(data))
+    except Image.DecompressionBombError:  # a frame larger than its file says
+        raise ImageError("it has more pixels than a picture may have; do not trust it") from None
     except (OSError, NotImplementedError, SyntaxError) as error:
         if not any(word in str(error).lower() for word in ("unsupported", "cannot handle")):
             raise

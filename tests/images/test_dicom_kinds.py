@@ -202,3 +202,16 @@ def test_planes_and_colour_spaces_are_those_of_pydicom(tmp_path, planar, colours
     assert np.abs(pixels - rgb / 255).max() < (1e-6 if colours == "RGB" else 3 / 255)
     theirs = codecs.pixel_array(tmp_path / "a.dcm", raw=False)
     assert np.array_equal(pixels, theirs / np.float32(255))
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("MR_small_jpeg_ls_lossless.dcm", "MR_small.dcm"),
+        ("MR_small_jp2klossless.dcm", "MR_small.dcm"),
+    ],
+)
+def test_lossless_syntaxes_of_the_extra_are_read_as_their_plain_originals(name, plain):
+    pytest.importorskip("pylibjpeg")
+    compressed, uncompressed = (images.read(FOLDER / file) for file in (name, plain))
+    assert np.array_equal(compressed.pixels, uncompressed.pixels)

@@ -124,7 +124,7 @@ def test_pictures_of_other_formats_are_named_beside_the_unreadable(folder, count
     assert len(result.failures) == 1
     last = table(tmp_path / "out" / "unreadable.csv")[-1]
     assert last["path"] == str(folder / "x.jxl")
-    assert last["reason"].startswith("webp files are not read")
+    assert last["reason"].startswith("jxl files are not read")
     assert (len(result.outcome.done), len(result.outcome.failed)) == (5, 1)
 
 

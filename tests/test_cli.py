@@ -45,9 +45,9 @@ def test_degrade_names_pictures_of_other_formats_and_says_what_was_finished(
 ):
     (tmp_path / "in").mkdir()
     image.rename(tmp_path / "in" / "face.png")
-    (tmp_path / "in" / "x.gif").write_bytes(b"anything")
+    (tmp_path / "in" / "x.psd").write_bytes(b"anything")
     options = ["--preset", str(tmp_path / "p.toml"), "-o", str(tmp_path / "out")]
-    skipped = f"1 skipped: gif ({tmp_path / 'in' / 'x.gif'})\n"
+    skipped = f"1 skipped: psd ({tmp_path / 'in' / 'x.psd'})\n"
     for summary in ("1 degraded\n", "0 degraded, 1 skipped (finished before)\n"):
         assert cli.main(["degrade", str(tmp_path / "in"), *options]) == 0
         assert capsys.readouterr().out == summary + skipped

@@ -123,7 +123,7 @@ def _pipe(arguments: argparse.Namespace, settings) -> int:
         if arguments.inputs[0] == "-":
             source = Path(folder, "standard input")
             source.write_bytes(sys.stdin.buffer.read())
-        suffix = SUFFIX_OF[images.read(source).format]
+        suffix = SUFFIX_OF.get(images.read(source).format, ".png")
         target = Path(folder, f"standard output{suffix}") if output == "-" else Path(output)
         if files.enhance_file(net, source, target, settings, digest):
             print("unchanged: well exposed", file=sys.stderr)

@@ -171,17 +171,17 @@ def join(first: Images, second: Images) -> Images:
 
 
 def _numbered(names: Sequence[str]) -> tuple[str, ...]:
-    """Makes names unique: what occurs again gets "_2", "_3" and so on."""
-    taken = set(names)
+    """Makes names unique, also without case: what occurs again gets "_2", "_3" and so on."""
+    taken = {name.casefold() for name in names}
     unique: list[str] = []
     used: set[str] = set()
     for name in names:
         candidate, number = name, 1
-        while candidate in used:
+        while candidate.casefold() in used:
             number += 1
-            if f"{name}_{number}" not in taken:
+            if f"{name}_{number}".casefold() not in taken:
                 candidate = f"{name}_{number}"
-        used.add(candidate)
+        used.add(candidate.casefold())
         unique.append(candidate)
     return tuple(unique)
 
@@ -195,9 +195,11 @@ def _names(root: Path, paths: Sequence[Path]) -> tuple[str, ...]:
     """
     relative = [path.relative_to(root) for path in paths]
     short = [images.stem(path).as_posix().replace("/", "_") for path in relative]
-    counts = collections.Counter(short)
+    counts = collections.Counter(name.casefold() for name in short)
     full = [path.as_posix().replace("/", "_") for path in relative]
-    return _numbered([f if counts[s] > 1 else s for s, f in zip(short, full, strict=True)])
+    return _numbered(
+        [f if counts[s.casefold()] > 1 else s for s, f in zip(short, full, strict=True)]
+    )
 
 
 def _join(first: Splits, second: Splits) -> Splits:

@@ -149,10 +149,32 @@ def _network(name: str, folder: Path) -> Method:
     )
 
 
+def _files_of_cases(folder: Path) -> dict[str, Path]:
+    """Lists the images in a folder by the name of their case: their own without its last suffix.
+
+    The copy "scan.webp.png" is of the case "scan.webp" where there is one, else of "scan".
+
+    Raises:
+      MethodError: if two files are of one case.
+    """
+    files: dict[str, Path] = {}
+    stems: dict[str, list[Path]] = {}
+    for path in images.find(folder):
+        stem = images.stem(Path(path.name)).name
+        name = path.name.removesuffix(path.suffix) if path.name != stem else stem
+        if name in files:
+            raise MethodError(
+                f"{files[name]} and {path} are both of case {name!r}; keep one of them"
+            )
+        files[name] = path
+        stems.setdefault(stem, []).append(path)
+    return {stem: paths[0] for stem, paths in stems.items() if len(paths) == 1} | files
+
+
 def _outputs(name: str, folder: Path) -> Method:
     if not name or not folder.is_dir():
         raise MethodError(f"{name}={folder}: expected NAME=FOLDER with an existing folder")
-    files = {images.stem(Path(path.name)).name: path for path in images.find(folder)}
+    files = _files_of_cases(folder)
 
     def read(case: Case) -> np.ndarray:
         if case.label not in files:

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lle_jax import data, degrade, files, images
+from lle_jax.images.files import copy_name
 
 _SECTIONS: dict[str, dict[str, type]] = {
     "images": {"source": str, "role": str},
@@ -353,6 +354,11 @@ def match_pairs(low: Path, clean: Path) -> tuple[list[tuple[Path, Path]], list[t
     for truth in images.find(clean):
         same = partners.pop(truth.relative_to(clean), None)
         matched.append((same, truth)) if same else remaining.append(truth)
+    for truth in list(remaining):  # copies of a format that is not written: scan.webp.png
+        same = partners.pop(copy_name(truth.relative_to(clean)), None)
+        if same:
+            matched.append((same, truth))
+            remaining.remove(truth)
     by_stem: dict[Path, list[Path]] = {}
     for path in partners:
         by_stem.setdefault(images.stem(path), []).append(path)

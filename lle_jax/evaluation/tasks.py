@@ -88,7 +88,7 @@ def cases(root: str | Path, set: str, role: str) -> Iterator[Case]:
         mask = _mask(mask_path, image)
         view = mask_path.parents[1] / "fov" / mask_path.name
         region = _mask(view, image) if view.exists() else np.ones_like(mask)
-        yield Case(path.stem, image, mask, region)
+        yield Case(images.stem(path).name, image, mask, region)
 
 
 def _mask(path: Path, image: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The one door for pixels on disk: PNG, JPEG, BMP, TIFF and DICOM <-> float32 [0, 1].
 
+GIF, WebP, JPEG 2000, PNM, AVIF and HEIC are read only.
+
 `read` gives pixels with everything needed to write a processed copy, `write` writes one:
 
     picture = images.read("retina.png")
@@ -40,11 +42,36 @@ _MAGIC = {
     b"MM\0*": "tiff",
     b"II+\0": "tiff",
     b"MM\0+": "tiff",
+    b"GIF87a": "gif",
+    b"GIF89a": "gif",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "jpeg2000",
+    b"\xff\x4f\xff\x51": "jpeg2000",
 }
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def _format(head: bytes) -> str | None:
+    """Names the format of a file by its first bytes."""
+    if head[128:132] == b"DICM" or files.is_bare_dicom(head):
+        return "dicom"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
+        return "pnm"
+    if head[4:8] == b"ftyp":
+        brands = head[8 : int.from_bytes(head[:4])]
+        if b"avif" in brands or b"avis" in brands:
+            return "avif"
+        return "heic" if any(brand in brands for brand in _HEIC) else None
+    return next((_MAGIC[magic] for magic in _MAGIC if head.startswith(magic)), None)
+
+
 _FORMATS = {
     ".png": "png",
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
+    ".jpe": "jpeg",
+    ".jfif": "jpeg",
     ".bmp": "bmp",
     ".tif": "tiff",
     ".tiff": "tiff",
@@ -59,8 +86,9 @@ def read(
     """Reads an image file of any supported format, recognised by its content and not by its name.
 
     Integers are divided by the largest their bits can hold. Alpha is separated; 1-bit and palette
-    images are read as 8-bit greyscale and RGB; EXIF orientation is applied to the pixels and taken
-    out of the EXIF block. Of an animated PNG the default image is read. CMYK is refused. For DICOM
+    images are read as 8-bit greyscale and RGB; orientation (of EXIF, else of XMP) is applied to the
+    pixels and taken out of the EXIF block. Of an animation the first frame is read, which the log
+    says. CMYK is refused. For DICOM
     see `lle_jax.images.dicom`.
 
     Args:
@@ -79,11 +107,14 @@ def read(
     with naming(path, "damaged or not supported; copy or export the file again"):
         head = files.header(path, 32 * max_pixels)
         source = path.resolve()
-        if head[128:132] == b"DICM":
-            return dicom.read(source, frame, max_pixels)
-        format = next((_MAGIC[magic] for magic in _MAGIC if head.startswith(magic)), None)
+        format = _format(head)
         if format is None:
-            raise ImageError("not a PNG, JPEG, BMP, TIFF or DICOM file, whatever its name says")
+            raise ImageError(
+                "not a file of a format that is read, whatever its name says; convert it to PNG, "
+                "TIFF or DICOM"
+            )
+        if format == "dicom":
+            return dicom.read(source, frame, max_pixels)
         if format == "tiff":
             return tiff.read(source, frame, max_pixels)
         return raster.read(source, format, frame, max_pixels)
@@ -118,7 +149,7 @@ def write(
     with naming(path, "cannot be written"):
         format = _FORMATS.get(path.suffix.lower())
         if format is None:
-            raise ImageError(f"unknown suffix; use one of {' '.join(_FORMATS)}")
+            raise ImageError(f"{path.suffix or 'no suffix'}: not written; use {' '.join(_FORMATS)}")
         files.refuse_input(path, like.path if like else None)
         levels = checked_pixels(pixels)
         if format == "dicom":

@@ -3,25 +3,38 @@
 import contextlib
 import os
 import stat
+import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
+
 from lle_jax import files
 from lle_jax.images.errors import ImageError, naming, shown
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom")
+WRITTEN = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".dcm", ".dicom",
+)  # fmt: skip
+# Read only; a copy is written as PNG, with ".png" after the whole name.
+READ_ONLY = (
+    ".gif", ".webp", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".pbm",
+    ".pgm", ".ppm", ".pnm", ".avif", ".heic", ".heif", ".hif",
+)  # fmt: skip
+SUFFIXES = (*WRITTEN, *READ_ONLY)
 # Pictures that are not read, so that they can be named instead of overlooked.
 OTHER_FORMATS = {
     **{f".{name}": name for name in (
-        "avif", "cr2", "cr3", "czi", "dng", "exr", "gif", "hdr", "heic", "heif", "ico", "jfif",
-        "jls", "jp2", "jpe", "jpx", "jxl", "lif", "mha", "mhd", "mrxs", "ndpi", "nef", "nii",
-        "nrrd", "orf", "pam", "pbm", "pcx", "pfm", "pgm", "pnm", "ppm", "psd", "raf", "rw2", "sgi",
-        "svs", "tga", "webp",
+        "arw", "cr2", "cr3", "czi", "dds", "dng", "emf", "eps", "exr", "hdr", "ico", "jls", "jp3d",
+        "jxl", "jxr", "lif", "mha", "mhd", "mrxs", "ndpi", "nef", "nii", "nrrd", "orf", "pam",
+        "pcx", "pfm", "psd", "raf", "rw2", "sgi", "svg", "svs", "tga", "vsi", "wmf", "xcf",
     )},
-    ".arw": "arw", ".hif": "heif", ".j2c": "jp2", ".j2k": "jp2", ".jpc": "jp2", ".jpf": "jpx",
     ".nii.gz": "nii",
 }  # fmt: skip
+
+
+HEAD = 4096  # bytes that tell the format
 
 
 class Scan(NamedTuple):
@@ -37,22 +50,80 @@ class Scan(NamedTuple):
 
 
 def is_dicom(path: str | os.PathLike) -> bool:
-    """True for a regular file with the DICOM preamble ("DICM" at byte 128), whatever its name."""
+    """True for a regular file that starts as DICOM does, whatever its name."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return False
         with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            head = file.read(HEAD)
     except OSError:
         return False
+    return head[128:132] == b"DICM" or is_bare_dicom(head)
+
+
+def has_preamble(path: Path) -> bool:
+    """True where "DICM" stands at byte 128."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def is_bare_dicom(head: bytes) -> bool:
+    """True for the first bytes of a data set without preamble, as older scanners write it.
+
+    Asked for are three elements one after the other that begin in group 2 or 8, with rising tags
+    that the dictionary knows and, with explicit VR, the VR that it gives them.
+    """
+    return any(
+        _count_elements(head, order, explicit) >= 3 for order in "<>" for explicit in (True, False)
+    )
+
+
+def _count_elements(head: bytes, order: str, explicit: bool) -> int:
+    """Counts elements (PS3.5 7.1) up to the first that is none, at most three."""
+    position = count = last = 0
+    while count < 3 and position + 12 <= len(head):
+        group, element = struct.unpack_from(order + "HH", head, position)
+        tag = group << 16 | element
+        if tag <= last or (not last and group not in (2, 8)):
+            break
+        if element and not dictionary_has_tag(tag):
+            break
+        if explicit:
+            vr = head[position + 4 : position + 6].decode("latin1")
+            if element and vr not in dictionary_VR(tag) and vr != "UN":
+                break
+            if vr in EXPLICIT_VR_LENGTH_32:
+                (length,) = struct.unpack_from(order + "I", head, position + 8)
+                position += 12 + length
+            else:
+                (length,) = struct.unpack_from(order + "H", head, position + 6)
+                position += 8 + length
+        else:
+            (length,) = struct.unpack_from(order + "I", head, position + 4)
+            position += 8 + length
+        if length % 2:
+            break
+        count, last = count + 1, tag
+    return count
 
 
 def stem(path: Path) -> Path:
     """Returns `path` without the suffix of an image format; other dots belong to the name.
 
-    DICOM files are often named by a UID, whose last part `Path.with_suffix` would cut off.
+    DICOM files are often named by a UID, whose last part `Path.with_suffix` would cut off. A copy
+    of a format that is not written, "scan.webp.png", has the stem of its source.
     """
+    if path.suffix.lower() == ".png" and path.with_suffix("").suffix.lower() in READ_ONLY:
+        path = path.with_suffix("")
     return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
+
+
+def copy_name(path: Path) -> Path:
+    """Returns the path of a processed copy: with a suffix added where its own is not written."""
+    suffix = path.suffix.lower()
+    if suffix in WRITTEN:
+        return path
+    return path.with_name(f"{path.name}{'.png' if suffix in READ_ONLY else '.dcm'}")
 
 
 def other_format(path: Path) -> str | None:
@@ -93,7 +164,7 @@ def scan(
     """Lists the image files in files and folders, and the pictures of formats that are not read.
 
     Inside folders hidden files and hidden folders are skipped, links to folders are not followed,
-    and DICOM files are recognised by their preamble whatever their name.
+    and DICOM files are recognised by their first bytes whatever their name.
 
     Args:
       paths: a file or folder, or several.
@@ -138,7 +209,7 @@ def find(
 def skipped_formats(others: Iterable[Path]) -> str:
     """Counts and names the pictures of other formats in one line; "" for none.
 
-    For example "3 skipped: gif, jp2, webp (scan.gif, scan.jp2, scan.webp)".
+    For example "3 skipped: jxl, nii, psd (scan.jxl, scan.nii, scan.psd)".
     """
     paths = sorted(others)
     if not paths:
@@ -168,7 +239,7 @@ def refuse_input(path: Path, source: Path | None) -> None:
 
 
 def header(path: Path, max_bytes: int) -> bytes:
-    """Returns the first 132 bytes of a regular file of at most `max_bytes` bytes."""
+    """Returns the first `HEAD` bytes of a regular file of at most `max_bytes` bytes."""
     state = path.stat()
     if not stat.S_ISREG(state.st_mode):
         raise ImageError("not a regular file; give the path of an image file")
@@ -176,8 +247,8 @@ def header(path: Path, max_bytes: int) -> bytes:
         raise ImageError("the file is empty (0 bytes); copy or export it again")
     if state.st_size > max_bytes:
         raise ImageError(
-            f"{state.st_size} bytes are more than {max_bytes}, 32 for each of max_pixels; "
-            "if you trust the file, raise max_pixels"
+            f"{state.st_size} bytes are more than {max_bytes}, 32 for each pixel that an image may "
+            "have; scale it down or cut it into parts"
         )
     with path.open("rb") as file:
-        return file.read(132)
+        return file.read(HEAD)

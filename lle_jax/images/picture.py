@@ -25,7 +25,8 @@ class Picture:
       pixels: float32 `[H, W, C]`, or `[N, H, W, C]` for several frames; C is 1 or 3; display
         referred, upright, 0 is black.
       path: the absolute path of the file.
-      format: "png", "jpeg", "bmp", "tiff" or "dicom".
+      format: "png", "jpeg", "bmp", "tiff", "dicom", or one that is not written: "gif", "webp",
+        "jpeg2000", "pnm", "avif", "heic".
       bits: bits per sample to write back: 8, 16, or 32 for a floating-point TIFF.
       alpha: opacity `[H, W]` or `[N, H, W]` in the file's own numbers, None where there is none.
       exif: EXIF block without orientation (which is already applied to the pixels).
@@ -55,7 +56,7 @@ def check_size(width: int, height: int, frames: int, max_pixels: int) -> None:
     if width * height * frames > max_pixels:
         raise ImageError(
             f"{width} x {height} x {frames} pixels are more than the limit of {max_pixels}; "
-            "if you trust the file, raise max_pixels or read one frame"
+            "scale it down, or cut it into parts"
         )
 
 
@@ -80,8 +81,12 @@ def check_inflated(data: bytes, expected: int, wbits: int = zlib.MAX_WBITS) -> i
 
 def to_unit(levels: np.ndarray, largest: int) -> np.ndarray:
     """Integers 0..`largest` `[..., H, W]` or `[..., H, W, C]` -> float32 in [0, 1]."""
-    unit = levels.astype(np.float32)
-    unit /= np.float32(largest)  # in place, which halves the memory that a large image takes
+    unit = np.empty(levels.shape, np.float32)
+    rows = max(1, _PART // 4 * len(levels) // max(1, levels.size))
+    for first in range(0, len(levels), rows):  # by parts that stay in the cache
+        part = unit[first : first + rows]
+        part[...] = levels[first : first + rows]
+        part /= np.float32(largest)
     return unit
 
 

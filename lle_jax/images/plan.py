@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lle_jax.images.errors import ImageError, shown
-from lle_jax.images.files import SUFFIXES, scan
+from lle_jax.images.files import READ_ONLY, WRITTEN, copy_name, scan
 
 Pair = tuple[Path, Path]
 
@@ -61,8 +61,9 @@ def plan(
     """Pairs every image in `inputs` with the file to write.
 
     Where `output` is inside a given folder, its files are earlier results and skipped. DICOM files
-    without a suffix of their own get ".dcm". Two images whose outputs would have one name, or
-    names that differ in case only, which are one file on some systems, both fail.
+    without a suffix of their own get ".dcm", formats that are not written get ".png" after their
+    name. Two images whose outputs would have one name, or names that differ in case only, which are
+    one file on some systems, both fail.
 
     Args:
       inputs: files, folders and patterns.
@@ -73,7 +74,9 @@ def plan(
       ImageError: if an input does not exist or holds no image, or would be overwritten.
     """
     output, paths = Path(output), expand(inputs)
-    if output.suffix.lower() in SUFFIXES and not output.is_dir():
+    if output.suffix.lower() in READ_ONLY and not output.is_dir():
+        raise ImageError(f"{output}: this format is not written; use one of {' '.join(WRITTEN)}")
+    if output.suffix.lower() in WRITTEN and not output.is_dir():
         if len(paths) != 1 or paths[0].is_dir():
             raise ImageError(f"{output}: one file for several inputs; give -o a folder")
         found, others = scan(paths)
@@ -126,9 +129,7 @@ def _mirror(paths: Sequence[Path], output: Path) -> tuple[list[_Entry], list[Pat
         for source in found:
             if below and results in source.resolve().parents:
                 continue
-            relative = source.relative_to(root)
-            if source.suffix.lower() not in SUFFIXES:
-                relative = relative.with_name(f"{relative.name}.dcm")
+            relative = copy_name(source.relative_to(root))
             entries.setdefault(source.resolve(), _Entry(source, output / relative, root))
     if others and not entries:
         scan(paths)  # which says that no image is of a format that is read

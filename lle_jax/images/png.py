@@ -87,6 +87,17 @@ def check(data: bytes, max_pixels: int) -> Header:
     raise ImageError("the file is cut short; copy or export it again")
 
 
+def without_animation(data: bytes) -> bytes:
+    """Leaves out the chunks of a checked APNG file that are not of its default image."""
+    parts, position = [SIGNATURE], len(SIGNATURE)
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind not in (b"acTL", b"fcTL", b"fdAT"):
+            parts.append(data[position : position + 12 + length])
+        position += 12 + length
+    return b"".join(parts)
+
+
 def _header(kind: bytes, body: bytes) -> Header:
     if kind == b"IHDR" and len(body) == 13:
         width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", body)

@@ -1,121 +1,54 @@
-"""PNG, JPEG and BMP: bytes <-> float32 [0, 1].
+"""Single pictures: bytes <-> float32 [0, 1]; `lle_jax.images.decoders` decodes.
 
-Pillow decodes and encodes 8 bits per sample. It pushes 16-bit colour PNG through 8 bits, so
-OpenCV decodes those and `lle_jax.images.png` encodes them. A file cut short is refused, except for
-a JPEG to which a program has since added an end marker: it looks whole, and its end is grey.
+PNG, JPEG and BMP are written; Pillow encodes 8 bits, `lle_jax.images.png` PNG of 16.
 """
 
 import io
-from collections.abc import Callable
+import struct
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin
+from PIL import Image
 
-from lle_jax.images import png
-from lle_jax.images.errors import ImageError, quiet
+from lle_jax.images import decoders, png
+from lle_jax.images.errors import ImageError, quiet, shown
 from lle_jax.images.picture import (
     Picture,
     alpha_levels,
     check_frame,
-    check_size,
     to_levels,
     to_unit,
     upright,
 )
 
-_ORIENTATION = 0x0112
-# The classes themselves, not Image.open: only the decoder that the magic number calls for runs,
-# and the size limit is ours alone.
-_OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
-    "png": PngImagePlugin.PngImageFile,
-    "jpeg": JpegImagePlugin.JpegImageFile,
-    "bmp": BmpImagePlugin.BmpImageFile,
-}
 JPEG_QUALITY = 95
 
 
 def read(path: Path, format: str, frame: int | None, max_pixels: int) -> Picture:
-    """Reads a PNG, JPEG or BMP file; of an animated PNG its default image."""
+    """Reads a file of one of the formats of `decoders`; of several frames the first."""
     check_frame(frame, 1)
-    data = path.read_bytes()
-    head = png.check(data, max_pixels) if format == "png" else None
-    with quiet():
-        image = _OPENERS[format](io.BytesIO(data))
-        check_size(*image.size, 1, max_pixels)
-        # Pillow would decode a PNG to look for EXIF behind the pixels
-        exif, orientation = _exif(head.exif if head else image.info.get("exif"))
-    levels = _decode_png16(data, head) if head and head.depth == 16 else decode(image)
-    levels = upright(levels, orientation)
+    decoded = decoders.decode(format, path.read_bytes(), max_pixels)
+    decoders.tell_frames(shown(path), decoded.frames)
+    levels = upright(decoded.levels, decoded.orientation)
     has_alpha = levels.shape[-1] in (2, 4)
-    largest = np.iinfo(levels.dtype).max
+    dpi = decoded.dpi
     return Picture(
-        pixels=to_unit(levels[..., :-1] if has_alpha else levels, largest),
+        pixels=to_unit(levels[..., :-1] if has_alpha else levels, decoded.largest),
         path=path,
         format=format,
-        bits=16 if largest == 65535 else 8,
-        alpha=levels[..., -1].copy() if has_alpha else None,
-        exif=exif,
-        icc=image.info.get("icc_profile"),
-        dpi=_dpi(image, orientation),
+        bits=16 if decoded.largest > 255 else 8,
+        alpha=_full(levels[..., -1], decoded.largest) if has_alpha else None,
+        exif=decoded.exif,
+        icc=decoded.icc,
+        dpi=dpi[::-1] if dpi and decoded.orientation >= 5 else dpi,
         frame=frame,
     )
 
 
-def decode(image: Image.Image) -> np.ndarray:
-    """Pillow image -> uint8 `[H, W, C]` with C = 1..4 (grey, grey + alpha, RGB, RGBA)."""
-    transparent = "transparency" in image.info
-    mode = image.mode
-    if mode in ("1", "L", "LA"):
-        mode = "LA" if transparent or mode == "LA" else "L"
-    elif mode in ("P", "RGB", "RGBA"):
-        mode = "RGBA" if transparent or mode == "RGBA" else "RGB"
-    else:
-        raise ImageError(f"colour mode {mode} is not supported; convert it to RGB or greyscale")
-    # Pillow leaves the transparent colour of a greyscale image out unless it goes by RGBA
-    if mode == "LA" and image.mode != "LA":
-        return np.asarray(image.convert("RGBA"))[..., [0, 3]]
-    levels = np.asarray(image.convert(mode))
-    return levels[..., None] if levels.ndim == 2 else levels
-
-
-def _decode_png16(data: bytes, head: png.Header) -> np.ndarray:
-    """16-bit PNG -> uint16 `[H, W, C]`."""
-    levels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if levels is None or levels.dtype != np.uint16 or levels.shape[:2] != (head.height, head.width):
-        raise ImageError("its pixels cannot be decoded; copy or export the file again")
-    levels = levels.reshape(head.height, head.width, -1)
-    if head.transparent is not None:  # which OpenCV leaves out
-        opaque = np.where(levels[..., :1] == head.transparent, 0, 65535)
-        return np.concatenate([levels[..., :1], opaque.astype(np.uint16)], axis=-1)
-    # OpenCV gives blue, green, red, and repeats grey when there is alpha
-    order = {1: [0], 3: [2, 1, 0], 4: [0, 3] if head.colour == 4 else [2, 1, 0, 3]}
-    return levels[..., order[levels.shape[-1]]]
-
-
-def _exif(block: bytes | None) -> tuple[bytes | None, int]:
-    """Takes the orientation (1 to 8) out of an EXIF block; drops a block that is damaged."""
-    if not block:
-        return None, 1
-    tags = Image.Exif()
-    try:
-        tags.load(block)
-        orientation = tags.get(_ORIENTATION, 1)
-        if orientation not in range(2, 9):
-            return block, 1
-        del tags[_ORIENTATION]
-        return tags.tobytes(), orientation
-    except Exception:
-        return None, 1
-
-
-def _dpi(image: Image.Image, orientation: int) -> tuple[float, float] | None:
-    dpi = image.info.get("dpi")
-    if not dpi or not all(0 < value < 1e6 for value in dpi):
-        return None
-    across, down = (float(value) for value in dpi)
-    return (down, across) if orientation >= 5 else (across, down)
+def _full(alpha: np.ndarray, largest: int) -> np.ndarray:
+    """Opacity in all bits of its type."""
+    full = np.iinfo(alpha.dtype).max
+    return alpha.copy() if largest == full else to_levels(to_unit(alpha, largest), 16)
 
 
 def encode(format: str, pixels: np.ndarray, like: Picture | None) -> bytes:
@@ -132,6 +65,8 @@ def encode(format: str, pixels: np.ndarray, like: Picture | None) -> bytes:
     levels = to_levels(pixels, bits)
     if alpha is not None and format == "png":
         levels = np.concatenate([levels, alpha[..., None]], axis=-1)
+    elif alpha is not None and format == "bmp" and levels.shape[-1] == 3:
+        return _bmp32(np.concatenate([levels[..., ::-1], alpha[..., None]], axis=-1))
     elif alpha is not None and alpha.min() < np.iinfo(alpha.dtype).max:
         raise ImageError(f"{format.upper()} cannot hold the source's opacity; write PNG or TIFF")
     options = _metadata(like, pixels.shape[-1]) if like else {}
@@ -146,6 +81,22 @@ def encode(format: str, pixels: np.ndarray, like: Picture | None) -> bytes:
         image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
         image.save(file, format.upper(), **options)
     return file.getvalue()
+
+
+def _bmp32(levels: np.ndarray) -> bytes:
+    """Encodes blue, green, red and opacity `[H, W, 4]` as BMP with a BITMAPV4HEADER.
+
+    Pillow writes opacity without the masks that say it is one.
+    """
+    height, width = levels.shape[:2]
+    start, bit_fields = 14 + 108, 3
+    masks = (0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000)
+    head = struct.pack("<2sIHHI", b"BM", start + levels.size, 0, 0, start)
+    head += struct.pack(
+        "<IiiHHIIiiII", 108, width, height, 1, 32, bit_fields, levels.size, 0, 0, 0, 0
+    )
+    head += struct.pack("<4I4s", *masks, b"BGRs") + bytes(48)
+    return head + levels[::-1].tobytes()
 
 
 def _metadata(like: Picture, channels: int) -> dict:

@@ -1,39 +1,28 @@
-"""TIFF: bytes <-> float32 [0, 1].
-
-tifffile reads the structure of the file and the pixels that are stored plainly, deflated or as
-PackBits. For other compressions (LZW, JPEG, ...) it wants a further package, so Pillow decodes
-those of 8 bits and OpenCV those of more, which Pillow pushes through 8 bits.
-"""
+"""TIFF: bytes <-> float32 [0, 1]; `lle_jax.images.tiff_page` decodes each page."""
 
 import io
 import struct
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import tifffile
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
-from lle_jax.images import raster
+from lle_jax.images import decoders, tiff_page
 from lle_jax.images.errors import ImageError, quiet
 from lle_jax.images.picture import (
     Picture,
     alpha_levels,
     check_frame,
-    check_inflated,
     check_size,
-    palette_to_unit,
     to_levels,
-    to_unit,
     upright,
 )
 
-_PLAIN, _DEFLATE, _PACKBITS = 1, (8, 32946), 32773
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _REDUCED_OR_MASK = 0b101
 _RESOLUTION_UNITS = {2: 1.0, 3: 2.54}
-_ORIENTATION, _ICC, _ASSOCIATED_ALPHA = 274, 34675, 1
+_ORIENTATION, _ICC, _XMP = 274, 34675, 700
 # Make, Model, Software, DateTime, Artist, Copyright: the EXIF tags that TIFF has as its own.
 # ImageDescription is not among them: programs keep the layout of their file in it.
 _TEXTS = (271, 272, 305, 306, 315, 33432)
@@ -47,13 +36,14 @@ def read(path: Path, frame: int | None, max_pixels: int) -> Picture:
         check_frame(frame, len(pages))
         if not pages:
             raise ImageError("it holds no full-resolution page; export the image again")
+        _check_count(tif, pages)
         chosen = pages if frame is None else [pages[frame]]
         first = chosen[0]
         if len({(page.shape, page.dtype, page.photometric) for page in chosen}) > 1:
-            raise ImageError(f"its {len(pages)} pages differ; read them one by one with frame=")
+            raise ImageError(f"its {len(pages)} pages differ; save each as a file of its own")
         check_size(first.imagewidth, first.imagelength, len(chosen), max_pixels)
-        decoded = [_page(tif, page) for page in chosen]
-        orientation = _value(first, _ORIENTATION, 1)
+        decoded = [tiff_page.decode(tif, page) for page in chosen]
+        orientation = _orientation(first)
         pixels = upright(np.stack([colour for colour, _ in decoded]), orientation)
         opacities = [opacity for _, opacity in decoded if opacity is not None]
         alpha = upright(np.stack(opacities), orientation) if opacities else None
@@ -63,7 +53,7 @@ def read(path: Path, frame: int | None, max_pixels: int) -> Picture:
             pixels=pixels,
             path=path,
             format="tiff",
-            bits=_bits(first),
+            bits=tiff_page.bits(first),
             alpha=None if alpha is None else alpha[..., 0],
             exif=_exif(first),
             icc=_value(first, _ICC, None),
@@ -78,6 +68,16 @@ def _pages(tif: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     if len(pages) < len(tif.pages):
         raise ImageError("its list of pages is damaged; copy or export the file again")
     return pages
+
+
+def _check_count(tif: tifffile.TiffFile, pages: list[tifffile.TiffPage]) -> None:
+    """Raises ImageError where further images follow the first that no page lists (ImageJ)."""
+    stated = int((tif.imagej_metadata or {}).get("images", 1))
+    for shaped in tif.shaped_metadata or ():
+        if shaped.get("truncated"):
+            stated = int(np.prod(shaped["shape"])) // max(1, pages[0].size)
+    if len(pages) == 1 and stated > 1:
+        raise ImageError(f"it holds {stated} images in one page; save each as a page of its own")
 
 
 def _check_directories(path: Path) -> None:
@@ -102,123 +102,16 @@ def _check_directories(path: Path) -> None:
             file.seek(entries * entry, 1)
 
 
-def _page(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns the pixels `[H, W, C]` in [0, 1] and the opacity `[H, W, 1]` as stored, or None."""
-    _check_page(tif, page)
-    if page.compression in (_PLAIN, *_DEFLATE, _PACKBITS):
-        levels = page.asarray()
-        levels = levels[..., None] if page.axes == "YX" else levels
-        levels = np.moveaxis(levels, 0, -1) if page.axes == "SYX" else levels
-    else:
-        levels = _decode_compressed(tif, page)
-    if levels.shape[:2] != (page.imagelength, page.imagewidth) or levels.shape[-1] > 4:
-        raise ImageError(f"its axes {page.axes} are not supported; export it as plain RGB or grey")
-    if page.photometric == _PALETTE and levels.shape[-1] == 1:
-        colours, _ = palette_to_unit(_palette(page))
-        return colours.T[levels[..., 0]], None
-    pixels, alpha = _split(levels, page)
-    if page.photometric == _WHITE_IS_ZERO and not _by_pillow(page):
-        pixels = 1 - pixels
-    return pixels, alpha
-
-
-def _by_pillow(page: tifffile.TiffPage) -> bool:
-    plain = page.compression in (_PLAIN, *_DEFLATE, _PACKBITS)
-    return not plain and page.bitspersample <= 8
-
-
-def _split(levels: np.ndarray, page: tifffile.TiffPage) -> tuple[np.ndarray, np.ndarray | None]:
-    """Separates colour, as float32, from opacity, as stored."""
-    alpha = levels[..., -1:] if levels.shape[-1] in (2, 4) else None
-    colour = levels if alpha is None else levels[..., :-1]
-    if levels.dtype.kind == "f":
-        if not (levels.min() >= 0 and levels.max() <= 1):  # false for NaN as well
-            raise ImageError("its floating-point values are not in [0, 1]; rescale them first")
-        pixels, largest = colour.astype(np.float32), 1
-        alpha = None if alpha is None else alpha.astype(np.float32)
-    elif levels.dtype == bool:
-        pixels, largest = colour.astype(np.float32), 1
-    else:
-        # fewer than 8 bits come unscaled from tifffile, scaled from Pillow
-        scaled = _by_pillow(page) or page.bitspersample > 8
-        largest = np.iinfo(levels.dtype).max if scaled else 2**page.bitspersample - 1
-        pixels = to_unit(colour, largest)
-    if alpha is not None and page.extrasamples[:1] == (_ASSOCIATED_ALPHA,):
-        opacity = to_unit(alpha, largest)
-        pixels = np.minimum(pixels / np.maximum(opacity, 1e-6), 1)
-    return pixels, alpha
-
-
-def _check_page(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
-    """Raises ImageError for samples this module does not read, and for a file cut short."""
-    if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR):
-        name = getattr(page.photometric, "name", "of this file")
-        raise ImageError(f"colour space {name} is not supported; convert it to RGB or greyscale")
-    dtype = page.dtype
-    if dtype is None or (dtype.kind, dtype.itemsize) not in (
-        ("b", 1), ("u", 1), ("u", 2), ("f", 2), ("f", 4), ("f", 8)
-    ):  # fmt: skip
-        raise ImageError(
-            f"samples of type {dtype or 'unknown'} are not supported; save them as uint8, uint16 "
-            "or as floating point in [0, 1]"
-        )
-    colours = 3 if page.photometric in (_RGB, _YCBCR) else 1
-    if page.samplesperpixel not in (colours, colours + 1) or page.imagedepth != 1:
-        raise ImageError(
-            f"{page.samplesperpixel} samples a pixel are not supported; save it as RGB or "
-            "greyscale, with or without alpha"
-        )
-    segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-    if any(start + size > tif.filehandle.size for start, size in segments):
-        raise ImageError("the file is cut short; copy or export it again")
-    if page.compression in _DEFLATE:
-        chunk = int(np.prod(page.chunks)) * dtype.itemsize
-        for start, size in segments:
-            tif.filehandle.seek(start)
-            check_inflated(tif.filehandle.read(size), chunk)
-
-
-def _decode_compressed(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> np.ndarray:
-    """Decodes a page by libtiff -> `[H, W, C]`, as stored (not turned by its orientation)."""
-    tif.filehandle.seek(0)
-    data = bytearray(tif.filehandle.read())
-    for one in _pages(tif):
-        if _ORIENTATION in one.tags:  # Pillow would turn the page itself
-            offset = one.tags[_ORIENTATION].valueoffset
-            data[offset : offset + 2] = (1).to_bytes(2, "big" if tif.byteorder == ">" else "little")
-    if _by_pillow(page):
-        image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
-        image.seek(page.index)
-        check_size(*image.size, 1, page.imagewidth * page.imagelength)
-        return raster.decode(image)
-    read, decoded = cv2.imdecodemulti(
-        np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, range=(page.index, page.index + 1)
-    )
-    if not read or decoded[0].dtype != page.dtype:
-        name = getattr(page.compression, "name", "its")
-        raise ImageError(f"cannot decode {name} data like these; save it without compression")
-    levels = decoded[0].reshape(page.imagelength, page.imagewidth, -1)
-    return levels[..., {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[levels.shape[-1]]]
-
-
-def _bits(page: tifffile.TiffPage) -> int:
-    if page.photometric == _PALETTE:
-        return palette_to_unit(_palette(page))[1]
-    dtype = np.dtype(page.dtype)
-    if dtype.kind == "f":
-        return 32
-    return 16 if dtype.itemsize == 2 else 8
-
-
-def _palette(page: tifffile.TiffPage) -> np.ndarray:
-    if page.colormap is None:
-        raise ImageError("its palette is missing; export the image again")
-    return page.colormap
-
-
 def _value(page: tifffile.TiffPage, code: int, default):
     tag = page.tags.get(code)
     return default if tag is None else tag.value
+
+
+def _orientation(page: tifffile.TiffPage) -> int:
+    """Orientation (1 to 8) of the tag, else of XMP."""
+    packet = _value(page, _XMP, b"")
+    stated = _value(page, _ORIENTATION, None)
+    return decoders.xmp_orientation(bytes(packet)) if stated is None else stated
 
 
 def _dpi(page: tifffile.TiffPage, orientation: int) -> tuple[float, float] | None:

@@ -118,13 +118,13 @@ def test_the_table_and_the_records_hold_the_same(folder, counted, tmp_path):
 
 
 def test_pictures_of_other_formats_are_named_beside_the_unreadable(folder, counted, tmp_path):
-    (folder / "x.webp").write_bytes(b"anything")
+    (folder / "x.jxl").write_bytes(b"anything")
     result = run([folder], tmp_path / "out")
-    assert result.others == [folder / "x.webp"]
+    assert result.others == [folder / "x.jxl"]
     assert len(result.failures) == 1
     last = table(tmp_path / "out" / "unreadable.csv")[-1]
-    assert last["path"] == str(folder / "x.webp")
-    assert last["reason"].startswith("webp files are not read")
+    assert last["path"] == str(folder / "x.jxl")
+    assert last["reason"].startswith("jxl files are not read")
     assert (len(result.outcome.done), len(result.outcome.failed)) == (5, 1)
 
 

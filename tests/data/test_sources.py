@@ -67,12 +67,12 @@ def test_files_that_cannot_be_read_are_left_out_with_the_reason(folder):
 
 
 def test_pictures_of_other_formats_are_rejected_with_the_reason(folder):
-    (folder / "x.webp").write_bytes(b"anything")
+    (folder / "x.jxl").write_bytes(b"anything")
     (folder / "notes.txt").write_text("not a picture")
     splits = data.load(str(folder), crop=16)
     ((path, reason),) = splits.rejected
-    assert path == str(folder / "x.webp")
-    assert reason.startswith(f"{path}: webp files are not read; convert it")
+    assert path == str(folder / "x.jxl")
+    assert reason.startswith(f"{path}: jxl files are not read; convert it")
 
 
 def test_names_are_unique_and_keep_what_is_no_suffix(tmp_path, photographs):

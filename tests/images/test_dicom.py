@@ -88,14 +88,14 @@ def test_what_is_no_picture_is_refused():
         ("rtdose.dcm", "a dose distribution"),
         ("liver_1frame.dcm", "a segmentation"),
     ):
-        with pytest.raises(images.ImageError, match=f"{name}: this DICOM object is {kind}"):
+        with pytest.raises(images.ImageError, match=rf"{name}: this DICOM object \(.*\) is {kind}"):
             images.read(FOLDER / name)
 
 
 def test_refusals_name_the_package_that_decodes():
     path = FOLDER / "MR_small_jpeg_ls_lossless.dcm"
     if not codecs.get_decoder(JPEGLSLossless).is_available:
-        with pytest.raises(images.ImageError, match=r"JPEG-LS.*pip install pyjpegls"):
+        with pytest.raises(images.ImageError, match=r"JPEG-LS.*pip install 'lle_jax\[formats\]'"):
             images.read(path)
     with pytest.raises(images.ImageError, match="holds no image"):
         images.read(FOLDER / "test-SR.dcm")
@@ -381,7 +381,7 @@ def test_nothing_about_the_patient_is_printed(tmp_path, capfd):
 @pytest.mark.parametrize("frames", [10**6, -1])
 def test_frame_numbers_are_checked_before_decoding(tmp_path, frames):
     path = changed(tmp_path / "a.dcm", NumberOfFrames=frames)
-    with pytest.raises(images.ImageError, match=r"max_pixels|empty image"):
+    with pytest.raises(images.ImageError, match=r"more than the limit|empty image"):
         images.read(path)
 
 

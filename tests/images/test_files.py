@@ -127,7 +127,7 @@ def test_unfit_pixels_are_refused_in_one_line(tmp_path, pixels, message):
 
 
 def test_unknown_suffix_and_missing_folder_are_refused(tmp_path):
-    with pytest.raises(images.ImageError, match="unknown suffix"):
+    with pytest.raises(images.ImageError, match=r"gif: not written; use \.png"):
         images.write(tmp_path / "a.gif", PIXELS)
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
         images.write(tmp_path / "no" / "a.png", PIXELS)
@@ -142,9 +142,9 @@ def png_header(width, height):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("text.jpg", b"this is not a picture\n", "not a PNG, JPEG, BMP, TIFF or DICOM file"),
+        ("text.jpg", b"this is not a picture\n", "not a file of a format that is read"),
         ("empty.png", b"", "0 bytes"),
-        ("bomb.png", png_header(40000, 40000), "40000 x 40000 x 1 pixels .* max_pixels"),
+        ("bomb.png", png_header(40000, 40000), "40000 x 40000 x 1 pixels .* limit"),
         ("magic.tif", b"II*\0", "damaged or not supported"),
         ("magic.jpg", b"\xff\xd8\xff", "damaged or not supported"),
         ("magic.bmp", b"BM", "damaged or not supported"),

@@ -85,26 +85,26 @@ def test_two_folders_with_one_name_fail_with_advice_that_helps(folder, tmp_path)
 
 
 def test_other_formats_are_listed_and_an_error_only_where_nothing_else_is_there(folder, tmp_path):
-    for path in (folder / "deep" / "x.webp", folder / "y.nii.gz", tmp_path / "z.gif"):
+    for path in (folder / "deep" / "x.jxl", folder / "y.nii.gz", tmp_path / "z.psd"):
         path.write_bytes(b"anything")
-    planned = plan.plan([folder, tmp_path / "z.gif", tmp_path / "z.gif"], tmp_path / "out")
+    planned = plan.plan([folder, tmp_path / "z.psd", tmp_path / "z.psd"], tmp_path / "out")
     assert len(planned.pairs) == 5
-    assert planned.others == [folder / "deep" / "x.webp", folder / "y.nii.gz", tmp_path / "z.gif"]
+    assert planned.others == [folder / "deep" / "x.jxl", folder / "y.nii.gz", tmp_path / "z.psd"]
     line = images.skipped_formats(planned.others)
-    assert line.startswith("3 skipped: gif, nii, webp (")
+    assert line.startswith("3 skipped: jxl, nii, psd (")
     assert images.skipped_formats([]) == ""
-    for inputs in ([tmp_path / "z.gif"], [tmp_path / "z.gif", tmp_path / "z.gif"]):
-        with pytest.raises(images.ImageError, match=r"z\.gif: gif files are not read; convert"):
+    for inputs in ([tmp_path / "z.psd"], [tmp_path / "z.psd", tmp_path / "z.psd"]):
+        with pytest.raises(images.ImageError, match=r"z\.psd: psd files are not read; convert"):
             plan.plan(inputs, tmp_path / "out")
-    (tmp_path / "z2.gif").write_bytes(b"anything")
-    with pytest.raises(images.ImageError, match=r"z.gif: gif files .*\(and 1 more\)"):
-        plan.plan([tmp_path / "z.gif", tmp_path / "z2.gif"], tmp_path / "out")
+    (tmp_path / "z2.psd").write_bytes(b"anything")
+    with pytest.raises(images.ImageError, match=r"z.psd: psd files .*\(and 1 more\)"):
+        plan.plan([tmp_path / "z.psd", tmp_path / "z2.psd"], tmp_path / "out")
 
 
 def test_a_long_list_of_other_formats_is_cut_short(tmp_path):
-    line = images.skipped_formats(tmp_path / f"{number:02}.gif" for number in range(12))
-    assert line.startswith("12 skipped: gif (")
-    assert "09.gif and 2 more)" in line
+    line = images.skipped_formats(tmp_path / f"{number:02}.psd" for number in range(12))
+    assert line.startswith("12 skipped: psd (")
+    assert "09.psd and 2 more)" in line
 
 
 def test_a_suffix_that_is_none_belongs_to_the_name(tmp_path):

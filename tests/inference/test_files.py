@@ -214,19 +214,19 @@ def test_outputs_of_one_name_fail_with_advice_and_the_others_are_written(
 
 
 def test_pictures_of_other_formats_are_counted_and_named(lle, inputs, tmp_path, capsys):
-    for name in ("x.webp", "x.gif", "deep/y.JP2", "notes.txt", ".hidden.gif"):
+    for name in ("x.jxl", "x.psd", "deep/y.TGA", "notes.txt", ".hidden.psd"):
         (inputs / name).write_bytes(b"anything")
     for options in ((), ("--dry-run",)):
         assert lle(inputs, "-o", tmp_path / "out", *options) == 0
         line = capsys.readouterr().out.splitlines()[-1]
-        assert line.startswith("3 skipped: gif, jp2, webp (")
-        assert all(str(inputs / name) in line for name in ("x.webp", "x.gif", "deep/y.JP2"))
-    assert lle(inputs / "x.gif", "-o", tmp_path / "out") == 2
-    assert "gif files are not read; convert it to PNG" in capsys.readouterr().err
+        assert line.startswith("3 skipped: jxl, psd, tga (")
+        assert all(str(inputs / name) in line for name in ("x.jxl", "x.psd", "deep/y.TGA"))
+    assert lle(inputs / "x.psd", "-o", tmp_path / "out") == 2
+    assert "psd files are not read; convert it to PNG" in capsys.readouterr().err
     assert lle(inputs / "*.*", "-o", tmp_path / "other") == 2  # the text file was named
     assert "notes.txt" in capsys.readouterr().err
     assert lle(inputs / "[ax].*", "-o", tmp_path / "other") == 0
-    assert "2 skipped: gif, webp" in capsys.readouterr().out
+    assert "2 skipped: jxl, psd" in capsys.readouterr().out
 
 
 def test_the_former_option_is_refused_with_its_new_name(lle, inputs, tmp_path, capsys):

@@ -65,10 +65,10 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def server(cache, tmp_path_factory):
+def server(tmp_path_factory):
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(cache), cwd=ROOT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=ROOT,
     )  # fmt: skip
     yield process, tmp_path_factory.mktemp("server")
     process.stdin.close()
@@ -86,19 +86,8 @@ def run(*arguments, server, cwd=ROOT):
     return subprocess.CompletedProcess(arguments, status, *texts)
 
 
-def environment(cache):
-    # Processes that compile the same step share it, which halves the time of these tests.
-    variables = {
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
-        "PYTHONPATH": str(ROOT),
-    }
-    return os.environ | variables
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("compilation")
+# With the folder of compiled programs of conftest.py: those of one process serve the next.
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +165,7 @@ def test_the_report_names_weights_baselines_files_left_out_and_time(finished, fo
         assert curve in page
 
 
-def test_killed_at_any_moment_and_run_again_ends_with_the_same_bits(
-    finished, cache, tmp_path, server
-):
+def test_killed_at_any_moment_and_run_again_ends_with_the_same_bits(finished, tmp_path, server):
     _, whole, arguments = finished
     workdir = tmp_path / "run"
     arguments = [*arguments[:-1], f"--workdir={workdir}"]
@@ -187,7 +174,7 @@ def test_killed_at_any_moment_and_run_again_ends_with_the_same_bits(
     for rows in (1, 7, 12):
         process = subprocess.Popen(
             command("--config", "experiments/unet.py", *arguments),
-            cwd=ROOT, env=environment(cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         scalars = workdir / "scalars.csv"
         while process.poll() is None and not (
@@ -348,15 +335,13 @@ def test_a_run_starts_from_the_average_of_another_and_has_seen_its_images(
     assert not (tmp_path / "other").exists()
 
 
-def test_a_second_start_in_one_run_directory_is_refused_in_one_line(
-    finished, cache, tmp_path, server
-):
+def test_a_second_start_in_one_run_directory_is_refused_in_one_line(finished, tmp_path, server):
     _, _, arguments = finished
     workdir = tmp_path / "run"
     arguments = [*arguments[:-1], f"--workdir={workdir}"]
     first = subprocess.Popen(
         command("--config", "experiments/unet.py", *arguments, "--config.train.steps=2000"),
-        cwd=ROOT, env=environment(cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         while first.poll() is None and not (workdir / "scalars.csv").exists():

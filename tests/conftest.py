@@ -7,9 +7,14 @@ import shutil
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Most of the tests' time is compilation of programs that run once; LLVM's optimisation is half of
-# that. What is computed stays the same, but for rounding.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Most of the tests' time is compilation of programs that run once. LLVM's optimisation is half of
+# that, and a third of the rest are XLA's emitters that make fusions fast, and its splitting of a
+# program into parts. What is computed stays the same, but for rounding.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1",
+)
 # Programs are compiled once for all modules, workers and subprocesses of a session, in a folder
 # made by the process that starts the session; the others inherit its name.
 _OWNS_CACHE = "JAX_COMPILATION_CACHE_DIR" not in os.environ

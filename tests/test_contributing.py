@@ -1,5 +1,6 @@
 """Follows the recipes of CONTRIBUTING.md in a copy of the project."""
 
+import json
 import os
 import re
 import shutil
@@ -84,34 +85,47 @@ def insert(path: Path, context: list[str], added: list[str]) -> None:
     path.write_text(text[:place] + new + text[place:], encoding="utf-8")
 
 
-@pytest.fixture
-def copy(tmp_path):
-    """The package and its tests, where a recipe may change them."""
+# The check of each recipe and what is shown of it, in one process for all.
+FOLLOW = """
+import json, sys, pytest
+for recipe, arguments, shown in json.loads(sys.argv[1]):
+    print("=====", recipe, flush=True)
+    print("----- status", int(pytest.main(arguments)), flush=True)
+    exec(shown, {})
+"""
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """What is printed for each recipe, in a copy of the package and its tests with all of them."""
+    copy = tmp_path_factory.mktemp("copy")
     ignore = shutil.ignore_patterns("__pycache__", "released", "weights")
-    shutil.copytree(ROOT / "lle_jax", tmp_path / "lle_jax", ignore=ignore)
-    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=ignore)
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    return tmp_path
+    shutil.copytree(ROOT / "lle_jax", copy / "lle_jax", ignore=ignore)
+    shutil.copytree(ROOT / "tests", copy / "tests", ignore=ignore)
+    (copy / "configs").symlink_to(ROOT / "configs")
+    jobs = []
+    for recipe, (file, source, shown) in RECIPES.items():
+        check, changes = edits(recipe)
+        (copy / file).write_text(source, encoding="utf-8")
+        for path, context, added in changes:
+            insert(copy / path, context, added)
+        arguments = ["-q", "-n", "0", "-k", "mine", check, "-p", "no:cacheprovider"]
+        arguments += ["-c", os.devnull, "--import-mode=importlib", f"--rootdir={copy}"]
+        jobs.append((recipe, arguments, shown))
+    run = subprocess.run(
+        [sys.executable, "-c", FOLLOW, json.dumps(jobs)],
+        cwd=copy, env=os.environ | {"PYTHONPATH": str(copy)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    sections = re.split(r"^===== (\w+)\n", run.stdout, flags=re.MULTILINE)[1:]
+    return dict(zip(sections[::2], sections[1::2], strict=True)), run.stderr
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_gives_what_is_checked_and_shown(recipe, copy):
-    file, source, shown = RECIPES[recipe]
-    check, changes = edits(recipe)
-    (copy / file).write_text(source, encoding="utf-8")
-    for path, context, added in changes:
-        insert(copy / path, context, added)
-    environment = os.environ | {"PYTHONPATH": str(copy)}
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-k", "mine", check]
-    command += ["-p", "no:cacheprovider", "-c", os.devnull, "--import-mode=importlib"]
-    run = subprocess.run(
-        [*command, f"--rootdir={copy}"],
-        cwd=copy, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert int(re.search(r"(\d+) passed", run.stdout)[1]) >= 1
-    run = subprocess.run(
-        [sys.executable, "-c", shown],
-        cwd=copy, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert "mine" in run.stdout, run.stderr
+def test_a_recipe_gives_what_is_checked_and_shown(recipe, printed):
+    sections, errors = printed
+    assert recipe in sections, errors
+    checked, shown = sections[recipe].split("----- status ")
+    assert shown.startswith("0\n"), checked + errors
+    assert int(re.search(r"(\d+) passed", checked)[1]) >= 1
+    assert "mine" in shown, errors

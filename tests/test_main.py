@@ -30,6 +30,7 @@ SMALL = [
     "--config.train.checkpoint_every=4",
     "--config.evaluation.realisations=1",
 ]
+FEW_METHODS = "--config.evaluation.baselines=False"  # where the table is not what is tested
 
 
 def command(*arguments):
@@ -65,10 +66,10 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def server(cache, tmp_path_factory):
+def server(tmp_path_factory):
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(cache), cwd=ROOT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=ROOT,
     )  # fmt: skip
     yield process, tmp_path_factory.mktemp("server")
     process.stdin.close()
@@ -86,19 +87,8 @@ def run(*arguments, server, cwd=ROOT):
     return subprocess.CompletedProcess(arguments, status, *texts)
 
 
-def environment(cache):
-    # Processes that compile the same step share it, which halves the time of these tests.
-    variables = {
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
-        "PYTHONPATH": str(ROOT),
-    }
-    return os.environ | variables
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("compilation")
+# With the folder of compiled programs of conftest.py: those of one process serve the next.
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="module")
@@ -176,18 +166,16 @@ def test_the_report_names_weights_baselines_files_left_out_and_time(finished, fo
         assert curve in page
 
 
-def test_killed_at_any_moment_and_run_again_ends_with_the_same_bits(
-    finished, cache, tmp_path, server
-):
+def test_killed_at_any_moment_and_run_again_ends_with_the_same_bits(finished, tmp_path, server):
     _, whole, arguments = finished
     workdir = tmp_path / "run"
-    arguments = [*arguments[:-1], f"--workdir={workdir}"]
+    arguments = [*arguments[:-1], f"--workdir={workdir}", FEW_METHODS]
     kills = 0
     # From right after the first row to while the checkpoint of step 12 is being written.
     for rows in (1, 7, 12):
         process = subprocess.Popen(
             command("--config", "experiments/unet.py", *arguments),
-            cwd=ROOT, env=environment(cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         scalars = workdir / "scalars.csv"
         while process.poll() is None and not (
@@ -323,7 +311,7 @@ def test_a_run_starts_from_the_average_of_another_and_has_seen_its_images(
     _, workdir, arguments = finished
     still = ["--config.optim.lr=0", "--config.train.steps=3", "--config.train.validate_every=3"]
     start = f"--config.train.start_from={workdir}"
-    arguments = [*arguments[:-1], *still, start, f"--workdir={tmp_path / 'run'}"]
+    arguments = [*arguments[:-1], *still, start, f"--workdir={tmp_path / 'run'}", FEW_METHODS]
     result = run("--config", "experiments/unet.py", *arguments, server=server)
     assert result.returncode == 0, result.stderr
     assert f"from the weights of {workdir}" in result.stdout
@@ -348,15 +336,13 @@ def test_a_run_starts_from_the_average_of_another_and_has_seen_its_images(
     assert not (tmp_path / "other").exists()
 
 
-def test_a_second_start_in_one_run_directory_is_refused_in_one_line(
-    finished, cache, tmp_path, server
-):
+def test_a_second_start_in_one_run_directory_is_refused_in_one_line(finished, tmp_path, server):
     _, _, arguments = finished
     workdir = tmp_path / "run"
     arguments = [*arguments[:-1], f"--workdir={workdir}"]
     first = subprocess.Popen(
         command("--config", "experiments/unet.py", *arguments, "--config.train.steps=2000"),
-        cwd=ROOT, env=environment(cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         while first.poll() is None and not (workdir / "scalars.csv").exists():
@@ -379,7 +365,7 @@ def test_a_run_whose_images_changed_is_refused_with_what_changed(folder, server,
     copy = tmp_path / "images"
     shutil.copytree(folder, copy)
     arguments = [*SMALL, f"--config.data.source={copy}", f"--workdir={tmp_path / 'run'}"]
-    arguments += ["--config.train.steps=3", "--config.train.validate_every=3"]
+    arguments += ["--config.train.steps=3", "--config.train.validate_every=3", FEW_METHODS]
     assert run("--config", "experiments/unet.py", *arguments, server=server).returncode == 0
     before = (tmp_path / "run" / "data.json").read_bytes()
     for number in range(20, 36):

@@ -139,7 +139,7 @@ def test_a_run_of_two_devices_is_read_on_one(tmp_path):
     folder = str(tmp_path / "checkpoints")
     config = CONFIG | {"uncertainty": False}
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     subprocess.run(

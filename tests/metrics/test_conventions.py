@@ -138,6 +138,9 @@ def test_rounded_luma_is_exact_in_eight_bit_images_however_compiled(level):
     assert np.sum(thousandths % 1000 == 500) > 50
     rounded = jax.jit(
         lambda x: 255 * select(x, "rounded_luma"),
-        compiler_options={"xla_backend_optimization_level": level},
+        compiler_options={
+            "xla_backend_optimization_level": level,
+            "xla_cpu_use_fusion_emitters": level == 3,
+        },
     )(pixels.astype(np.float32) / 255)
     np.testing.assert_allclose(rounded[..., 0], np.rint(thousandths / 1000), atol=1e-3)

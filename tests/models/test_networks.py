@@ -17,6 +17,10 @@ SMALLEST = {
     "cidnet": {"widths": (2, 2), "heads": (1,)},
 }
 
+# The largest error of bfloat16 as a fraction of what the network changes; 0.02 where none is named.
+# Measured are 0.003 to 0.011, and 0.033 for CIDNet.
+BFLOAT16_ERROR = {"cidnet": 0.05}
+
 
 def config(name: str, **changes) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict({"name": name, "dtype": "float32"} | SMALLEST[name] | changes)
@@ -101,7 +105,8 @@ def test_bfloat16_returns_float32_close_to_float32(name, network, images, output
     close = jax.jit(half)(network[1], images)
     assert close.dtype == jnp.float32
     change = np.abs(outputs - images).max()
-    assert 0 < np.abs(close - outputs).max() < 0.05 * change + 0.02
+    error = np.abs(close - outputs).max()
+    assert 0 < error < BFLOAT16_ERROR.get(name, 0.02) * change
 
 
 def test_gradients_are_finite_and_reach_every_parameter(network, images):

@@ -24,7 +24,7 @@ def built(name):
     apply, params = models.build(config, jax.random.key(0))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda p: p + rng.normal(0, 0.03, p.shape).astype(np.float32), params)
-    return config, apply, params
+    return config, jax.jit(apply), params
 
 
 @pytest.fixture
@@ -49,6 +49,8 @@ def test_a_network_in_two_steps_gets_the_context_and_restores_a_tile_of_it(conte
     config, apply, params = built("dual_path")
     steps = models.tiled(config)
     forward = jax.jit(made(config, apply))
+    compute_context = jax.jit(steps.compute_context)
+    restore = jax.jit(steps.restore, static_argnums=4)
     corners = set()
     for number in range(12):
         restored, truth = map(np.asarray, forward(jax.random.key(number), params, low, clean))
@@ -57,8 +59,8 @@ def test_a_network_in_two_steps_gets_the_context_and_restores_a_tile_of_it(conte
         assert top % steps.multiple == left % steps.multiple == 0
         part = np.s_[:, top : top + CROP, left : left + CROP]
         np.testing.assert_array_equal(truth, clean[part])
-        context = steps.compute_context(params, low)
-        expected = steps.restore(params, low[part], context, (top, left), low.shape[1:3])
+        context = compute_context(params, low)
+        expected = restore(params, low[part], context, (top, left), low.shape[1:3])
         np.testing.assert_allclose(restored, expected, atol=1e-5)
     assert len(corners) > 6
     assert np.abs(restored - apply(params, low[part])).max() > 1e-3  # not what the crop alone says

@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -143,29 +144,23 @@ def test_the_parts_of_a_step_have_keys_of_their_own():
     assert len({jax.random.key_data(key).tobytes() for _, key in keys}) == 4
 
 
-@pytest.fixture(scope="module")
-def losses_by_devices():
-    found = {}
-    for count in (1, 4):
-        environment = {
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
-            "PATH": "",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        }
-        run = subprocess.run(
-            [sys.executable, "-c", TEN_STEPS], capture_output=True, text=True, env=environment
-        )
-        assert run.returncode == 0, run.stderr
-        report = json.loads(run.stdout.splitlines()[-1])
-        found[report["devices"]] = report["losses"]
-    return found
-
-
-def test_four_devices_give_the_losses_of_one(losses_by_devices):
-    assert set(losses_by_devices) == {1, 4}
-    assert len(set(losses_by_devices[1])) == 10
-    np.testing.assert_allclose(losses_by_devices[4], losses_by_devices[1], atol=1e-5, rtol=0)
+def test_four_devices_give_the_losses_of_one(capsys):
+    exec(TEN_STEPS, {})  # here, where there is one
+    one = json.loads(capsys.readouterr().out.splitlines()[-1])
+    environment = {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4",
+        "PATH": "",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", TEN_STEPS], capture_output=True, text=True, env=environment
+    )
+    assert run.returncode == 0, run.stderr
+    four = json.loads(run.stdout.splitlines()[-1])
+    assert (one["devices"], four["devices"]) == (1, 4)
+    assert len(set(one["losses"])) == 10
+    np.testing.assert_allclose(four["losses"], one["losses"], atol=1e-5, rtol=0)
 
 
 def test_the_networks_gradient_reaches_every_parameter(photographs):

@@ -37,13 +37,13 @@ def test_only_the_scale_is_moved_and_the_output_is_that_of_the_network(params, p
     gradients = jax.jit(jax.grad(lambda p: loss(apply(p, low), photographs)))(params)
     for path, leaf in jax.tree_util.tree_flatten_with_path(gradients)[0]:
         assert np.any(leaf) == ("log_scale" in jax.tree_util.keystr(path))
-    restored, found = apply(params, low)
+    restored, found = jax.jit(apply)(params, low)
     without = ml_collections.ConfigDict(CONFIG | {"uncertainty": False})
     fewer = load_params(params, ml_collections.ConfigDict(CONFIG), "here")
     fewer = {n: leaf for n, leaf in dict_of(fewer).items() if not n.startswith("log_scale.")}
     plain, drawn = models.build(without, jax.random.key(0))
     structure = jax.tree.structure(drawn)
-    same = plain(jax.tree.unflatten(structure, list(fewer.values())), low)
+    same = jax.jit(plain)(jax.tree.unflatten(structure, list(fewer.values())), low)
     np.testing.assert_allclose(restored, same, atol=1e-5)
     assert found.shape == (2, 64, 64, 1)
     assert np.ptp(found) > 1e-3

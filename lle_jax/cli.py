@@ -1,12 +1,14 @@
 """The command `lle`: each subcommand parses its arguments, calls the library and prints.
 
 Exit status: 0 if all went well, 1 if some files failed (each is named at the end), 2 if nothing
-could be started, with the reason in one line.
+could be started, with the reason in one line; 75 and 130 after SIGTERM and SIGINT.
 """
 
 import argparse
 import sys
 
+import lle_jax
+from lle_jax import interrupt
 from lle_jax.commands import (
     ablate,
     compare,
@@ -19,6 +21,7 @@ from lle_jax.commands import (
     quantify,
     reader_study,
     release,
+    train,
 )
 
 MODULES = (
@@ -26,6 +29,7 @@ MODULES = (
     quantify,
     fit,
     enhance,
+    train,
     evaluate,
     compare,
     ablate,
@@ -44,15 +48,17 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Runs one subcommand and returns the exit status."""
     parser = _Parser(prog="lle", description="Degrade, measure and enhance low-light images.")
+    parser.add_argument("--version", action="version", version=f"lle_jax {lle_jax.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for module in MODULES:
         module.add(commands)
     arguments = parser.parse_args(argv)
     try:
-        return arguments.run(arguments)
+        with interrupt.raised():
+            return arguments.run(arguments)
     except (ValueError, OSError) as error:
         print(f"lle {arguments.command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"lle {arguments.command}: stopped; the same command resumes", file=sys.stderr)
-        return 130
+    except interrupt.Interrupted as stop:
+        print(f"lle {arguments.command}: {stop}: the same command resumes", file=sys.stderr)
+        return stop.status

@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import config_flags
 
-from lle_jax import checks, data, degrade, images, memory, rundir
+from lle_jax import checks, data, degrade, images, interrupt, memory, rundir
 from lle_jax.checkpoints.release import ReleaseError
 from lle_jax.checkpoints.run import CheckpointError
 from lle_jax.experiments.base import RENAMED_KEYS
@@ -102,25 +102,35 @@ def _renamed(name: str) -> str:
     return f"; it is now called {RENAMED_KEYS[name]}" if name in RENAMED_KEYS else ""
 
 
-def main() -> None:
-    """The command: one line and exit status 2 for whatever the caller can put right."""
-    if {"--help", "-help", "-h"} & set(sys.argv[1:]):
+def main(arguments: list[str] | None = None) -> int:
+    """The command: one line and exit status 2 for whatever the caller can put right.
+
+    Args:
+      arguments: the command line after the program's name; None takes that of the process.
+
+    Returns:
+      the exit status: 0, 2, or 75 and 130 after SIGTERM and SIGINT.
+    """
+    arguments = [sys.argv[0], *(sys.argv[1:] if arguments is None else arguments)]
+    if {"--help", "-help", "-h"} & set(arguments):
         print(f"{__doc__.strip()}\n\n{flags.FLAGS.module_help(sys.modules[__name__])}")
-        return
+        return 0
     memory.keep_freed_memory()
     logging.set_verbosity(logging.ERROR)  # Orbax reports every step of every save
     try:
-        parse(sys.argv)
-        workdir = Path(WORKDIR.value or f"runs/{_config_path(sys.argv).stem}").absolute()
-        train.train(CONFIG.value, workdir, evaluate_only=MODE.value == "evaluate")
+        with interrupt.raised():
+            parse(arguments)
+            workdir = Path(WORKDIR.value or f"runs/{_config_path(arguments).stem}").absolute()
+            train.train(CONFIG.value, workdir, evaluate_only=MODE.value == "evaluate")
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command resumes from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+        return 2
+    except interrupt.Interrupted as stop:
+        print(f"{stop}: the same command resumes from the last checkpoint", file=sys.stderr)
+        return stop.status
+    return 0
 
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    main()
+    sys.exit(main())

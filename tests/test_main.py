@@ -49,9 +49,15 @@ for line in sys.stdin:
         for number, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         sys.argv = ["lle_jax.main", *job["arguments"]]
+        if job["signal"]:
+            log = main.train.Log.scalars
+            def scalars(self, step, **values):
+                log(self, step, **values)
+                if step == job["at"]:
+                    os.kill(os.getpid(), job["signal"])
+            main.train.Log.scalars = scalars
         try:
-            main.main()
-            status = 0
+            status = main.main()
         except SystemExit as stop:
             status = stop.code or 0
         except BaseException:
@@ -76,10 +82,12 @@ def server(tmp_path_factory):
     process.wait()
 
 
-def run(*arguments, server, cwd=ROOT):
+def run(*arguments, server, cwd=ROOT, signal=0, at=0):
+    """Runs the main job; `signal` is sent to it after the scalars of step `at`."""
     process, folder = server
     streams = {name: str(folder / name) for name in ("stdout", "stderr")}
-    job = {"arguments": list(map(str, arguments)), "cwd": str(cwd), **streams}
+    job = {"arguments": list(map(str, arguments)), "cwd": str(cwd), "signal": signal, "at": at}
+    job |= streams
     process.stdin.write(json.dumps(job) + "\n")
     process.stdin.flush()
     status = int(process.stdout.readline())
@@ -164,6 +172,31 @@ def test_the_report_names_weights_baselines_files_left_out_and_time(finished, fo
     page = (workdir / "evaluation" / "index.html").read_text()
     for curve in ("loss", "validation", "learning rate", "images per second"):
         assert curve in page
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_told_to_stop_it_saves_the_step_it_is_at_and_resumes(
+    number, status, finished, tmp_path, server
+):
+    _, whole, arguments = finished
+    workdir = tmp_path / "run"
+    arguments = [*arguments[:-1], f"--workdir={workdir}", FEW_METHODS]
+    # step 12 is one of those that are saved anyway; 7 is not
+    for at in (7, 12):
+        stopped = run("--config", "experiments/unet.py", *arguments, server=server,
+                      signal=number, at=at)  # fmt: skip
+        assert stopped.returncode == status
+        assert stopped.stderr.splitlines()[-1] == (
+            f"{number.name}: the same command resumes from the last checkpoint"
+        )
+        assert "Traceback" not in stopped.stderr
+        assert (workdir / "checkpoints" / str(at)).is_dir()
+    result = run("--config", "experiments/unet.py", *arguments, server=server)
+    assert result.returncode == 0, result.stderr
+    assert "resuming from step 12" in result.stdout
+    before, after = final_state(whole), final_state(workdir)
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name], err_msg=name)
 
 
 def test_killed_at_any_moment_and_run_again_ends_with_the_same_bits(finished, tmp_path, server):
@@ -301,7 +334,7 @@ def test_a_run_of_another_configuration_is_refused_and_kept(finished, server):
     result = run(
         "--config", "experiments/unet.py", *arguments, "--config.optim.lr=0.5", server=server
     )  # fmt: skip
-    assert "optim.lr (there 0.001, here 0.5)" in error_line(result)
+    assert "optim.lr (there 0.002, here 0.5)" in error_line(result)
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
 
 

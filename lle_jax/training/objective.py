@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
@@ -29,6 +30,21 @@ class Objective(NamedTuple):
     loss: Callable[[Any, jax.Array], jax.Array]
 
 
+def of_displayed(loss: losses.Loss) -> losses.Loss:
+    """Makes a loss of the image as it is displayed, clipped to [0, 1].
+
+    An output darker than black is then no error where the target is black, so that noise around
+    black need not be met exactly. The gradient passes the clipping as if it were the identity
+    (Bengio, Leonard and Courville, arXiv:1308.3432, the straight-through estimator), so that an
+    output that is clipped where it should not be still learns.
+    """
+
+    def displayed(image: jax.Array, target: jax.Array) -> jax.Array:
+        return loss(image + jax.lax.stop_gradient(jnp.clip(image, 0, 1) - image), target)
+
+    return displayed
+
+
 def make(config: ml_collections.ConfigDict, apply: models.Apply) -> Objective:
     """Builds the objective that an experiment names.
 
@@ -42,7 +58,7 @@ def make(config: ml_collections.ConfigDict, apply: models.Apply) -> Objective:
     tiled = models.tiled(config.model) if models.is_tiled(config.model) else None
     match config.loss.kind:
         case "supervised":
-            loss = losses.make(config.loss)
+            loss = of_displayed(losses.make(config.loss))
             forward, restore = apply, tiled.restore if tiled else None
         case "zero_reference":
             forward, loss = zero_reference.make(config)

@@ -19,7 +19,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from lle_jax import classical, data, files, jobs, metrics, models, rundir
+from lle_jax import classical, data, files, interrupt, jobs, metrics, models, rundir
 from lle_jax.checkpoints import load, provenance
 from lle_jax.checkpoints.run import CheckpointError, Checkpoints
 from lle_jax.evaluation import evaluate, methods, report, suite
@@ -185,7 +185,8 @@ def train_loop(
 ) -> TrainState:
     """Trains to `config.train.steps` and returns the last state.
 
-    The host waits for the device only where it logs, validates or saves.
+    The host waits for the device only where it logs, validates or saves. SIGTERM and SIGINT raise
+    `interrupt.Interrupted` after a step, which is saved.
 
     Args:
       config, experiment, splits: what to train, and on what.
@@ -202,14 +203,13 @@ def train_loop(
     due = functools.partial(is_due, total=total)
     bar = jobs.progress("train", total, "step", initial=first)
     checkpoints = Checkpoints(workdir / "checkpoints")
-    with checkpoints, Log(workdir, first) as log, bar:
+    with interrupt.deferred() as signals, checkpoints, Log(workdir, first) as log, bar:
         last_logged, last_time = first, time.perf_counter()
         for number in range(first + 1, total + 1):
             with timer("data"):
                 batch = next(iterator)
             with timer("train"):
                 batch = sharding.to_devices(batch, experiment.mesh)
-                # Only batches may move to the device, and only as said above.
                 with jax.transfer_guard_host_to_device("disallow"):
                     state, scalars = programs[batch.clean.shape[1]](state, batch)
             bar.update()
@@ -227,9 +227,10 @@ def train_loop(
                     values |= validate(state.ema, log, number)
             if values:
                 log.scalars(number, **values)
-            if due(number, config.train.checkpoint_every):
+            if due(number, config.train.checkpoint_every) or signals.number:
                 with timer("save"):
                     checkpoints.save(state, iterator.get_state(), config.to_dict())
+            signals.check()  # leaving, `checkpoints` waits for the save
         with timer("save"):
             checkpoints.close()
     return state

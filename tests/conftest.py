@@ -2,6 +2,7 @@
 
 # ruff: noqa: E402 (jax reads the environment as it is imported)
 
+import gc
 import os
 import shutil
 import tempfile
@@ -31,6 +32,13 @@ import skimage.data
 
 from lle_jax import models
 from lle_jax.checkpoints import release
+
+
+def pytest_collection_finish():
+    """Spares the collector what lives as long as the session, and lets it come less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_unconfigure():

@@ -39,8 +39,9 @@ def command(*arguments):
 
 # Imports the main job once and forks for each line of arguments, which saves most of the start.
 SERVER = """
-import json, os, sys
+import gc, json, os, sys
 from lle_jax import main
+gc.freeze()
 for line in sys.stdin:
     job = json.loads(line)
     child = os.fork()

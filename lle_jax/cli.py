@@ -5,7 +5,10 @@ could be started, with the reason in one line; 75 and 130 after SIGTERM and SIGI
 """
 
 import argparse
+import glob
+import os
 import sys
+from collections.abc import Iterable
 
 import lle_jax
 from lle_jax import interrupt
@@ -45,6 +48,13 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
+def _check_inputs(inputs: Iterable[str | os.PathLike]) -> None:
+    """Refuses a path that does not exist before anything heavy is imported."""
+    for path in map(os.fspath, inputs):
+        if path != "-" and not glob.has_magic(path) and not os.path.lexists(path):
+            raise ValueError(f"{path}: no such file or folder; check the path")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs one subcommand and returns the exit status."""
     parser = _Parser(prog="lle", description="Degrade, measure and enhance low-light images.")
@@ -55,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         with interrupt.raised():
+            _check_inputs(getattr(arguments, "inputs", ()))
             return arguments.run(arguments)
     except (ValueError, OSError) as error:
         print(f"lle {arguments.command}: {error}", file=sys.stderr)

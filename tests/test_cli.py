@@ -6,6 +6,7 @@ import pytest
 import skimage.data
 import skimage.io
 
+import lle_jax
 from lle_jax import cli
 
 
@@ -165,3 +166,34 @@ def test_quantify_of_nothing_readable_says_so(dark, capsys):
 def test_help_does_not_import_jax():
     code = "import sys; from lle_jax import cli; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_wrong_path_is_refused_before_heavy_imports(capsys):
+    code = (
+        "import sys; from lle_jax import cli; status = cli.main(sys.argv[1:]); "
+        "heavy = sorted({'jax', 'cv2', 'matplotlib', 'orbax'} & sys.modules.keys()); "
+        "print(status, heavy)"
+    )
+    for command in ("enhance", "quantify", "degrade --preset fundus"):
+        run = [sys.executable, "-c", code, *command.split(), "wrong/path", "-o", "out"]
+        result = subprocess.run(run, capture_output=True, text=True)
+        assert result.stdout == "2 []\n"
+        assert result.stderr == (
+            f"lle {command.split()[0]}: wrong/path: no such file or folder; check the path\n"
+        )
+
+
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"lle_jax {lle_jax.__version__}\n"
+
+
+def test_lle_train_trains_an_experiment_by_name(capsys):
+    assert cli.main(["train", "nothing"]) == 2
+    assert "no such experiment; expected a Python file or one of cidnet" in capsys.readouterr().err
+    run = [sys.executable, "-m", "lle_jax", "train", "nafnet", "--config.optim.no=1"]
+    result = subprocess.run(run, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "--config.optim.no: the configuration has no such field" in result.stderr

@@ -335,7 +335,7 @@ def test_a_run_of_another_configuration_is_refused_and_kept(finished, server):
     result = run(
         "--config", "experiments/unet.py", *arguments, "--config.optim.lr=0.5", server=server
     )  # fmt: skip
-    assert "optim.lr (there 0.002, here 0.5)" in error_line(result)
+    assert "optim.lr (there 0.001, here 0.5)" in error_line(result)
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
 
 

@@ -8,6 +8,7 @@ The same command again resumes a run that was interrupted.
 """
 
 import difflib
+import errno
 import os
 import re
 import runpy
@@ -109,7 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
       arguments: the command line after the program's name; None takes that of the process.
 
     Returns:
-      the exit status: 0, 2, or 75 and 130 after SIGTERM and SIGINT.
+      the exit status: 0, 2, or 75 and 130 after SIGTERM and SIGINT. Where the disk is full, the
+      process ends with 74.
     """
     arguments = [sys.argv[0], *(sys.argv[1:] if arguments is None else arguments)]
     if {"--help", "-help", "-h"} & set(arguments):
@@ -125,6 +127,13 @@ def main(arguments: list[str] | None = None) -> int:
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        where = error.filename or "the run directory"
+        remedy = "free some space, and the same command resumes from the last checkpoint"
+        print(f"error: {where}: {error.strerror}; {remedy}", file=sys.stderr, flush=True)
+        os._exit(74)  # EX_IOERR; at another exit each writer that holds data prints a traceback
     except interrupt.Interrupted as stop:
         print(f"{stop}: the same command resumes from the last checkpoint", file=sys.stderr)
         return stop.status

@@ -1,5 +1,6 @@
 """Orbax checkpoints of a run: the state, the data iterator's position, the config, checksums."""
 
+import errno
 import shutil
 import sys
 import zlib
@@ -69,6 +70,7 @@ class Checkpoints:
 
         Raises:
           CheckpointError: if the state holds NaN or infinity, which is never saved.
+          OSError: (ENOSPC) if the disk has not twice the room of the state; nothing was written.
         """
         arrays = {name: np.asarray(leaf) for name, leaf in named(jax.device_get(state))}
         for name, array in arrays.items():
@@ -77,6 +79,11 @@ class Checkpoints:
                     f"{name} is not finite at step {int(state.step)}, so it was not saved; the "
                     "checkpoints before are kept: set --config.optim.lr lower in a new --workdir"
                 )
+        # Orbax would find out in its threads, each with a traceback of its own.
+        needed = 2 * sum(array.nbytes for array in arrays.values()) + 2**20
+        if (free := shutil.disk_usage(self._folder).free) < needed:
+            reason = f"{free / 1e6:.1f} MB of room, and a checkpoint needs {needed / 1e6:.1f}"
+            raise OSError(errno.ENOSPC, reason, str(self._folder))
         self._manager.save(
             int(state.step),
             args=ocp.args.Composite(

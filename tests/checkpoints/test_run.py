@@ -1,4 +1,6 @@
 import dataclasses
+import errno
+import types
 
 import jax
 import jax.numpy as jnp
@@ -126,3 +128,14 @@ def test_what_is_not_finite_is_never_saved(tmp_path):
         with pytest.raises(CheckpointError, match=r"params\.layer\.kernel is not finite at step 6"):
             checkpoints.save(broken, {}, {})
         assert checkpoints.latest() == 5
+
+
+def test_a_disk_without_room_is_named_and_the_checkpoints_stay(tmp_path, monkeypatch):
+    with run.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(advance(make_state(), 1), {}, {})
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=2**20))
+    with run.Checkpoints(tmp_path) as checkpoints:
+        with pytest.raises(OSError, match=r"1\.0 MB of room, and a checkpoint needs") as full:
+            checkpoints.save(advance(make_state(), 2), {}, {})
+        assert full.value.errno == errno.ENOSPC
+        assert checkpoints.latest() == 1

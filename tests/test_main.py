@@ -39,7 +39,7 @@ def command(*arguments):
 
 # Imports the main job once and forks for each line of arguments, which saves most of the start.
 SERVER = """
-import gc, json, os, sys
+import argparse, gc, json, os, shutil, sys
 from lle_jax import main
 gc.freeze()
 for line in sys.stdin:
@@ -50,6 +50,8 @@ for line in sys.stdin:
         for number, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         sys.argv = ["lle_jax.main", *job["arguments"]]
+        if job["full"]:
+            shutil.disk_usage = lambda _: argparse.Namespace(free=0)
         if job["signal"]:
             log = main.train.Log.scalars
             def scalars(self, step, **values):
@@ -83,11 +85,17 @@ def server(tmp_path_factory):
     process.wait()
 
 
-def run(*arguments, server, cwd=ROOT, signal=0, at=0):
+def run(*arguments, server, cwd=ROOT, signal=0, at=0, full=False):
     """Runs the main job; `signal` is sent to it after the scalars of step `at`."""
     process, folder = server
     streams = {name: str(folder / name) for name in ("stdout", "stderr")}
-    job = {"arguments": list(map(str, arguments)), "cwd": str(cwd), "signal": signal, "at": at}
+    job = {
+        "arguments": list(map(str, arguments)),
+        "cwd": str(cwd),
+        "signal": signal,
+        "at": at,
+        "full": full,
+    }
     job |= streams
     process.stdin.write(json.dumps(job) + "\n")
     process.stdin.flush()
@@ -198,6 +206,21 @@ def test_told_to_stop_it_saves_the_step_it_is_at_and_resumes(
     before, after = final_state(whole), final_state(workdir)
     for name in before:
         np.testing.assert_array_equal(before[name], after[name], err_msg=name)
+
+
+def test_a_disk_without_room_is_one_line(finished, tmp_path, server):
+    _, _, arguments = finished
+    arguments = [*arguments[:-1], f"--workdir={tmp_path / 'run'}", FEW_METHODS]
+    result = run("--config", "experiments/unet.py", *arguments, server=server, full=True)
+    assert result.returncode == 74
+    assert "Traceback" not in result.stderr
+    assert re.fullmatch(
+        r"error: .*checkpoints: 0.0 MB of room, and a checkpoint needs 1.2; free some space, and "
+        "the same command resumes from the last checkpoint",
+        result.stderr.splitlines()[-1],
+    )
+    resumed = run("--config", "experiments/unet.py", *arguments, server=server)
+    assert resumed.returncode == 0, resumed.stderr
 
 
 def test_killed_at_any_moment_and_run_again_ends_with_the_same_bits(finished, tmp_path, server):

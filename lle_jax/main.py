@@ -113,7 +113,9 @@ def main(arguments: list[str] | None = None) -> int:
       the exit status: 0, 2, or 75 and 130 after SIGTERM and SIGINT. Where the disk is full, the
       process ends with 74.
     """
-    arguments = [sys.argv[0], *(sys.argv[1:] if arguments is None else arguments)]
+    if arguments is not None:
+        sys.argv = [sys.argv[0], *arguments]  # where config_flags looks for --config.KEY=VALUE
+    arguments = sys.argv
     if {"--help", "-help", "-h"} & set(arguments):
         print(f"{__doc__.strip()}\n\n{flags.FLAGS.module_help(sys.modules[__name__])}")
         return 0

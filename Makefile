@@ -1,5 +1,6 @@
 # Each from nothing: `make run` trains and evaluates, `make test`, `make lint` and `make types` check
-# the project, `make docs` writes the API reference to build/docs.
+# the project, `make docs` writes the API reference to build/docs, `make wheel` builds the wheel and
+# uses it outside the checkout.
 #   make run PYTHON=python3.12                          another interpreter
 #   make run ARGS="--config.optim.lr=1e-4 --workdir runs/slow"
 
@@ -8,7 +9,7 @@ VENV   ?= .venv
 ARGS   ?=
 BIN     = $(VENV)/bin
 
-.PHONY: run test lint types docs clean
+.PHONY: run test lint types docs wheel clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m lle_jax.main --config experiments/unet.py $(ARGS)
@@ -26,6 +27,11 @@ types: $(VENV)/.test
 docs: $(VENV)/.docs
 	JAX_PLATFORMS=cpu $(BIN)/python -W error::UserWarning -m pdoc --docformat google --no-show-source \
 		--output-directory build/docs lle_jax '!lle_jax.released' '!lle_jax.configs'
+
+wheel: $(VENV)/.run
+	rm -rf build/wheel
+	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w build/wheel .
+	$(BIN)/python tools/try_wheel.py build/wheel/*.whl
 
 $(VENV)/.run: pyproject.toml constraints.txt
 	@$(PYTHON) tools/check_python.py

@@ -20,6 +20,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.photometric_augmentation = 0.5
     config.model.widths = (16, 48, 96)
     config.loss.ssim = 0.5
-    config.train.steps = 2000
+    config.train.steps = 1800
     config.train.log_every = 50
     return config

@@ -16,6 +16,7 @@ import scipy.ndimage
 from lle_jax import checks
 from lle_jax.metrics.colour import ciede2000_map
 from lle_jax.metrics.conventions import pair, select
+from lle_jax.xla import order_statistic
 
 # Of structure_change; lengths in pixels.
 SCALES = (1.5, 3.0)
@@ -81,31 +82,13 @@ def structure_change(
     x, y = _responses(image), _responses(reference)
     strength = jnp.moveaxis(jnp.abs(y[..., :ORIENTATIONS]), -2, -4)  # [..., scale, H, W, direction]
     strength = strength.reshape(*strength.shape[:-3], -1)
-    quantile = _order_statistic(strength, math.ceil((1 - CLEAR_SHARE) * strength.shape[-1]))
+    quantile = order_statistic(strength, math.ceil((1 - CLEAR_SHARE) * strength.shape[-1]))
     clear = jnp.maximum(quantile, LEAST_CLEAR)[..., None, None, :, None]
     seen, known = x > clear, y > clear
     added = seen & (_greatest(y, tolerance) < FAINT * clear)
     lost = known & (_greatest(x, tolerance) < FAINT * clear)
     added, seen, lost, known = (jnp.any(m, axis=(-2, -1)) for m in (added, seen, lost, known))
     return StructureChange(_share(added, seen), _share(lost, known), added, lost)
-
-
-def _order_statistic(x: jax.Array, rank: jax.Array | int) -> jax.Array:
-    """The value of `[..., n]`, none negative, that comes `rank`-th (from 1) in rising order.
-
-    By bisection over bit patterns, which of such floats have the order of the values: on CPU a
-    sort takes many times as long.
-    """
-    bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
-
-    def halve(index, bound):
-        lower = bound - (1 << (30 - index))
-        enough = jnp.sum(bits <= lower[..., None], axis=-1) >= rank
-        return jnp.where(enough, lower, bound)
-
-    start = jnp.full(x.shape[:-1], np.iinfo(np.int32).max, jnp.int32)
-    found = jax.lax.fori_loop(0, 31, halve, start)
-    return jax.lax.bitcast_convert_type(found, jnp.float32).astype(x.dtype)
 
 
 def _share(part: jax.Array, whole: jax.Array) -> jax.Array:
@@ -291,7 +274,7 @@ def background_colour_shift(image: jax.Array, reference: jax.Array) -> jax.Array
     coloured = (luma >= BLACK) & (luma <= WHITE)
     variance = jnp.where(coloured, jnp.maximum(variance, 0), jnp.inf)
     rank = jnp.ceil(FLAT_SHARE * jnp.sum(coloured, axis=(-2, -1))).astype(jnp.int32)
-    limit = _order_statistic(variance.reshape(*variance.shape[:-2], -1), rank)
+    limit = order_statistic(variance.reshape(*variance.shape[:-2], -1), rank)
     flat = coloured & (variance <= limit[..., None, None])
     shift = ciede2000_map(*(_gaussian(i, FLAT_SCALE) for i in (image, reference)))
     count = jnp.sum(flat, axis=(-2, -1))

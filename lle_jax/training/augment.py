@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lle_jax import colour
+from lle_jax.xla import order_statistic
 
 SPREAD = 0.4  # of log gamma: exponents of 0.67 to 1.5
 TAIL = 0.05  # of the pixels that may saturate at each end
@@ -16,7 +17,11 @@ SHARE = 0.5  # of the equalised image, at most: all of it is no image that one w
 
 def contrast_stretch(image: jax.Array, tail: jax.Array) -> jax.Array:
     """Maps luma's quantiles `tail` and 1 - `tail` to 0 and 1, the channels alike."""
-    low, high = jnp.quantile(colour.luma(image), jnp.stack([tail, 1 - tail]))
+    luma = colour.luma(image).ravel()
+    positions = (luma.size - 1) * jnp.stack([tail, 1 - tail])
+    ranks = jnp.stack([jnp.floor(positions), jnp.ceil(positions)]) + 1
+    below, above = jax.vmap(jax.vmap(order_statistic, (None, 0)), (None, 0))(luma, ranks)
+    low, high = below + (positions % 1) * (above - below)
     return jnp.clip((image - low) / jnp.maximum(high - low, 1 / 255), 0, 1)
 
 

@@ -48,9 +48,9 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def _check_inputs(inputs: Iterable[str | os.PathLike]) -> None:
+def _check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
     """Refuses a path that does not exist before anything heavy is imported."""
-    for path in map(os.fspath, inputs):
+    for path in (os.fspath(given) for given in inputs):
         if path != "-" and not glob.has_magic(path) and not os.path.lexists(path):
             raise ValueError(f"{path}: no such file or folder; check the path")
 

@@ -48,8 +48,8 @@ def exposure(image: jax.Array) -> Exposure:
     """
     image = checks.image(image)
     x = image.astype(checks.compute_dtype(image)).reshape(-1, *image.shape[-3:])
-    found = jax.lax.map(_of_one, x)
-    return Exposure(*(value.reshape(image.shape[:-3]) for value in found))
+    values = jax.lax.map(_of_one, x)
+    return Exposure(*(value.reshape(image.shape[:-3]) for value in values))
 
 
 @jax.jit

@@ -47,12 +47,12 @@ def impulse_density(image: jax.Array) -> tuple[jax.Array, jax.Array]:
     mean = total / safe
     deviation = jnp.sqrt(jnp.maximum(squares / safe - mean**2, 0))
     # more than two of the five rows: the edge of a black area is no impulse
-    seen = count[..., 0] > 10.5 / _WINDOW**2
+    covered = count[..., 0] > 10.5 / _WINDOW**2
     reach = 0.5 - _MARGIN - _DEVIATIONS * deviation
     white, black = white & ~_opened(white), black & ~_opened(black)
     return (
-        _share(white, seen & jnp.any(-mean + reach >= 0, axis=-1), x.dtype),
-        _share(black, seen & jnp.any(mean + reach >= 0, axis=-1), x.dtype),
+        _share(white, covered & jnp.any(-mean + reach >= 0, axis=-1), x.dtype),
+        _share(black, covered & jnp.any(mean + reach >= 0, axis=-1), x.dtype),
     )
 
 

@@ -52,8 +52,8 @@ def noise_model(image: jax.Array) -> NoiseModel:
         raise ValueError(f"image is {height} x {width} pixels; noise_model needs at least 64 x 64")
     batch = image.shape[:-3]
     x = image.astype(checks.compute_dtype(image)).reshape(-1, *image.shape[-3:])
-    found = jax.vmap(_fit)(x)
-    return NoiseModel(*(value.reshape(batch) for value in found))
+    fits = jax.vmap(_fit)(x)
+    return NoiseModel(*(value.reshape(batch) for value in fits))
 
 
 @jax.jit

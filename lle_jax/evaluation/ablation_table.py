@@ -131,13 +131,13 @@ def text(table: Sequence[Entry], seconds: Mapping[str, float] | None = None) -> 
     for metric in metrics:
         header += [METRICS[metric].title, "difference [95 %], p"]
     header += ["parameters", "G MACs"] + ["ms per image"] * bool(seconds)
-    found = {(entry.variant, entry.metric): entry for entry in table}
+    summaries = {(entry.variant, entry.metric): entry for entry in table}
     lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
     for variant in dict.fromkeys(entry.variant for entry in table):
-        first = found[variant, metrics[0]]
+        first = summaries[variant, metrics[0]]
         line = [variant, str(first.seeds)]
         for metric in metrics:
-            line += _pair(found[variant, metric])
+            line += _pair(summaries[variant, metric])
         line += [f"{first.parameters:,}", f"{first.macs / 1e9:.2f}"]
         if seconds:
             line.append(f"{1e3 * seconds[variant]:.0f}")

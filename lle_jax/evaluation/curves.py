@@ -30,10 +30,10 @@ def figures(path: Path) -> str:
     points: dict[str, list[tuple[float, float]]] = {column: [] for column in TITLES}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            for column, found in points.items():
+            for column, coordinates in points.items():
                 if row.get(column):
-                    found.append((_number(path, row, "step"), _number(path, row, column)))
-    plots = [_figure(TITLES[column], found) for column, found in points.items()]
+                    coordinates.append((_number(path, row, "step"), _number(path, row, column)))
+    plots = [_figure(TITLES[column], coordinates) for column, coordinates in points.items()]
     return "".join(plots)
 
 

@@ -264,7 +264,7 @@ def join(folders: Iterable[Path]) -> tuple[list[str], list[statistics.Row]]:
     rows: list[statistics.Row] = []
     first = None
     for folder in folders:
-        record, found = read(folder)
+        record, loaded = read(folder)
         if first is None:
             first = record
         if record["fingerprint"] != first["fingerprint"]:
@@ -274,7 +274,7 @@ def join(folders: Iterable[Path]) -> tuple[list[str], list[statistics.Row]]:
             )
         taken = {row.method for row in rows}
         names = {}
-        for name in dict.fromkeys(row.method for row in found):
+        for name in dict.fromkeys(row.method for row in loaded):
             if name in taken and name not in record["methods"]:
                 continue
             new, number = name, 1
@@ -285,7 +285,7 @@ def join(folders: Iterable[Path]) -> tuple[list[str], list[statistics.Row]]:
                 )
             names[name] = new
         methods += [names[name] for name in record["methods"]]
-        rows += [row._replace(method=names[row.method]) for row in found if row.method in names]
+        rows += [row._replace(method=names[row.method]) for row in loaded if row.method in names]
     return methods, rows
 
 

@@ -204,11 +204,11 @@ def overlap(method: Method, hashes: frozenset[str]) -> list[str]:
     notes = []
     if not method.complete:
         notes.append("training images not recorded: whether it saw these images is not known")
-    if seen := len(method.training_hashes & hashes):
-        notes.append(f"trained on {seen} of the suite's {len(hashes)} images")
-    if seen := len(method.validation_hashes & hashes):
+    if common := len(method.training_hashes & hashes):
+        notes.append(f"trained on {common} of the suite's {len(hashes)} images")
+    if common := len(method.validation_hashes & hashes):
         notes.append(
-            f"validated on {seen} of the suite's {len(hashes)} images while training: settings "
+            f"validated on {common} of the suite's {len(hashes)} images while training: settings "
             "may have been chosen on them"
         )
     return notes

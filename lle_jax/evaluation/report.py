@@ -103,11 +103,11 @@ def _summary(summary: dict) -> str:
                 cells.append('<td data-value="">-</td>')
                 continue
             digits = METRICS[metric].digits
-            spread = "" if math.isnan(cell.low) else (
+            interval = "" if math.isnan(cell.low) else (
                 f'<span class="spread">{cell.low:.{digits}f} to {cell.high:.{digits}f}</span>'
             )  # fmt: skip
             cells.append(
-                f'<td data-value="{cell.mean:.6g}">{_number(cell.mean, digits)}{spread}</td>'
+                f'<td data-value="{cell.mean:.6g}">{_number(cell.mean, digits)}{interval}</td>'
             )
         lines.append(f"<tr>{''.join(cells)}</tr>")
     heads = [
@@ -268,22 +268,22 @@ def _worst(result: EvaluationResult) -> dict[str, list[tuple[str, float]]]:
     labels = list(dict.fromkeys(label for *_, label in values))
     first, lists = result.methods[0], {}
     for metric in _LISTS:
-        found = []
+        entries = []
         for label in labels:
             if (first, metric, label) in values:
                 value = values[first, metric, label]
                 if metric == "psnr":
                     value -= values["low", metric, label]
-                found.append((label, value))
-        found.sort(key=lambda item: item[1] * METRICS[metric].better)
-        lists[metric] = found[:WORST]
+                entries.append((label, value))
+        entries.sort(key=lambda item: item[1] * METRICS[metric].better)
+        lists[metric] = entries[:WORST]
     return lists
 
 
 def _pictured(result: EvaluationResult, worst: dict) -> list[str]:
     """Chooses the worst cases by any list, then others evenly spaced."""
     labels = [suite.label(*key) for key in result.cases]
-    chosen = [label for found in worst.values() for label, _ in found[:WORST]]
+    chosen = [label for entries in worst.values() for label, _ in entries[:WORST]]
     evenly = np.linspace(0, len(labels) - 1, min(PICTURES, len(labels))).astype(int)
     keep = list(dict.fromkeys(chosen))[: PICTURES - 6]
     keep += [labels[i] for i in evenly[:: max(1, len(evenly) // 12)]]
@@ -293,10 +293,10 @@ def _pictured(result: EvaluationResult, worst: dict) -> list[str]:
 
 def _worst_lists(worst: dict, shown: list[str]) -> str:
     parts = []
-    for metric, found in worst.items():
+    for metric, entries in worst.items():
         digits = METRICS[metric].digits
         lines = []
-        for label, value in found:
+        for label, value in entries:
             said = f"{text(label)}: {value:.{digits}f}"
             if label in shown:
                 said = f'<button type="button" data-case="{text(label)}">{said}</button>'

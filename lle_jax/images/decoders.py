@@ -95,9 +95,9 @@ def decode(format: str, data: bytes, max_pixels: int) -> Decoded:
     if format == "gif" and (levels[..., 1:3] == levels[..., :1]).all():  # a palette of greys
         levels = levels[..., [0, 3] if levels.shape[-1] == 4 else [0]]
     # without any, Pillow would decode a PNG of 16 bits to look for EXIF behind the pixels
-    told = format != "png" or any(name in data for name in _PNG_TEXTS)
+    described = format != "png" or any(name in data for name in _PNG_TEXTS)
     with quiet():
-        exif, orientation = _exif(image) if told else (None, 1)
+        exif, orientation = _exif(image) if described else (None, 1)
     return Decoded(
         levels, largest, exif, orientation, image.info.get("icc_profile"), _dpi(image), frames
     )
@@ -252,8 +252,8 @@ def _heic(data: bytes, max_pixels: int) -> Decoded:
 
 def xmp_orientation(packet: bytes) -> int:
     """Orientation (1 to 8) in an XMP packet, 1 where there is none."""
-    found = _XMP_ORIENTATION.search(packet)
-    return int(found[1]) if found else 1
+    match = _XMP_ORIENTATION.search(packet)
+    return int(match[1]) if match else 1
 
 
 def _exif(image: Image.Image) -> tuple[bytes | None, int]:

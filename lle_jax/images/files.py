@@ -177,7 +177,7 @@ def scan(
         picture is of a format that is read.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found: set[Path] = set()
+    readable: set[Path] = set()
     others: set[Path] = set()
     for path in map(Path, given):
         with naming(path, "cannot be listed"):
@@ -190,13 +190,13 @@ def scan(
                     f"{'no images in this folder' if path.is_dir() else 'not an image'}; looked "
                     f"for {' '.join(SUFFIXES)} and DICOM files of any name"
                 )
-        found |= inside
+        readable |= inside
         others |= unread
-    if required and not found and others:
+    if required and not readable and others:
         first = min(others)
         more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
         raise ImageError(f"no image of a format that is read; {refusal(first)}{more}")
-    return Scan(sorted(found), sorted(others))
+    return Scan(sorted(readable), sorted(others))
 
 
 def find(

@@ -79,8 +79,8 @@ def plan(
     if output.suffix.lower() in WRITTEN and not output.is_dir():
         if len(paths) != 1 or paths[0].is_dir():
             raise ImageError(f"{output}: one file for several inputs; give -o a folder")
-        found, others = scan(paths)
-        entries = [_Entry(found[0], output, found[0].parent)]
+        readable, others = scan(paths)
+        entries = [_Entry(readable[0], output, readable[0].parent)]
     else:
         if output.exists() and not output.is_dir():
             raise ImageError(f"{output}: not a folder; choose another with -o")
@@ -123,10 +123,10 @@ def _mirror(paths: Sequence[Path], output: Path) -> tuple[list[_Entry], list[Pat
         root = given if given.is_dir() else given.parent
         below = given.is_dir() and root.resolve() in results.parents
         # a file of another format among others is skipped
-        found, unread = scan(given, required=len(paths) == 1)
+        readable, unread = scan(given, required=len(paths) == 1)
         for path in unread:
             others.setdefault(path.resolve(), path)
-        for source in found:
+        for source in readable:
             if below and results in source.resolve().parents:
                 continue
             relative = copy_name(source.relative_to(root))

@@ -84,11 +84,13 @@ def structure_change(
     strength = strength.reshape(*strength.shape[:-3], -1)
     quantile = order_statistic(strength, math.ceil((1 - CLEAR_SHARE) * strength.shape[-1]))
     clear = jnp.maximum(quantile, LEAST_CLEAR)[..., None, None, :, None]
-    seen, known = x > clear, y > clear
-    added = seen & (_greatest(y, tolerance) < FAINT * clear)
-    lost = known & (_greatest(x, tolerance) < FAINT * clear)
-    added, seen, lost, known = (jnp.any(m, axis=(-2, -1)) for m in (added, seen, lost, known))
-    return StructureChange(_share(added, seen), _share(lost, known), added, lost)
+    in_image, in_reference = x > clear, y > clear
+    added = in_image & (_greatest(y, tolerance) < FAINT * clear)
+    lost = in_reference & (_greatest(x, tolerance) < FAINT * clear)
+    added, in_image, lost, in_reference = (
+        jnp.any(m, axis=(-2, -1)) for m in (added, in_image, lost, in_reference)
+    )
+    return StructureChange(_share(added, in_image), _share(lost, in_reference), added, lost)
 
 
 def _share(part: jax.Array, whole: jax.Array) -> jax.Array:

@@ -112,7 +112,7 @@ def lpips_weights(arrays: dict[str, np.ndarray]) -> Weights:
     Raises:
       ValueError: if a tensor is missing, of another shape, not finite or not known.
     """
-    found: dict[str, np.ndarray] = {}
+    loaded: dict[str, np.ndarray] = {}
     repeated: dict[str, np.ndarray] = {
         "scaling_layer.shift": np.asarray(_SHIFT, np.float32).reshape(1, 3, 1, 1),
         "scaling_layer.scale": np.asarray(_SCALE, np.float32).reshape(1, 3, 1, 1),
@@ -124,30 +124,30 @@ def lpips_weights(arrays: dict[str, np.ndarray]) -> Weights:
         trunk = re.sub(r"^net\.slice[1-5]\.(\d+)\.", r"features.\1.", name)
         if name in repeated or name.startswith("lins."):
             copies.append((name, re.sub(r"^lins\.(\d)", r"lin\1", name)))
-        elif trunk in found:
+        elif trunk in loaded:
             raise ValueError(f"{name} is present twice, also under another name")
         else:
-            found[trunk] = np.asarray(array)
-    first = found.get("features.0.weight", np.zeros(0)).shape
+            loaded[trunk] = np.asarray(array)
+    first = loaded.get("features.0.weight", np.zeros(0)).shape
     network = "alex" if first == lpips_shapes("alex")["features.0.weight"] else "vgg"
     for name, shape in lpips_shapes(network).items():
-        if name not in found:
+        if name not in loaded:
             raise ValueError(f"{name} is missing of {network}; save all tensors")
-        array = found[name]
+        array = loaded[name]
         if array.shape != shape or not np.issubdtype(array.dtype, np.floating):
             raise ValueError(f"{name} is {array.dtype} {array.shape}; {network} has floats {shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} is not finite; save it again")
-    for name in found:
+    for name in loaded:
         if name not in lpips_shapes(network):
             raise ValueError(f"{name} is no tensor of {network}; leave it out")
     for name, original in copies:
-        expected = repeated.get(name, found.get(original))
+        expected = repeated.get(name, loaded.get(original))
         if expected is None:
             raise ValueError(f"{name} is no tensor of {network}; leave it out")
         if not np.array_equal(np.float32(arrays[name]), np.float32(expected)):
             raise ValueError(f"{name} differs from what version 0.1 has; use its weights")
-    return {name: jnp.asarray(found[name], jnp.float32) for name in lpips_shapes(network)}
+    return {name: jnp.asarray(loaded[name], jnp.float32) for name in lpips_shapes(network)}
 
 
 def lpips(image: jax.Array, reference: jax.Array, weights: Weights) -> jax.Array:

@@ -250,8 +250,8 @@ def _legacy(data: bytes) -> dict[str, np.ndarray]:
     version, machine, content, keys = (pickle() for _ in range(4))
     if version != 1001 or machine.get("little_endian") is not True:
         raise WeightsError("of an unknown version, or big-endian; save it again with PyTorch")
-    found = _tensors(content)
-    sizes = {tensor.storage.key: tensor.storage for tensor in found.values()}
+    by_name = _tensors(content)
+    sizes = {tensor.storage.key: tensor.storage for tensor in by_name.values()}
     numbers = {}
     for key in keys:
         size = int.from_bytes(stream.read(8), "little")

@@ -21,10 +21,10 @@ def test_every_metric_and_measure_is_named_in_its_document():
 def test_the_floors_in_the_document_are_those_that_are_tested():
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
     source = (Path(__file__).parent / "test_architecture.py").read_text(encoding="utf-8")
-    floors = {name: int(floor) for name, floor in re.findall(r'"(\w+)": (\d)', source)}
+    floors = {name: int(floor) for name, floor in re.findall(r'"(\w+)": (\d+)', source)}
     documented = {
         name: int(floor)
-        for floor, names in re.findall(r"^\| (\d) \| ([^|]*) \|", text, re.MULTILINE)
+        for floor, names in re.findall(r"^\| (\d+) \| ([^|]*) \|", text, re.MULTILINE)
         for name in re.findall(r"`(\w+)`", names)
     }
     assert documented == floors

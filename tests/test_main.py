@@ -313,8 +313,8 @@ def test_a_config_that_is_no_experiment(text, message, server, tmp_path):
         (["--mode=evaluate"], "run/checkpoints: no checkpoint yet; train first"),
         (["--config.optim.lr=-1"], "optim.lr is -1.0; expected a number >= 0"),
         (
-            ["--config.data.context_sizes=(64, 96)"],
-            "data.context_sizes: 64 is less than data.crop (96)",
+            ["--config.data.context_sizes=(32, 96)"],
+            "data.context_sizes: 32 is less than data.crop (64)",
         ),
         (
             ["--config.data.photometric_augmentation=2"],

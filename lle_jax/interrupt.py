@@ -58,7 +58,7 @@ def raised():
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Pending]:
-    """Holds signals back until `Pending.check`; a second SIGINT interrupts at once.
+    """Holds signals back until `Pending.check`, or its own end; a second SIGINT interrupts at once.
 
     An exception that is raised at any moment can be swallowed, or leave a save half done.
     """
@@ -71,3 +71,4 @@ def deferred() -> Iterator[Pending]:
 
     with _handled(note):
         yield pending
+    pending.check()  # none that came after the last check is lost

@@ -16,7 +16,8 @@ def test_a_signal_is_raised_with_its_status():
 
 
 def test_a_deferred_signal_waits_and_a_second_interrupt_does_not():
-    with interrupt.deferred() as pending:
+    end = pytest.raises(interrupt.Interrupted, match="SIGINT")
+    with end, interrupt.deferred() as pending:
         pending.check()
         os.kill(os.getpid(), signal.SIGTERM)
         assert pending.number == signal.SIGTERM
@@ -25,6 +26,11 @@ def test_a_deferred_signal_waits_and_a_second_interrupt_does_not():
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(interrupt.Interrupted, match="SIGINT"):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_after_the_last_check_is_raised_at_the_end():
+    with pytest.raises(interrupt.Interrupted, match="SIGTERM"), interrupt.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_handlers_are_put_back_and_other_threads_have_none():

@@ -230,7 +230,7 @@ def train_loop(
             if due(number, config.train.checkpoint_every) or signals.number:
                 with timer("save"):
                     checkpoints.save(state, iterator.get_state(), config.to_dict())
-            signals.check()  # leaving, `checkpoints` waits for the save
+                signals.check()  # leaving, `checkpoints` waits for the save
         with timer("save"):
             checkpoints.close()
     return state

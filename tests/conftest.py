@@ -25,13 +25,13 @@ if _OWNS_CACHE:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
-import ml_collections
 import numpy as np
 import pytest
 import skimage.data
 
 from lle_jax import models
 from lle_jax.checkpoints import release
+from lle_jax.experiments import base
 
 
 def pytest_collection_finish():
@@ -71,15 +71,9 @@ def pair(photographs) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="session")
 def config():
     """The config of a small network that works in tiles."""
-    return ml_collections.ConfigDict(
-        {
-            "name": "dual_path",
-            "dtype": "float32",
-            "widths": (4, 6),
-            "blocks": (1, 1),
-            "uncertainty": False,
-        }
-    )
+    config = base.network("dual_path")
+    config.update(widths=(4, 6), blocks=(1, 1))
+    return config
 
 
 @pytest.fixture(scope="session")

@@ -1,27 +1,25 @@
 import types
 
 import jax
-import ml_collections
 import numpy as np
 import pytest
 
 from lle_jax import models
 from lle_jax.commands import release as command
 from lle_jax.evaluation import coverage, suite
+from lle_jax.experiments import base
 from lle_jax.inference import tiles
 
-CONFIG = {
-    "name": "dual_path",
-    "dtype": "float32",
-    "widths": (4, 6),
-    "blocks": (1, 1),
-    "uncertainty": False,
-}
+
+def small(**changes):
+    config = base.network("dual_path")
+    config.update(widths=(4, 6), blocks=(1, 1), **changes)
+    return config
 
 
 @pytest.fixture(scope="module")
 def config():
-    return ml_collections.ConfigDict(CONFIG | {"uncertainty": True})
+    return small(uncertainty=True)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +59,7 @@ def test_a_release_with_an_interval_covers_its_share(config, params, cases):
 
 
 def test_a_network_that_cannot_tell_is_refused(cases):
-    config = ml_collections.ConfigDict(CONFIG)
+    config = small()
     _, params = models.build(config, jax.random.key(0))
     with pytest.raises(ValueError, match=r"train it with model\.uncertainty"):
         list(coverage.measure(tiles.network(config, params), cases))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lle_jax import models
+from lle_jax.experiments import base
 from lle_jax.experiments import dual_path as experiment
 from lle_jax.models import dual_path
 
@@ -15,14 +16,8 @@ def statistics(image):
 
 
 def config(**changes):
-    base = {
-        "name": "dual_path",
-        "dtype": "float32",
-        "widths": (4, 6),
-        "blocks": (1, 1),
-        "uncertainty": False,
-    }
-    return ml_collections.ConfigDict(base | changes)
+    small = {"widths": (4, 6), "blocks": (1, 1)}
+    return ml_collections.ConfigDict(base.network("dual_path").to_dict() | small | changes)
 
 
 def shaken(params):

@@ -1,5 +1,6 @@
 """Networks: one readable file each. `build(config)` gives parameters and a pure function."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -43,19 +44,12 @@ def build(config: ml_collections.ConfigDict, key: jax.Array) -> tuple[Apply, nnx
     Raises:
       checks.ConfigError: for an unknown network, dtype or argument.
     """
-    make, _, _ = _declare(config)
-    # One compiled function draws all parameters, and unoptimised, since it runs once: a second
-    # instead of the five to ten of drawing them one by one.
-    draw = jax.jit(
-        lambda key: nnx.state(make(key), nnx.Param),
-        compiler_options={"xla_backend_optimization_level": 0},
-    )
-    return forward(config), draw(key)
+    return forward(config), _declared(config).draw(key)
 
 
 def forward(config: ml_collections.ConfigDict) -> Apply:
     """Makes `apply` of `build` without parameters, which take seconds; raises as `build` does."""
-    _, graph, _ = _declare(config)
+    graph = _declared(config).graph
 
     def apply(params: nnx.State, image: jax.Array) -> jax.Array:
         image = checks.image(image)
@@ -70,11 +64,24 @@ def forward(config: ml_collections.ConfigDict) -> Apply:
 
 def shapes(config: ml_collections.ConfigDict) -> nnx.State:
     """The network's parameters as shapes and dtypes, none drawn; raises as `build` does."""
-    return _declare(config)[2]
+    # A copy: what is declared is kept, and a state can be changed.
+    return jax.tree.map(lambda leaf: leaf, _declared(config).shapes)
 
 
-def _declare(config: ml_collections.ConfigDict) -> tuple[Callable, nnx.GraphDef, nnx.State]:
-    """How to make the network from a key, its structure, and its parameters' shapes."""
+class _Declared(NamedTuple):
+    """What is known of a network before its parameters: how to draw them, and their shapes."""
+
+    draw: Callable[[jax.Array], nnx.State]
+    graph: nnx.GraphDef
+    shapes: nnx.State
+
+
+def _declared(config: ml_collections.ConfigDict) -> _Declared:
+    return _declare(ml_collections.FrozenConfigDict(config))
+
+
+@functools.lru_cache(maxsize=64)  # a start asks some five times, at a tenth of a second each
+def _declare(config: ml_collections.FrozenConfigDict) -> _Declared:
     arguments = dict(config)
     name = arguments.pop("name")
     if name not in NETWORKS:
@@ -84,18 +91,40 @@ def _declare(config: ml_collections.ConfigDict) -> tuple[Callable, nnx.GraphDef,
         raise checks.ConfigError(f"model.dtype is {dtype!r}; expected float32 or bfloat16")
 
     def make(key: jax.Array) -> nnx.Module:
-        return NETWORKS[name](**arguments, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(key))
+        return NETWORKS[name](**arguments, dtype=jnp.dtype(dtype), rngs=_Keys(key))
 
     try:
-        graph, params, *_ = nnx.split(nnx.eval_shape(make, jax.random.key(0)), nnx.Param, ...)
+        graph, shapes, *_ = nnx.split(nnx.eval_shape(make, jax.random.key(0)), nnx.Param, ...)
     except (TypeError, ValueError) as error:
         raise checks.ConfigError(f"model ({name}): {error}") from None
-    return make, graph, params
+    # One compiled function draws all parameters, and unoptimised, since it runs once: a second
+    # instead of the five to ten of drawing them one by one.
+    draw = jax.jit(
+        lambda key: nnx.state(make(key), nnx.Param),
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
+    return _Declared(draw, graph, shapes)
+
+
+class _Keys:
+    """The keys of `nnx.Rngs(key).params()`, counted by an integer.
+
+    `nnx.Rngs` counts in a variable, and under a trace each count renders an error message that
+    nobody reads: four fifths of the time of declaring a network.
+    """
+
+    def __init__(self, key: jax.Array):
+        self._key = key
+        self._count = 0
+
+    def params(self) -> jax.Array:
+        self._count += 1
+        return jax.random.fold_in(self._key, self._count - 1)
 
 
 def bind(config: ml_collections.ConfigDict) -> Callable[[nnx.State], Any]:
     """`params -> module`, for a network's own methods; raises as `build` does."""
-    _, graph, _ = _declare(config)
+    graph = _declared(config).graph
     return lambda params: nnx.merge(graph, params)
 
 
@@ -126,8 +155,8 @@ def is_tiled(config: ml_collections.ConfigDict) -> bool:
 
 def tiled(config: ml_collections.ConfigDict) -> Tiled:
     """The network of `build` in two steps; raises checks.ConfigError if it cannot be divided."""
-    make, graph, _ = _declare(config)
-    network = nnx.eval_shape(make, jax.random.key(0))
+    graph = _declared(config).graph
+    network = nnx.merge(graph, shapes(config))
     if not is_tiled(config):
         raise checks.ConfigError(f"model.name is {config.name!r}; only dual_path works in tiles")
     return Tiled(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.fft
+import scipy
 from PIL import Image, UnidentifiedImageError
 
 from lle_jax import checks, colour

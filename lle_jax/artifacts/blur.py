@@ -6,7 +6,7 @@ import operator
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.ndimage
+import scipy
 
 from lle_jax import checks, colour
 from lle_jax.artifacts.noise import noise_sigma

@@ -3,9 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.fft
-import scipy.special
-import scipy.stats
+import scipy
 
 from lle_jax import checks
 

@@ -9,7 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.fft
+import scipy
 
 from lle_jax import checks
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib.figure
 import numpy as np
 
 from lle_jax import files
@@ -31,6 +30,8 @@ def save(
     columns = -(-len(tiles) // 2)
     height, width = clean.shape[:2]
     size = (2.6 * columns, 2 * (2.6 * height / width + 0.35))
+    import matplotlib.figure  # a third of a second, which a run pays when it draws
+
     figure = matplotlib.figure.Figure(figsize=size, dpi=100, layout="constrained")
     axes = figure.subplots(2, columns, squeeze=False).ravel()
     for axis in axes:

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
+import scipy
 
 LEVEL = 0.95
 RESAMPLES = 9999

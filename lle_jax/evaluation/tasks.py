@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
+import scipy
 
 from lle_jax import data, degrade, images, jobs
 from lle_jax.evaluation import statistics

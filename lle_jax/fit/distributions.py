@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
+import scipy
 from jax.scipy.special import ndtr, ndtri
 
 from lle_jax.degrade import chain

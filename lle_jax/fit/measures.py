@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.spatial
-import scipy.stats
+import scipy
 
 from lle_jax import artifacts, colour
 from lle_jax.fit import distributions

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.ndimage
+import scipy
 
 from lle_jax import checks
 from lle_jax.metrics.colour import ciede2000_map

@@ -25,7 +25,7 @@ import operator
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
+import scipy
 
 from lle_jax import checks
 from lle_jax.metrics import filters, naturalness_models

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.io
+import scipy
 
 FOLDER = Path(__file__).resolve().parent / "weights"
 FEATURES = 36

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.special
+import scipy
 
 from lle_jax.evaluation.statistics import LEVEL, RESAMPLES
 

@@ -5,7 +5,7 @@ be compiled rather than measured. `measure` therefore measures parts of a few si
 of an image in any folder. Nothing is averaged to fit, as that would change what is measured:
 
 - noise, impulses, blur and JPEG by a square in the middle, on the grid of JPEG's blocks. Its side
-  is the largest that fits of 8 per octave up to 1024: 256, 288, 320 ... 480, 512, 576;
+  is the largest power of two up to 1024 that fits;
 - exposure by pixels evenly spread over all the image, 512 x 512 of them, or as many as the largest
   power of two that fits;
 - the study's measures by the whole image, in NumPy.
@@ -13,6 +13,7 @@ of an image in any folder. Nothing is averaged to fit, as that would change what
 
 import functools
 import math
+import threading
 from pathlib import Path
 
 import jax
@@ -33,6 +34,7 @@ from lle_jax.images.errors import quiet
 _CROP_SIDE = 1024
 _SUBSAMPLED_SIDE = 512
 _MAX_EXECUTABLES = 32  # kept in memory
+_COMPILING = threading.Lock()
 _MIN_SIDE = 16  # two blocks
 _SENSOR_MIN_SIDE = 64
 _STUDY_MIN_SIDE = {"gaussian_noise_variance": 50, "jpeg_artifact_metric": 8}
@@ -99,7 +101,9 @@ def measure(image: np.ndarray, quality: int | None = None) -> dict[str, float]:
         image = image.astype(np.float32, copy=False)
     results = study_measures(image)
     for group, part in ((_of_centre_crop, centre_crop(image)), (_of_subsampled, subsample(image))):
-        results |= jax.device_get(_compiled(group, part.shape, part.dtype)(part))
+        with _COMPILING:  # so that threads do not all compile for one size
+            program = _compiled(group, part.shape, part.dtype)
+        results |= jax.device_get(program(part))
     values = {name: float(results[name]) for name in UNITS}
     if quality is not None:
         values["jpeg_quality"] = float(quality)
@@ -147,8 +151,7 @@ def study_measures(image: np.ndarray) -> dict[str, float]:
 
 def centre_crop(image: np.ndarray) -> np.ndarray:
     """Crops the centre square of `[H, W, C]`, for noise, impulses, blur and JPEG."""
-    side = min(image.shape[:2])
-    side = min(side - side % _leading_bit(side, 4), _CROP_SIDE)
+    side = min(_power_of_two(min(image.shape[:2])), _CROP_SIDE)
     # a multiple of 8 from the corner, where the grid of JPEG's blocks begins
     top, left = ((whole - side) // 16 * 8 for whole in image.shape[:2])
     return np.ascontiguousarray(image[top : top + side, left : left + side])
@@ -156,14 +159,14 @@ def centre_crop(image: np.ndarray) -> np.ndarray:
 
 def subsample(image: np.ndarray) -> np.ndarray:
     """Subsamples `[H, W, C]` to a square of evenly spaced pixels, for exposure."""
-    side = min(_leading_bit(min(image.shape[:2]), 1), _SUBSAMPLED_SIDE)
+    side = min(_power_of_two(min(image.shape[:2])), _SUBSAMPLED_SIDE)
     rows, columns = ((2 * np.arange(side) + 1) * whole // (2 * side) for whole in image.shape[:2])
     return np.ascontiguousarray(image[rows[:, None], columns])
 
 
-def _leading_bit(number: int, digits: int) -> int:
-    """The value of the last of a whole number's leading binary digits; 1 if it has fewer."""
-    return 1 << max(0, number.bit_length() - digits)
+def _power_of_two(number: int) -> int:
+    """The largest that is no larger than a whole number."""
+    return 1 << (number.bit_length() - 1)
 
 
 @functools.lru_cache(maxsize=_MAX_EXECUTABLES)
@@ -174,7 +177,9 @@ def _compiled(group, shape: tuple[int, ...], dtype):
     def measures_of_group(image):
         return group(image)
 
-    return jax.jit(measures_of_group).lower(jax.ShapeDtypeStruct(shape, dtype)).compile()
+    lowered = jax.jit(measures_of_group).lower(jax.ShapeDtypeStruct(shape, dtype))
+    # one level less compiles in less time, and runs as fast
+    return lowered.compile(compiler_options={"xla_backend_optimization_level": 1})
 
 
 def _of_centre_crop(image: jax.Array) -> dict[str, jax.Array]:

@@ -1,8 +1,9 @@
 """An image of any size through a network in tiles of few shapes, with no seams.
 
 The network needs some statistics of the whole image (`models.Tiled`); here they are gathered in
-strips, so that nothing the size of the image is made. Tiles overlap by the network's reach. The
-outermost end where the image ends, never beyond, so that its borders are restored as a whole.
+strips, so that nothing the size of the image is made. Tiles overlap by the network's reach. An
+image smaller than its tile is followed by zeros, which the network takes for none of it, so that
+its borders are restored as a whole.
 """
 
 import functools
@@ -20,8 +21,12 @@ from flax import nnx
 from lle_jax import models
 from lle_jax.models import dual_path
 
-LARGEST_TILE = 1024
-_STEP = 64
+# Heights and widths of tiles: squares, and 4:3 lying and standing. XLA compiles for a second for
+# each, so they are few; what a tile has too much costs as well, so they are not too few. These take
+# a tenth more than the best tile of each size would, on sizes that cameras give.
+_SIDES = (128, 192, 256, 320, 384, 448, 512, 640, 768, 896, 1024)
+_WIDER = [(side, min(round(side / 48) * 64, _SIDES[-1])) for side in _SIDES if side < 896]
+SHAPES = [(side, side) for side in _SIDES] + _WIDER + [(width, height) for height, width in _WIDER]
 _STRIP = 256
 _BYTES_PER_PIXEL = 400  # twice what XLA takes for experiments/dual_path.py
 _EXECUTABLES = 16  # kept in memory
@@ -153,8 +158,10 @@ def _plan(net: Network, image: np.ndarray, largest: int | None):
     largest = tile_side() if largest is None else largest
     colour = image if channels == 3 else np.broadcast_to(image, (height, width, 3))
     context = net.finish_context(cell_means(colour), np.full((1, 1, 1, 1), is_grey(image)))
+    shape = choose_shape(height, width, net.multiple, net.reach, largest)
     rows, columns = (
-        list(cover(side, net.multiple, net.reach, largest)) for side in (height, width)
+        list(cover(size, side, net.multiple, net.reach))
+        for size, side in zip((height, width), shape, strict=True)
     )
     return context, rows, columns
 
@@ -162,7 +169,8 @@ def _plan(net: Network, image: np.ndarray, largest: int | None):
 def _row(net: Network, step: Callable, image: np.ndarray, context, row: "Part", columns):
     """Yields for each tile of a row its column, the result of `step`, and the pixels before."""
     height, width = image.shape[:2]
-    source = _padded(image[row.start : row.stop], row.stop - row.start, width, net.multiple)
+    shape = (row.stop - row.start, columns[-1].stop)
+    source = _padded(image[row.start : row.stop], (row.start, height), shape, net.multiple)
     inside = slice(row.first - row.start, row.last - row.start)
     for column in columns:
         tile = source[None, :, column.start : column.stop]
@@ -180,38 +188,72 @@ class Part(NamedTuple):
     last: int
 
 
-def cover(size: int, multiple: int, reach: int, largest: int) -> Iterator[Part]:
-    """Divides an axis into tiles of one length, the last ending where the image (padded) ends.
+def choose_shape(
+    height: int, width: int, multiple: int, reach: int, largest: int
+) -> tuple[int, int]:
+    """Chooses of `SHAPES` the tile with the least to compute for an image.
 
-    The length is whole for a small axis, else the multiple of 64 up to `largest` that has the least
-    to compute; so images of many sizes share few lengths.
+    Of those no higher or wider than `largest`, and along each axis as large as the image or at
+    least twice what is not kept.
     """
-    padded = -(-size // multiple) * multiple
     margin = -(-reach // multiple) * multiple
-    smallest = 4 * margin  # at least half of a tile is kept
-    largest = max(largest // _STEP * _STEP, -(-smallest // _STEP) * _STEP)
-    length = padded
-    if padded > smallest:
-        lengths = range(-(-smallest // _STEP) * _STEP, min(largest, padded) + 1, _STEP)
-        costs = {tile: tile * _count(padded, tile, margin) for tile in lengths}
-        length = min(costs, key=lambda tile: (costs[tile], -tile), default=padded)
-    count = _count(padded, length, margin)
-    between = (padded - length) / max(count - 1, 1)
-    starts = [int(i * between) // multiple * multiple for i in range(count - 1)] + [padded - length]
+    smallest = 4 * margin
+
+    def pixels(shape: tuple[int, int]) -> int:
+        rows, columns = shape
+        return _count(height, rows, margin) * _count(width, columns, margin) * rows * columns
+
+    usable = [
+        (rows, columns)
+        for rows, columns in SHAPES
+        if rows >= min(height, smallest) and columns >= min(width, smallest)
+    ]
+    small = [shape for shape in usable if max(shape) <= largest]
+    least = min(usable, key=max, default=(smallest, smallest))
+    return min(small or [least], key=lambda shape: (pixels(shape), -max(shape)))
+
+
+def cover(size: int, side: int, multiple: int, reach: int) -> Iterator[Part]:
+    """Divides an axis into tiles of one side, the last ending where the image (padded) ends.
+
+    One tile suffices for an axis that is no longer; it may reach beyond the end.
+    """
+    if size <= side:
+        yield Part(0, side, 0, size)
+        return
+    padded = -(-size // multiple) * multiple
+    count = _count(padded, side, -(-reach // multiple) * multiple)
+    between = (padded - side) / (count - 1)
+    starts = [int(i * between) // multiple * multiple for i in range(count - 1)] + [padded - side]
     # cut in the middle of what two neighbours share
-    cuts = [0, *((b + a + length) // 2 for a, b in itertools.pairwise(starts)), size]
+    cuts = [0, *((b + a + side) // 2 for a, b in itertools.pairwise(starts)), size]
     for start, (first, last) in zip(starts, itertools.pairwise(cuts), strict=True):
-        yield Part(start, start + length, first, last)
+        yield Part(start, start + side, first, last)
 
 
 def _count(size: int, tile: int, margin: int) -> int:
     return 1 if tile >= size else math.ceil((size - 2 * margin) / (tile - 2 * margin))
 
 
-def _padded(band: np.ndarray, height: int, width: int, multiple: int) -> np.ndarray:
-    """Pads `[H, W, 3]` to `height` and a multiple of `width` by repeating the edge; copies."""
-    below, right = height - len(band), -width % multiple
-    band = np.pad(band, ((0, below), (0, right), (0, 0)), mode="edge")
+def _padded(
+    band: np.ndarray, rows: tuple[int, int], shape: tuple[int, int], multiple: int
+) -> np.ndarray:
+    """Continues `[H, W, C]` to `shape`: by its edge to a multiple of the image, then by zeros.
+
+    Args:
+      band: rows of the image, from `rows[0]` of `rows[1]`.
+      rows: see above.
+      shape: height and width of the result.
+      multiple: see `Network`.
+
+    Returns:
+      `[h, w, 3]`, a copy.
+    """
+    start, height = rows
+    below = -height % multiple if start + len(band) == height else 0
+    band = np.pad(band, ((0, below), (0, -band.shape[1] % multiple), (0, 0)), mode="edge")
+    missing = [(0, whole - side) for whole, side in zip(shape, band.shape[:2], strict=True)]
+    band = np.pad(band, (*missing, (0, 0)))
     return np.repeat(band, 3, axis=-1) if band.shape[-1] == 1 else band
 
 
@@ -220,6 +262,6 @@ def tile_side() -> int:
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not on Windows or macOS
-        return LARGEST_TILE // 2
+        return _SIDES[-1] // 2
     side = math.isqrt(free // 4 // _BYTES_PER_PIXEL)
-    return max(256, min(LARGEST_TILE, side // _STEP * _STEP))
+    return max(256, min(_SIDES[-1], side))

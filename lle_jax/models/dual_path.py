@@ -144,11 +144,12 @@ class DualPath(nnx.Module):
         """Restores a tile of the image that `context` was computed from.
 
         Args:
-          tile: `[B, h, w, 3]` in [0, 1].
+          tile: `[B, h, w, 3]` in [0, 1]. It may reach beyond the image: what is beyond the last
+            `multiple` of pixels has no effect, so that images of many sizes share one shape.
           context: from `compute_context`.
           corner: the tile's first row and column in the image, multiples of `multiple`; may be
             traced, so that all tiles of one shape share one program.
-          size: height and width of the image; None takes the tile's.
+          size: height and width of the image, may be traced; None takes the tile's.
 
         Returns:
           The enhanced tile, float32; what is more than `reach` pixels from the tile's edges (those
@@ -170,18 +171,21 @@ class DualPath(nnx.Module):
         to the rest of the network.
         """
         restored, x = self._restore(tile, context, corner, size)
-        log = layers.depth_to_space(self.log_scale(jax.lax.stop_gradient(x)).astype(jnp.float32), 2)
+        log = self.log_scale(jax.lax.stop_gradient(x))
+        log = layers.depth_to_space(log.astype(jnp.float32), 2)
         log = log[:, : tile.shape[1], : tile.shape[2]]
         return restored, INITIAL_SCALE * jnp.exp(jnp.clip(log, -5, 3))
 
     def _restore(self, tile, context, corner, size) -> tuple[jax.Array, jax.Array]:
         """The restored tile, and the noise path's features at half its resolution."""
         height, width = tile.shape[1:3]
-        size = (height, width) if size is None else size
         tile = layers.pad_to_multiple(tile.astype(jnp.float32), self.multiple)
+        inside = self._inside(corner, size)
+        size = (height, width) if size is None else size
         bright = brighten(tile, curves_at(context.curves, tile.shape[1:3], corner, size))
         x = jnp.concatenate([tile, bright], axis=-1).astype(self.dtype)
-        x = self._noise(self.stem(layers.space_to_depth(x, 2)), context.vector)
+        x = layers.masked(layers.space_to_depth(x, 2), inside[0])
+        x = layers.masked(self._noise(self.stem(x), context.vector, inside), inside[0])
         # Starts as the brightened image; gains multiply as photon noise grows with the signal.
         gain, offset = jnp.split(
             layers.depth_to_space(self.head(x).astype(jnp.float32), 2), 2, axis=-1
@@ -190,18 +194,29 @@ class DualPath(nnx.Module):
         grey = jnp.mean(restored, axis=-1, keepdims=True)
         return jnp.where(context.grey, grey, restored), x
 
-    def _noise(self, x: jax.Array, vector: jax.Array) -> jax.Array:
+    def _inside(self, corner, size) -> list[tuple | None]:
+        """How many rows and columns of each level are of the image; None: all."""
+        if size is None:
+            return [None] * len(self.encoder)
+        rows, columns = (
+            -(-whole // self.multiple) * self.multiple - first
+            for first, whole in zip(corner, size, strict=True)
+        )
+        steps = [2 ** (level + 1) for level in range(len(self.encoder))]
+        return [(rows // step, columns // step) for step in steps]
+
+    def _noise(self, x: jax.Array, vector: jax.Array, inside: list) -> jax.Array:
         skips = []
         for level, stage in enumerate(self.encoder):
             x = self.down[level - 1](x) if level else x
             for block in stage:
-                x = block(x, vector)
+                x = block(x, vector, inside[level])
             skips.append(x)
         for level, stage in reversed(list(enumerate(self.decoder))):
             if level < len(self.up):
                 x = layers.depth_to_space(self.up[level](x), 2) + skips[level]
             for block in stage:
-                x = block(x, vector)
+                x = block(x, vector, inside[level])
         return x
 
 

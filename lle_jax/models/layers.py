@@ -114,6 +114,17 @@ def unit_length(x: jax.Array) -> jax.Array:
     return x * jax.lax.rsqrt(jnp.maximum(squares, 1e-24)).astype(x.dtype)
 
 
+def masked(x: jax.Array, inside: tuple | None) -> jax.Array:
+    """Sets `[B, H, W, C]` to 0 beyond `inside` rows and columns, as a convolution pads an image.
+
+    The numbers may be traced; None leaves all as it is.
+    """
+    if inside is None:
+        return x
+    rows, columns = (jnp.arange(n) < m for n, m in zip(x.shape[1:3], inside, strict=True))
+    return jnp.where((rows[:, None] & columns)[..., None], x, 0)
+
+
 class GlobalContext(nnx.Module):
     """Scales and shifts every channel by a function of the image-wide means.
 

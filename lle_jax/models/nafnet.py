@@ -42,9 +42,11 @@ class NAFBlock(nnx.Module):
         self.beta = nnx.Param(jnp.zeros(width))
         self.gamma = nnx.Param(jnp.zeros(width))
 
-    def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
-        """`x` is `[B, H, W, width]`, `context` `[B, 1, 1, context]`."""
-        y = _gate(self.conv2(self.conv1(self.norm1(x))))
+    def __call__(
+        self, x: jax.Array, context: jax.Array | None = None, inside: tuple | None = None
+    ) -> jax.Array:
+        """`x` is `[B, H, W, width]`, `context` `[B, 1, 1, context]`; see `layers.masked`."""
+        y = _gate(self.conv2(layers.masked(self.conv1(self.norm1(x)), inside)))
         summary = jnp.mean(y, axis=(1, 2), keepdims=True) if context is None else context
         y = self.conv3(y * self.sca(summary))
         x = x + y * self.beta[...].astype(y.dtype)

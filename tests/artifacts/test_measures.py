@@ -102,17 +102,17 @@ def test_many_sizes_are_measured_in_few():
     sides = range(8, 3000, 7)
     crops = {measures.centre_crop(np.empty((side, 3000, 1), np.float32)).shape for side in sides}
     subsampled = {measures.subsample(np.empty((side, 3000, 1), np.float32)).shape for side in sides}
-    assert len(crops) <= 8 * 7 + 1
+    assert len(crops) <= 8
     assert len(subsampled) <= 7
     assert all(height == width <= 1024 for height, width, _ in crops)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (72, 100), (97, 1031), (584, 565), (1080, 1920)])
-def test_the_centre_crop_keeps_the_grid_of_blocks_and_most_of_the_shorter_side(shape):
+def test_the_centre_crop_keeps_the_grid_of_blocks_and_half_of_the_shorter_side(shape):
     rows, columns = np.indices(shape).astype(np.float32)
     part = measures.centre_crop(np.stack([rows, columns, rows], axis=-1))
     assert part[0, 0, 0] % 8 == part[0, 0, 1] % 8 == 0
-    assert part.shape[0] == part.shape[1] > min(min(shape) * 8 / 9 - 1, 1023)
+    assert part.shape[0] == part.shape[1] > min(min(shape) / 2, 1023)
     np.testing.assert_array_equal(np.diff(part[..., 0], axis=0), 1)
 
 

@@ -53,12 +53,13 @@ def test_in_place_gives_the_same(net, scene, whole):
 @pytest.mark.parametrize("size", [*range(1, 40), 149, 150, 500, 1025, 2048, 12000])
 @pytest.mark.parametrize("reach", [17, 63])
 def test_tiles_cover_an_axis_and_keep_what_is_beyond_their_reach(size, reach):
-    parts = list(tiles.cover(size, 8, reach, 512))
+    side, _ = tiles.choose_shape(size, size, 8, reach, 512)
+    parts = list(tiles.cover(size, side, 8, reach))
     assert [part.first for part in parts] == [0, *(part.last for part in parts[:-1])]
     assert parts[-1].last == size
-    assert parts[-1].stop == -(-size // 8) * 8
-    assert len({part.stop - part.start for part in parts}) == 1
-    assert parts[0].stop - parts[0].start <= max(512, 4 * 64 + 64)
+    assert parts[-1].stop == (-(-size // 8) * 8 if len(parts) > 1 else side)
+    assert {part.stop - part.start for part in parts} == {side}
+    assert side <= 512
     for part in parts:
         assert part.start % 8 == 0
         assert part.start == 0 or part.first - part.start >= reach
@@ -66,12 +67,24 @@ def test_tiles_cover_an_axis_and_keep_what_is_beyond_their_reach(size, reach):
 
 
 def test_many_sizes_need_few_programs():
-    lengths = {
-        (part.stop - part.start)
-        for size in range(300, 2000)
-        for part in tiles.cover(size, 8, 63, 1024)
-    }
-    assert len(lengths) < 16
+    sizes = [(height, width) for height in range(1, 2000, 37) for width in range(1, 2000, 41)]
+    shapes = {tiles.choose_shape(*size, 8, 63, 1024) for size in sizes}
+    assert shapes <= set(tiles.SHAPES)
+    assert len(tiles.SHAPES) < 30
+    assert tiles.choose_shape(512, 512, 16, 79, 1024) == (512, 512)
+    assert tiles.choose_shape(470, 340, 16, 79, 1024) == (512, 384)
+    assert tiles.choose_shape(12000, 9000, 16, 79, 1024) == (1024, 1024)
+    assert tiles.choose_shape(200, 480, 16, 79, 1024) == (256, 320)  # two, less than 384 x 512
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (37, 90), (100, 60), (128, 128)])
+def test_what_lies_beyond_the_image_has_no_effect(config, params, net, scene, shape):
+    image = np.ascontiguousarray(scene[: shape[0], : shape[1]])
+    restored = jax.jit(lambda params, image: models.bind(config)(params)(image))(
+        params, image[None]
+    )
+    out, _ = enhance.enhance_pixels(net, image)
+    assert np.abs(out - np.clip(restored[0], 0, 1)).max() < 1e-5
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 70), (300, 31), (600, 7)])

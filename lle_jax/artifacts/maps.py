@@ -3,12 +3,15 @@
 OpenCV and not jax draws them, as jax would compile anew for every size of image.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
 from lle_jax import colour
 
 _BLOCK = 8
+_STRIP = 32 * _BLOCK  # rows
 
 
 def maps(image: np.ndarray) -> dict[str, np.ndarray]:
@@ -26,22 +29,51 @@ def maps(image: np.ndarray) -> dict[str, np.ndarray]:
     luma = _weighted(image, colour.BT601)
     laplacian = np.array([[1, 4, 1], [4, -20, 4], [1, 4, 1]], np.float32) / 6
     noise = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
+    block_variance = _by_block(luma, lambda blocks: blocks.var(axis=-1, ddof=1))
+    energy = _by_block(luma, lambda blocks: np.mean(blocks**2, axis=-1), noise)
+    _replace_by_response(luma, laplacian)
     return {
-        "Laplacian": np.abs(_filter(luma, laplacian)),
-        "block variance": _blocks(luma).var(axis=-1, ddof=1),
-        "noise": np.sqrt(np.mean(_blocks(_filter(luma, noise)) ** 2, axis=-1)),
+        "Laplacian": luma,
+        "block variance": block_variance,
+        "noise": np.sqrt(energy),
         "illumination": _illumination(image),
     }
 
 
 def _weighted(image: np.ndarray, weights: tuple[float, float, float]) -> np.ndarray:
     if image.shape[-1] == 1:
-        return np.ascontiguousarray(image[..., 0], np.float32)
-    return image.astype(np.float32) @ np.asarray(weights, np.float32)
+        return np.array(image[..., 0], np.float32)
+    return image.astype(np.float32, copy=False) @ np.asarray(weights, np.float32)
 
 
-def _filter(plane: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    return cv2.filter2D(plane, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE)
+def _by_block(
+    plane: np.ndarray,
+    function: Callable[[np.ndarray], np.ndarray],
+    kernel: np.ndarray | None = None,
+) -> np.ndarray:
+    """`function` of the `_blocks` of a plane, filtered by a 3 x 3 `kernel` where one is given.
+
+    Strip by strip, as a copy of a large image takes much memory.
+    """
+    parts = []
+    for top in range(0, max(_BLOCK, len(plane) // _BLOCK * _BLOCK), _STRIP):
+        above = int(top > 0)  # a row that the filter needs, as the one below
+        strip = plane[top - above : top + _STRIP + 1]
+        if kernel is not None:
+            strip = cv2.filter2D(strip, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE)
+        parts.append(function(_blocks(strip[above : above + _STRIP])))
+    return np.concatenate(parts)
+
+
+def _replace_by_response(plane: np.ndarray, kernel: np.ndarray) -> None:
+    """Overwrites a plane with the magnitude of a 3 x 3 filter's response, strip by strip."""
+    above = plane[:0]
+    for top in range(0, len(plane), _STRIP):
+        strip = np.concatenate([above, plane[top : top + _STRIP + 1]])
+        filtered = cv2.filter2D(strip, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE)
+        rows = plane[top : top + _STRIP]
+        first, above = len(above), rows[-1:].copy()
+        np.abs(filtered[first : first + len(rows)], out=rows)
 
 
 def _blocks(plane: np.ndarray) -> np.ndarray:

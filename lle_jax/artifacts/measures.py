@@ -35,6 +35,7 @@ _CROP_SIDE = 1024
 _SUBSAMPLED_SIDE = 512
 _MAX_EXECUTABLES = 32  # kept in memory
 _COMPILING = threading.Lock()
+_STRIP = 256  # rows, whole blocks
 _MIN_SIDE = 16  # two blocks
 _SENSOR_MIN_SIDE = 64
 _STUDY_MIN_SIDE = {"gaussian_noise_variance": 50, "jpeg_artifact_metric": 8}
@@ -124,29 +125,41 @@ def study_measures(image: np.ndarray) -> dict[str, float]:
 
     The definitions are documented there.
     """
-    levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.int32)
-    if levels.shape[-1] == 3:
-        grey = (levels @ np.array([2989, 5870, 1140], np.int32) + 5000) // 10000
-    else:
-        grey = levels[..., 0]
-    corner = grey[:50, :50]
-    rows, columns = (side // 8 for side in grey.shape)
-    blocks = grey[: 8 * rows, : 8 * columns].reshape(rows, 8, columns, 8).swapaxes(1, 2)
-    padded = np.pad(grey, 1, mode="edge")
-    across = padded[:, :-2] + 4 * padded[:, 1:-1] + padded[:, 2:]
-    laplacian = across[:-2] + 4 * across[1:-1] + across[2:] - 36 * grey
+    height, width = image.shape[:2]
+    rows, columns = height // 8, width // 8
+    corner = _grey_levels(image[:50, :50])
+    extreme = laplacian = 0
+    variance = 0.0
+    for top in range(0, height, _STRIP):  # 1.3 GB less for an image of 12,000 x 9,000
+        bottom = min(top + _STRIP, height)
+        above, below = int(top > 0), int(bottom < height)  # a row that the filter needs
+        grey = _grey_levels(image[top - above : bottom + below])
+        padded = np.pad(grey, ((1 - above, 1 - below), (1, 1)), mode="edge")
+        across = padded[:, :-2] + 4 * padded[:, 1:-1] + padded[:, 2:]
+        grey = grey[above : above + bottom - top]
+        laplacian += int(np.abs(across[:-2] + 4 * across[1:-1] + across[2:] - 36 * grey).sum())
+        extreme += int(np.count_nonzero((grey >= 243) | (grey <= 12)))
+        whole = (bottom - top) // 8
+        blocks = grey[: 8 * whole, : 8 * columns].reshape(whole, 8, columns, 8).swapaxes(1, 2)
+        variance += float(blocks.reshape(-1, 64).var(axis=1, ddof=1).sum())
     return {
         "gaussian_noise_variance": (
             float(corner.var(ddof=1)) / 255**2 if corner.size == 2500 else math.nan
         ),
-        "salt_and_pepper_ratio": float(np.mean((grey >= 243) | (grey <= 12))),
-        "blur_metric": float(np.abs(laplacian).mean()) / (6 * 255),
+        "salt_and_pepper_ratio": extreme / (height * width),
+        "blur_metric": laplacian / (height * width * 6 * 255),
         "jpeg_artifact_metric": (
-            float(blocks.reshape(rows * columns, 64).var(axis=1, ddof=1).mean()) / 255**2
-            if blocks.size
-            else math.nan
+            variance / (rows * columns) / 255**2 if rows * columns else math.nan
         ),
     }
+
+
+def _grey_levels(image: np.ndarray) -> np.ndarray:
+    """The grey levels 0 to 255 of `[h, W, C]`, `[h, W]` int32."""
+    levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.int32)
+    if levels.shape[-1] == 3:
+        return (levels @ np.array([2989, 5870, 1140], np.int32) + 5000) // 10000
+    return levels[..., 0]
 
 
 def centre_crop(image: np.ndarray) -> np.ndarray:
@@ -179,7 +192,7 @@ def _compiled(group, shape: tuple[int, ...], dtype):
 
     lowered = jax.jit(measures_of_group).lower(jax.ShapeDtypeStruct(shape, dtype))
     # one level less compiles in less time, and runs as fast
-    return lowered.compile(compiler_options={"xla_backend_optimization_level": 1})
+    return lowered.compile(compiler_options={"xla_backend_optimization_level": "1"})
 
 
 def _of_centre_crop(image: jax.Array) -> dict[str, jax.Array]:

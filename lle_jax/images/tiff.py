@@ -44,9 +44,9 @@ def read(path: Path, frame: int | None, max_pixels: int) -> Picture:
         check_size(first.imagewidth, first.imagelength, len(chosen), max_pixels)
         decoded = [tiff_page.decode(tif, page) for page in chosen]
         orientation = _orientation(first)
-        pixels = upright(np.stack([colour for colour, _ in decoded]), orientation)
+        pixels = upright(_stack([colour for colour, _ in decoded]), orientation)
         opacities = [opacity for _, opacity in decoded if opacity is not None]
-        alpha = upright(np.stack(opacities), orientation) if opacities else None
+        alpha = upright(_stack(opacities), orientation) if opacities else None
         if len(pixels) == 1:
             pixels, alpha = pixels[0], None if alpha is None else alpha[0]
         return Picture(
@@ -60,6 +60,11 @@ def read(path: Path, frame: int | None, max_pixels: int) -> Picture:
             dpi=_dpi(first, orientation),
             frame=frame,
         )
+
+
+def _stack(pages: list[np.ndarray]) -> np.ndarray:
+    """Stacks pages; one page is not copied, as it may take a gigabyte."""
+    return pages[0][None] if len(pages) == 1 else np.stack(pages)
 
 
 def _pages(tif: tifffile.TiffFile) -> list[tifffile.TiffPage]:

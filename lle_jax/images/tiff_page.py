@@ -247,7 +247,7 @@ def _split(levels: np.ndarray, page: tifffile.TiffPage) -> tuple[np.ndarray, np.
             raise ImageError(f"its levels go beyond {page.bitspersample} bits; export it again")
         pixels = to_unit(colour, largest)
     if page.photometric == _WHITE_IS_ZERO:
-        pixels = 1 - pixels
+        np.subtract(1, pixels, out=pixels)
     if alpha is not None and page.extrasamples[:1] == (_ASSOCIATED_ALPHA,):
         pixels = np.minimum(pixels / np.maximum(to_unit(alpha, largest), 1e-6), 1)
     if alpha is not None and levels.dtype.kind != "f" and page.bitspersample not in (8, 16):

@@ -250,11 +250,14 @@ def _padded(
       `[h, w, 3]`, a copy.
     """
     start, height = rows
-    below = -height % multiple if start + len(band) == height else 0
-    band = np.pad(band, ((0, below), (0, -band.shape[1] % multiple), (0, 0)), mode="edge")
-    missing = [(0, whole - side) for whole, side in zip(shape, band.shape[:2], strict=True)]
-    band = np.pad(band, (*missing, (0, 0)))
-    return np.repeat(band, 3, axis=-1) if band.shape[-1] == 1 else band
+    count, width, channels = band.shape
+    below = -height % multiple if start + count == height else 0
+    right = -width % multiple
+    out = np.zeros((*shape, channels), np.float32)
+    out[:count, :width] = band
+    out[:count, width : width + right] = band[:, -1:]
+    out[count : count + below] = out[count - 1]
+    return np.repeat(out, 3, axis=-1) if channels == 1 else out
 
 
 def tile_side() -> int:

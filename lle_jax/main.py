@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{__doc__.strip()}\n\n{flags.FLAGS.module_help(sys.modules[__name__])}")
         return 0
     memory.keep_freed_memory()
-    logging.set_verbosity(logging.ERROR)  # Orbax reports every step of every save
+    logging.set_verbosity(logging.FATAL)  # Orbax reports each step; its errors come as exceptions
     try:
         with interrupt.raised():
             parse(arguments)

@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import subprocess
 import sys
@@ -99,3 +100,25 @@ def test_a_lock_is_held_by_one_process_and_dies_with_it(tmp_path):
     with rundir.lock(workdir), pytest.raises(rundir.RunError), rundir.lock(workdir):
         pass
     assert list(workdir.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b'[{"started": ', b"\xff\x00", b"3"])
+def test_a_damaged_record_of_starts_is_set_aside_in_one_line(content, tmp_path, capsys):
+    path = tmp_path / "environment.json"
+    path.write_bytes(content)
+    rundir.open_for(tmp_path, config(), {"started": "now"})
+    assert json.loads(path.read_text()) == [{"started": "now"}]
+    assert (tmp_path / "environment.json.damaged").read_bytes() == content
+    assert capsys.readouterr().err.splitlines() == [
+        f"{path}: damaged, so it is renamed to environment.json.damaged and begun anew"
+    ]
+
+
+def test_a_disk_without_room_is_no_wrong_directory(tmp_path, monkeypatch):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(rundir.files, "write_text", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        rundir.open_for(tmp_path, config(), {})
+    assert error.value.errno == errno.ENOSPC

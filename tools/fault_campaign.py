@@ -366,7 +366,7 @@ class Campaign:
         finally:
             subprocess.run(["umount", "-l", str(disk)], check=False)
 
-    def damage_records(self, repeats: int) -> None:
+    def damage_records(self) -> None:
         """Damages each record of a run that was stopped in the middle, and of a finished one."""
         half = self.folder / "half"
         run = self.start(half)
@@ -381,7 +381,8 @@ class Campaign:
             )
             for pattern in patterns
             for how in ("truncate", "delete", "empty", "garbage")
-        ] * repeats
+        ]
+        cases += 10 * [(self.undisturbed, "evaluation/journal.jsonl", "flip")]
         for index in self.each("records", len(cases)):
             whole, pattern, how = cases[index]
             workdir = self.folder / "records"
@@ -555,7 +556,7 @@ def run_campaign(folder: Path, minutes: float) -> Campaign:
         folder, [*ARGUMENTS, f"--config.data.source={folder / 'images'}"], 60 * minutes
     )
     campaign.damage_checkpoints(200)
-    campaign.damage_records(1)
+    campaign.damage_records()
     for number in (signal.SIGTERM, signal.SIGINT):
         strike = functools.partial(campaign.stop, number)
         campaign.along(number.name, 3 * len(PHASES), strike, folder / "stopped")

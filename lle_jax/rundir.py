@@ -12,7 +12,6 @@ evaluation/        per_image.csv, summary.csv, comparisons.csv, index.html
 import collections
 import contextlib
 import datetime
-import errno
 import fcntl
 import importlib.metadata
 import json
@@ -164,9 +163,7 @@ def lock(workdir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _unwritable(workdir: Path, error: OSError) -> Exception:
-    if error.errno == errno.ENOSPC:  # the directory is right, and the same command goes on later
-        return error
+def _unwritable(workdir: Path, error: OSError) -> RunError:
     return RunError(
         f"{workdir}: the run directory cannot be written ({error.strerror}); "
         "choose another with --workdir"

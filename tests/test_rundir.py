@@ -1,5 +1,4 @@
 import csv
-import errno
 import json
 import subprocess
 import sys
@@ -112,13 +111,3 @@ def test_a_damaged_record_of_starts_is_set_aside_in_one_line(content, tmp_path, 
     assert capsys.readouterr().err.splitlines() == [
         f"{path}: damaged, so it is renamed to environment.json.damaged and begun anew"
     ]
-
-
-def test_a_disk_without_room_is_no_wrong_directory(tmp_path, monkeypatch):
-    def full(path, text):
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
-    monkeypatch.setattr(rundir.files, "write_text", full)
-    with pytest.raises(OSError, match="No space left") as error:
-        rundir.open_for(tmp_path, config(), {})
-    assert error.value.errno == errno.ENOSPC

@@ -128,17 +128,19 @@ def _leave(full: OSError) -> NoReturn:
 
 
 def _uncaught(ended: Any) -> None:
-    """Is the hook for exceptions of threads: without that of the event files, the loop would wait
-    for it for ever."""
+    """Ends the process where a thread finds the disk full; else prints the thread's traceback.
+
+    Without its thread of event files the loop would wait for ever.
+    """
     if (full := _full_disk(ended.exc_value)) is not None:
         _leave(full)
     threading.__excepthook__(ended)
 
 
 def _unraisable(ignored: Any) -> None:
-    """Is the hook for what no one can catch: after a failed save, Orbax's threads lack their loop.
+    """Prints what no one can catch, but not that Orbax's threads have lost their event loop.
 
-    Each would print a traceback beside the one line.
+    After a failed save each of them would print a traceback beside the one line.
     """
     if str(ignored.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(ignored)

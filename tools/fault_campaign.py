@@ -17,6 +17,7 @@ import csv
 import functools
 import gc
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -206,39 +207,30 @@ def make_images(folder: Path) -> None:
 
 
 class Campaign:
-    """Runs, their faults, and the undisturbed run they are compared with.
+    """Runs, their faults, and the undisturbed run that they are compared with.
 
     Args:
-      folder: for all that is written.
+      folder: for all that is written; holds the undisturbed run, or gets it.
       arguments: of the main job, but for --workdir.
       seconds: after which no new fault is tried.
-      expected: the result of an undisturbed run; None makes one.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        arguments: list[str],
-        seconds: float,
-        expected: dict[str, str] | None = None,
-    ):
+    def __init__(self, folder: Path, arguments: list[str], seconds: float):
         self.folder, self.arguments, self.faults = folder, arguments, list[Fault]()
         self.random = random.Random(0)
         self._deadline = time.monotonic() + seconds
         self.undisturbed = folder / "undisturbed"
-        self.lengths = dict.fromkeys(PHASES, 0.02)  # seconds from a phase's mark to the next
-        if expected is None:
-            for _ in range(2):  # the first compiles
-                shutil.rmtree(self.undisturbed, ignore_errors=True)
-                run = self.start(self.undisturbed)
-                ended = run.end()
-                assert ended.status == 0, ended.stderr
-                spans = collections.defaultdict(list)
-                for (name, begin), (_, end) in zip(run.marks, run.marks[1:], strict=False):
-                    spans[name].append(end - begin)
-                self.lengths = {name: max(spans[name]) for name in PHASES}
-                expected = ended.result
-        self.expected = expected
+        if not self.undisturbed.exists():
+            self.start(self.undisturbed).end()  # compiles, which the next need not
+            shutil.rmtree(self.undisturbed)
+        run = self.start(self.undisturbed)
+        ended = run.end()
+        assert ended.status == 0, ended.stderr
+        self.expected = ended.result
+        spans = collections.defaultdict(lambda: [0.02])
+        for (name, begin), (_, end) in itertools.pairwise(run.marks):
+            spans[name].append(end - begin)
+        self.lengths = {name: max(spans[name]) for name in PHASES}  # seconds to the next mark
 
     def start(self, workdir: Path) -> Run:
         """Starts a run."""
@@ -248,11 +240,11 @@ class Campaign:
         """Counts faults, with a line of progress now and then, until there is no more time."""
         for index in range(number):
             if time.monotonic() > self._deadline:
-                print(f"{kind}: no more time after {index} of {number}", flush=True)
+                print(f"{kind}: no more time after {index} of {number}", file=sys.stderr)
                 return
             if index % 10 == 0:
                 left = self._deadline - time.monotonic()
-                print(f"{kind}: {index} of {number}, {left / 60:.1f} minutes left", flush=True)
+                print(f"{kind}: {index} of {number}, {left / 60:.1f} minutes left", file=sys.stderr)
             yield index
 
     def add(self, *faults: Fault) -> None:
@@ -260,7 +252,7 @@ class Campaign:
         for fault in faults:
             self.faults.append(fault)
             if wrong := "; ".join(filter(None, fault[2:])):
-                print(f"WRONG: {fault.kind}: {fault.what}: {wrong}", flush=True)
+                print(f"WRONG: {fault.kind}: {fault.what}: {wrong}", file=sys.stderr)
 
     def compare(self, ended: Ended) -> str:
         """Says how a finished run differs from the undisturbed one; "" where it does not."""
@@ -359,7 +351,7 @@ class Campaign:
         disk.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "tmpfs", str(disk)]
         if subprocess.run(mount, capture_output=True, check=False).returncode:
-            print("disk full: skipped, because a tmpfs cannot be mounted", flush=True)
+            print("disk full: skipped, because a tmpfs cannot be mounted", file=sys.stderr)
             return
         try:
             self.along("disk full", number, self.fill, disk / "run")
@@ -536,8 +528,8 @@ def damage_checkpoint(
     if restored not in sound:
         different = f"restored {restored and restored[0]}, which is neither checkpoint"
     lost = "" if len(lines) == (restored == sound[1]) else f"{len(lines)} lines: {lines[:3]}"
-    what = f"{how} {path.relative_to(newest)}"
-    return Fault("damaged checkpoint", what, lost, different, wrong)
+    kind = f"damaged checkpoint, {'the one before used' if restored == sound[1] else 'no effect'}"
+    return Fault(kind, f"{how} {path.relative_to(newest)}", lost, different, wrong)
 
 
 def run_campaign(folder: Path, minutes: float) -> Campaign:

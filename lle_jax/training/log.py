@@ -24,9 +24,8 @@ COLUMNS = (
     "validation_ssim",
 )
 
-_ROW = re.compile(
-    r"\d+" + r"(?:,(?:-?[\d.]+(?:e[-+]\d+)?|nan|-?inf|))" * (len(COLUMNS) - 1), re.ASCII
-)
+_CELL = r",(?:-?\d+(?:\.\d+)?(?:e[-+]\d+)?|nan|-?inf|)"
+_ROW = re.compile(r"\d+" + _CELL * (len(COLUMNS) - 1), re.ASCII)
 MIN_LOSSES, DEVIATIONS = 20, 10  # an ordinary run of the main job stays below 4 deviations
 
 

@@ -97,7 +97,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bo
                 raise CheckpointError(f"{workdir}/checkpoints: {NO_CHECKPOINT}")
             state, position = restored or (experiment.state, None)
             rundir.open_for(workdir, config, environment)
-            repair_scalars(workdir / "scalars.csv", int(state.step))
+            repair_scalars(workdir / "scalars.csv", config.train.steps)
             files.write_text(workdir / "data.json", json.dumps(record, indent=1) + "\n")
         announce(config, workdir, splits, restored)
         if not evaluate_only and int(state.step) < config.train.steps:

@@ -34,7 +34,7 @@ def test_resuming_drops_rows_after_the_checkpoint_and_half_written_ones(tmp_path
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"\xff\x00\n", b'20,"0.2,,,,,\n', b"20,0.x,,,,,\n", b"20\n"]
+    "damage", [b"", b"\xff\x00\n", b'20,"0.2,,,,,\n', b"20,0.1.2,,,,,\n", b"20\n"]
 )
 def test_damaged_rows_are_dropped_and_counted_in_one_line(damage, tmp_path, capsys):
     path = tmp_path / "scalars.csv"

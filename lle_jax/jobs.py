@@ -17,6 +17,7 @@ import math
 import os
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -89,7 +90,7 @@ class Journal:
             if not self._has_header:
                 header = {"header": self._digest, "values": self._settings}
                 text += json.dumps(header, allow_nan=False) + "\n"
-            text += json.dumps(record, allow_nan=False) + "\n"
+            text += json.dumps(record | {"crc32": _checksum(record)}, allow_nan=False) + "\n"
             file.write(text.encode())
             file.flush()
         self._has_header = True
@@ -105,7 +106,13 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         with contextlib.suppress(ValueError):
             value = json.loads(line)
             if isinstance(value, dict):
-                yield value
+                checksum = value.pop("crc32", None)  # earlier versions wrote none
+                if checksum is None or checksum == _checksum(value):
+                    yield value
+
+
+def _checksum(record: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(record, sort_keys=True).encode())
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,9 @@ import os
 import re
 import runpy
 import sys
+import threading
 from pathlib import Path
+from typing import Any, NoReturn
 
 from absl import flags, logging
 from ml_collections import config_flags
@@ -29,6 +31,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "The run directory (default: runs
 MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "evaluate"], "Train and evaluate, or the latter."
 )
+_leaving = threading.Lock()  # held from the line on a full disk to the end of the process
 
 
 class UsageError(ValueError):
@@ -103,6 +106,46 @@ def _renamed(name: str) -> str:
     return f"; it is now called {RENAMED_KEYS[name]}" if name in RENAMED_KEYS else ""
 
 
+def _full_disk(error: BaseException | None) -> OSError | None:
+    """Finds a full disk behind an error: every writer reports it in its own way."""
+    reason = os.strerror(errno.ENOSPC)
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return error
+        if reason in str(error):
+            return OSError(errno.ENOSPC, reason)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _leave(full: OSError) -> NoReturn:
+    """Ends the process for want of room on the disk, from whichever thread finds it first."""
+    _leaving.acquire()
+    where = full.filename or "the run directory"
+    remedy = "free some space, and the same command resumes from the last checkpoint"
+    print(f"error: {where}: {full.strerror}; {remedy}", file=sys.stderr, flush=True)
+    os._exit(74)  # EX_IOERR; at another exit each writer that holds data prints a traceback
+
+
+def _uncaught(ended: Any) -> None:
+    """Ends the process where a thread finds the disk full; else prints the thread's traceback.
+
+    Without its thread of event files the loop would wait for ever.
+    """
+    if (full := _full_disk(ended.exc_value)) is not None:
+        _leave(full)
+    threading.__excepthook__(ended)
+
+
+def _unraisable(ignored: Any) -> None:
+    """Prints what no one can catch, but not that Orbax's threads have lost their event loop.
+
+    After a failed save each of them would print a traceback beside the one line.
+    """
+    if str(ignored.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(ignored)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command: one line and exit status 2 for whatever the caller can put right.
 
@@ -120,22 +163,20 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{__doc__.strip()}\n\n{flags.FLAGS.module_help(sys.modules[__name__])}")
         return 0
     memory.keep_freed_memory()
-    logging.set_verbosity(logging.ERROR)  # Orbax reports every step of every save
+    threading.excepthook, sys.unraisablehook = _uncaught, _unraisable
+    logging.set_verbosity(logging.FATAL)  # Orbax reports each step; its errors come as exceptions
     try:
         with interrupt.raised():
             parse(arguments)
             workdir = Path(WORKDIR.value or f"runs/{_config_path(arguments).stem}").absolute()
             train.train(CONFIG.value, workdir, evaluate_only=MODE.value == "evaluate")
-    except USER_ERRORS as error:
+    except Exception as error:
+        if (full := _full_disk(error)) is not None:
+            _leave(full)
+        if not isinstance(error, USER_ERRORS):
+            raise
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        where = error.filename or "the run directory"
-        remedy = "free some space, and the same command resumes from the last checkpoint"
-        print(f"error: {where}: {error.strerror}; {remedy}", file=sys.stderr, flush=True)
-        os._exit(74)  # EX_IOERR; at another exit each writer that holds data prints a traceback
     except interrupt.Interrupted as stop:
         print(f"{stop}: the same command resumes from the last checkpoint", file=sys.stderr)
         return stop.status

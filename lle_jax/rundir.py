@@ -185,13 +185,30 @@ def open_for(workdir: Path, config: ml_collections.ConfigDict, record: dict[str,
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / "environment.json"
-        starts = json.loads(path.read_text()) if path.exists() else []
-        files.write_text(path, json.dumps([*starts, record], indent=2) + "\n")
+        files.write_text(path, json.dumps([*_starts(path), record], indent=2) + "\n")
         if not (workdir / "config.json").exists():
             text = json.dumps(json.loads(config.to_json_best_effort()), indent=2)
             files.write_text(workdir / "config.json", text + "\n")
     except OSError as error:
         raise _unwritable(workdir, error) from None
+
+
+def _starts(path: Path) -> list[Any]:
+    """Reads the starts before; a damaged file, of which nothing depends, is set aside in a line."""
+    if not path.exists():
+        return []
+    try:
+        starts = json.loads(path.read_text())
+    except ValueError:
+        starts = None
+    if not isinstance(starts, list):
+        damaged = path.with_name(f"{path.name}.damaged")
+        path.replace(damaged)
+        print(
+            f"{path}: damaged, so it is renamed to {damaged.name} and begun anew", file=sys.stderr
+        )
+        return []
+    return starts
 
 
 def environment(fingerprint: str) -> dict[str, Any]:

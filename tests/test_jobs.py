@@ -29,6 +29,7 @@ def test_a_record_is_on_disk_at_once_under_a_header_with_the_settings(path):
     header, record = lines(path)
     assert header["values"] == {"strength": 0.5}
     assert record["settings"] == header["header"]
+    assert isinstance(record.pop("crc32"), int)
     again = jobs.Journal(path, {"strength": 0.5})
     for one in (journal, again):
         assert one.done("a") == record
@@ -75,6 +76,18 @@ def test_a_line_that_was_cut_off_is_ended_and_the_rest_counts(path):
     journal.record("d", jobs.DONE)
     journal = jobs.Journal(path, {})
     assert [journal.done(key) is not None for key in "abcd"] == [True, True, False, True]
+
+
+def test_a_value_that_changed_on_the_disk_is_not_done(path):
+    jobs.Journal(path, {}).record("a", jobs.DONE, value=30.25)
+    text = path.read_text()
+    assert text.count("30.25") == 1
+    path.write_text(text.replace("30.25", "30.35"))
+    assert jobs.Journal(path, {}).done("a") is None
+    (earlier,) = (line for line in lines(path) if "key" in line)
+    del earlier["crc32"]  # as earlier versions wrote it
+    path.write_text(json.dumps(earlier))
+    assert jobs.Journal(path, {}).done("a")["value"] == 30.35
 
 
 @pytest.mark.parametrize("line", [b"null", b"[]", b"{}", b'{"key": 1, "status": "done"}', b"\xff"])

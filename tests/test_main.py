@@ -1,6 +1,7 @@
 """The main job in its own process: results, resuming after SIGKILL, one line for every error."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -9,7 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +42,19 @@ def command(*arguments):
 
 # Imports the main job once and forks for each line of arguments, which saves most of the start.
 SERVER = """
-import argparse, gc, json, os, shutil, sys
+import argparse, gc, json, os, pathlib, shutil, sys
 from lle_jax import main
 gc.freeze()
 for line in sys.stdin:
     job = json.loads(line)
+    if "campaign" in job:
+        import fault_campaign
+        folder = pathlib.Path(job["campaign"])
+        campaign = fault_campaign.Campaign(folder, job["arguments"], seconds=60)
+        campaign.damage_checkpoints(6)
+        campaign.along("SIGKILL", 2, campaign.kill, folder / "killed")
+        print(json.dumps(campaign.faults), flush=True)
+        continue
     child = os.fork()
     if child == 0:
         os.chdir(job["cwd"])
@@ -105,7 +116,7 @@ def run(*arguments, server, cwd=ROOT, signal=0, at=0, full=False):
 
 
 # With the folder of compiled programs of conftest.py: those of one process serve the next.
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tools'}"}
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +182,7 @@ def test_the_report_names_weights_baselines_files_left_out_and_time(finished, fo
     assert "2 files were skipped" in result.stdout
     assert "truncated.png" in result.stderr
     assert "text.jpg" in result.stderr
+    assert "warning: the loss" not in result.stderr
     for phase in ("set-up", "compile", "train", "evaluate", "save"):
         assert f"{phase} " in result.stdout.splitlines()[-1]
     with (workdir / "evaluation" / "summary.csv").open(newline="") as file:
@@ -223,33 +235,41 @@ def test_a_disk_without_room_is_one_line(finished, tmp_path, server):
     assert resumed.returncode == 0, resumed.stderr
 
 
-def test_killed_at_any_moment_and_run_again_ends_with_the_same_bits(finished, tmp_path, server):
-    _, whole, arguments = finished
-    workdir = tmp_path / "run"
-    arguments = [*arguments[:-1], f"--workdir={workdir}", FEW_METHODS]
-    kills = 0
-    # From right after the first row to while the checkpoint of step 12 is being written.
-    for rows in (1, 7, 12):
-        process = subprocess.Popen(
-            command("--config", "experiments/unet.py", *arguments),
-            cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        scalars = workdir / "scalars.csv"
-        while process.poll() is None and not (
-            scalars.exists() and len(scalars.read_text().splitlines()) > rows
-        ):
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-    assert kills == 3
-    assert not (workdir / "checkpoints" / "24").exists()
-    result = run("--config", "experiments/unet.py", *arguments, server=server)
-    assert result.returncode == 0, result.stderr
-    before, after = final_state(whole), final_state(workdir)
-    assert before.keys() == after.keys()
-    for name in before:
-        np.testing.assert_array_equal(before[name], after[name], err_msg=name)
-    assert losses(workdir) == losses(whole)
+def test_a_full_disk_is_one_line_whoever_finds_it(monkeypatch, capsys):
+    from lle_jax import main  # its flags, only here
+
+    def leave(status):
+        raise SystemExit(status)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(main, "_leaving", threading.Lock())
+    full = OSError(errno.ENOSPC, "No space left on device", "run/a.png")
+    picture = images.ImageError("run/a.png: cannot be written")
+    picture.__context__ = full  # `from None` hides it, and keeps it
+    assert main._full_disk(picture) is full
+    assert main._full_disk(ValueError("Failed to write: No space left on device")).filename is None
+    assert main._full_disk(ValueError("no room")) is None
+    thread = threading.ExceptHookArgs((OSError, full, None, None))
+    with pytest.raises(SystemExit, match="74"):
+        main._uncaught(thread)  # of the event files
+    assert re.fullmatch("error: run/a.png: No space left .* checkpoint\n", capsys.readouterr().err)
+    lost = types.SimpleNamespace(exc_value=RuntimeError("Event loop is closed"))
+    main._unraisable(lost)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_few_faults_of_the_campaign_change_nothing(finished, tmp_path, server):
+    _, workdir, arguments = finished
+    shutil.copytree(workdir, tmp_path / "undisturbed")
+    process, _ = server
+    arguments = ["--config", "experiments/unet.py", *arguments[:-1]]
+    process.stdin.write(json.dumps({"campaign": str(tmp_path), "arguments": arguments}) + "\n")
+    process.stdin.flush()
+    faults = json.loads(process.stdout.readline())
+    assert [kind.split(",")[0] for kind, *_ in faults] == (
+        ["damaged checkpoint"] * 6 + ["SIGKILL"] * 2
+    )
+    assert [fault for fault in faults if any(fault[2:])] == []
 
 
 def test_evaluating_alone_repeats_the_table(finished, server):

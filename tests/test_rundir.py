@@ -99,3 +99,15 @@ def test_a_lock_is_held_by_one_process_and_dies_with_it(tmp_path):
     with rundir.lock(workdir), pytest.raises(rundir.RunError), rundir.lock(workdir):
         pass
     assert list(workdir.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b'[{"started": ', b"\xff\x00", b"3"])
+def test_a_damaged_record_of_starts_is_set_aside_in_one_line(content, tmp_path, capsys):
+    path = tmp_path / "environment.json"
+    path.write_bytes(content)
+    rundir.open_for(tmp_path, config(), {"started": "now"})
+    assert json.loads(path.read_text()) == [{"started": "now"}]
+    assert (tmp_path / "environment.json.damaged").read_bytes() == content
+    assert capsys.readouterr().err.splitlines() == [
+        f"{path}: damaged, so it is renamed to environment.json.damaged and begun anew"
+    ]

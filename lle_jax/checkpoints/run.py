@@ -1,6 +1,7 @@
 """Orbax checkpoints of a run: the state, the data iterator's position, the config, checksums."""
 
 import errno
+import json
 import shutil
 import sys
 import zlib
@@ -18,6 +19,7 @@ _MANAGER = {
     "data": ocp.JsonCheckpointHandler,
     "config": ocp.JsonCheckpointHandler,
 }
+CHECKSUMS = "crc32.json"  # of the files of a checkpoint, in its folder
 
 
 class CheckpointError(ValueError):
@@ -39,17 +41,18 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int = 2, read_only: bool = False):
+        self._folder, self._read_only = folder, read_only
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep,
             read_only=read_only,
             create=not read_only,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._record_files),
         )
         if not read_only:  # Orbax would do it in the background, some time later
             for left_behind in folder.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(left_behind, ignore_errors=True)
         handlers = {name: handler() for name, handler in _MANAGER.items()}
         self._manager = ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
-        self._folder, self._read_only = folder, read_only
 
     def __enter__(self):
         return self
@@ -92,6 +95,11 @@ class Checkpoints:
                 config=ocp.args.JsonSave(config),
             ),
         )
+
+    def _record_files(self) -> None:
+        """Writes the checksums of a checkpoint's files, right before it gets its own name."""
+        for unnamed in self._folder.glob("*.orbax-checkpoint-tmp*"):
+            (unnamed / CHECKSUMS).write_text(json.dumps(_file_checksums(unnamed), indent=1))
 
     def restore(self, template: Any) -> tuple[Any, dict[str, Any]] | None:
         """Restores the newest sound checkpoint; None before the first.
@@ -169,6 +177,7 @@ class Checkpoints:
         self._manager.reload()
 
     def _restore(self, step: int, place) -> tuple[Any, dict[str, Any]]:
+        self._check_files(self._folder / str(step))
         target = place(step)
         arguments = ocp.args.Composite(
             state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore()
@@ -188,6 +197,22 @@ class Checkpoints:
                     raise _DamagedError(f"the checksum of {name} is wrong")
         return restored.state, position
 
+    def _check_files(self, folder: Path) -> None:
+        """Finds damage before Orbax does, whose threads each print a traceback of their own.
+
+        Checkpoints of earlier versions have no checksums of files.
+        """
+        path = folder / CHECKSUMS
+        try:
+            expected = dict(json.loads(path.read_bytes())) if path.exists() else {}
+        except (OSError, TypeError, ValueError):
+            raise _DamagedError(f"{CHECKSUMS} cannot be read") from None
+        computed = _file_checksums(folder)
+        for name, checksum in expected.items():
+            if computed.get(name) != checksum:
+                wrong = "changed" if name in computed else "missing"
+                raise _DamagedError(f"{name} is {wrong}")
+
     def _metadata(self, step: int) -> Any:
         try:
             return self._manager.item_metadata(step).state.tree
@@ -198,6 +223,17 @@ class Checkpoints:
 def checksums(arrays: dict[str, np.ndarray]) -> dict[str, int]:
     """Computes the CRC-32 of the bytes of arrays by name."""
     return {n: zlib.crc32(np.ascontiguousarray(array).data) for n, array in arrays.items()}
+
+
+def _file_checksums(folder: Path) -> dict[str, int]:
+    """Computes the CRC-32 of each file of a checkpoint by its path.
+
+    Without the file to which Orbax adds the time at which the folder got its name: nothing that is
+    restored depends on it.
+    """
+    without = (CHECKSUMS, "_CHECKPOINT_METADATA")
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name not in without)
+    return {path.relative_to(folder).as_posix(): zlib.crc32(path.read_bytes()) for path in paths}
 
 
 def _abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:

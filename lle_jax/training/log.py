@@ -1,10 +1,16 @@
 """Scalars and pictures of a run: a plain CSV, TensorBoard event files, PNG grids."""
 
+import collections
 import csv
+import re
+import statistics
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorboardX
+import tqdm
 
 from lle_jax import files, images
 
@@ -18,24 +24,56 @@ COLUMNS = (
     "validation_ssim",
 )
 
+_CELL = r",(?:-?\d+(?:\.\d+)?(?:e[-+]\d+)?|nan|-?inf|)"
+_ROW = re.compile(r"\d+" + _CELL * (len(COLUMNS) - 1), re.ASCII)
+MIN_LOSSES, DEVIATIONS = 20, 10  # an ordinary run of the main job stays below 4 deviations
+
+
+def is_spike(loss: float, recent: Sequence[float]) -> bool:
+    """Tells whether a loss is more than 10 robust deviations above the median of recent ones.
+
+    The deviation is 1.4826 times the median absolute deviation, the standard deviation of normal
+    values, and at least a hundredth of the median, as losses may all be equal. A fall is no spike,
+    and nothing is told from fewer than 20 losses.
+    """
+    if len(recent) < MIN_LOSSES:
+        return False
+    median = statistics.median(recent)
+    deviation = 1.4826 * statistics.median(abs(value - median) for value in recent)
+    return loss > median + DEVIATIONS * max(deviation, 0.01 * abs(median))
+
+
+def repair_scalars(path: Path, step: int) -> list[list[str]]:
+    """Drops damaged rows of a `scalars.csv` and those after a step, and returns the others.
+
+    Rows after the step were left by a start that died before its next checkpoint; without them the
+    file reads as if never interrupted. Damaged ones are counted in a line on stderr, but for the
+    last one, which a killed process may have left half written.
+    """
+    text = path.read_bytes().decode("ascii", "replace") if path.exists() else ""
+    header, *lines = text.split("\n") if text else [",".join(COLUMNS), ""]
+    damaged = [line for line in lines[:-1] if not _ROW.fullmatch(line)]
+    if count := len(damaged) + (header != ",".join(COLUMNS)):
+        print(f"{path}: {count} damaged rows dropped", file=sys.stderr)
+    rows = [line.split(",") for line in lines[:-1] if _ROW.fullmatch(line)]
+    rows = [row for row in rows if int(row[0]) <= step]
+    files.write_csv(path, COLUMNS, rows)
+    return rows
+
 
 class Log:
     """Appends to `scalars.csv` and to event files in the run directory.
 
     Args:
       workdir: the run directory.
-      step: where the run starts or resumes; rows after it, left by a start that died before its
-        next checkpoint, are dropped, so that the file reads as if never interrupted.
+      step: where the run starts or resumes; rows after it are dropped, as in `repair_scalars`.
     """
 
     def __init__(self, workdir: Path, step: int):
         self._pictures = workdir / "pictures"
         path = workdir / "scalars.csv"
-        rows = []
-        if path.exists():
-            with path.open(newline="") as file:
-                rows = [r for r in csv.reader(file) if len(r) == len(COLUMNS) and r[0].isdigit()]
-        files.write_csv(path, COLUMNS, [row for row in rows if int(row[0]) <= step])
+        losses = [float(row[1]) for row in repair_scalars(path, step) if row[1]]
+        self._recent = collections.deque(losses, maxlen=MIN_LOSSES)
         self._file = path.open("a", newline="")
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._events = tensorboardX.SummaryWriter(
@@ -50,7 +88,14 @@ class Log:
         self._events.close()
 
     def scalars(self, step: int, **values: float) -> None:
-        """Writes one row; columns without a value stay empty."""
+        """Writes one row; columns without a value stay empty. A spike of the loss is warned of."""
+        if (loss := values.get("loss")) is not None:
+            if is_spike(loss, self._recent):
+                usual = statistics.median(self._recent)
+                line = f"warning: the loss is {loss:.4g} at step {step}; usual is {usual:.4g}, the"
+                line += f" median of the last {len(self._recent)} logged"
+                tqdm.tqdm.write(line, file=sys.stderr)  # beside the bar, if there is one
+            self._recent.append(loss)
         cells = (f"{values[name]:.6g}" if name in values else "" for name in COLUMNS[1:])
         self._writer.writerow([step, *cells])
         self._file.flush()

@@ -29,7 +29,7 @@ from lle_jax.phase_timer import PhaseTimer
 from lle_jax.training import augment, degradation, losses, optimiser, sharding, uncertainty
 from lle_jax.training import config as configs
 from lle_jax.training import objective as objectives
-from lle_jax.training.log import Log
+from lle_jax.training.log import Log, repair_scalars
 from lle_jax.training.state import TrainState, create
 
 NO_CHECKPOINT = "no checkpoint yet; train first, with --mode train"
@@ -97,6 +97,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bo
                 raise CheckpointError(f"{workdir}/checkpoints: {NO_CHECKPOINT}")
             state, position = restored or (experiment.state, None)
             rundir.open_for(workdir, config, environment)
+            repair_scalars(workdir / "scalars.csv", config.train.steps)
             files.write_text(workdir / "data.json", json.dumps(record, indent=1) + "\n")
         announce(config, workdir, splits, restored)
         if not evaluate_only and int(state.step) < config.train.steps:

@@ -1,5 +1,6 @@
 import dataclasses
 import errno
+import shutil
 import types
 
 import jax
@@ -100,6 +101,32 @@ def test_damage_is_one_line_and_the_checkpoint_before_is_used(tmp_path, how, cap
         pytest.raises(CheckpointError, match="no checkpoint is sound"),
     ):
         checkpoints.restore(make_state())
+
+
+def test_damage_of_any_file_is_named_and_the_checkpoint_before_is_used(tmp_path, capfd):
+    folder = tmp_path / "whole"
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(advance(make_state(), 4), {"next_index": 3}, {})
+        checkpoints.save(advance(make_state(), 5), {"next_index": 4}, {})
+    for name in ("data/metadata", "config/metadata", "state/manifest.ocdbt", run.CHECKSUMS):
+        shutil.copytree(folder, tmp_path / name)
+        path = tmp_path / name / "5" / name
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"4", b"5", 1) if name == "data/metadata" else data[:-1])
+        with Checkpoints(tmp_path / name) as checkpoints:
+            restored, position = checkpoints.restore(make_state())
+        assert (int(restored.step), position) == (4, {"next_index": 3})
+        (line,) = capfd.readouterr().err.splitlines()
+        assert f"/5: damaged checkpoint ({name} " in line
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_checksums_of_files(tmp_path, capfd):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(advance(make_state(), 5), {"next_index": 4}, {})
+    (tmp_path / "5" / run.CHECKSUMS).unlink()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.restore(make_state())[1] == {"next_index": 4}
+    assert capfd.readouterr().err == ""
 
 
 def test_a_changed_value_is_noticed_by_its_checksum(tmp_path, monkeypatch):

@@ -39,6 +39,16 @@ def add(commands) -> None:
     parser.add_argument(
         "--pairs", nargs=2, metavar=("LOW", "CLEAN"), help="the folders of a suite of pairs"
     )
+    parser.add_argument(
+        "--metrics",
+        metavar="LIST",
+        help="metrics of the printed tables, as psnr,ssim,niqe (default: the standard ones); "
+        "ms_ssim, vif, lightness_order_error, niqe, brisque and lpips are measured when named",
+    )
+    parser.add_argument(
+        "--lpips-weights", type=Path, metavar="NPZ", help="network of lpips (docs/metrics.md)"
+    )
+    parser.add_argument("--latex", action="store_true", help="also print the table as LaTeX")
     parser.add_argument("--no-baselines", action="store_true", help="skip the classical baselines")
     parser.add_argument(
         "--allow-overlap",
@@ -47,6 +57,7 @@ def add(commands) -> None:
     )
     parser.add_argument(
         "--inputs",
+        dest="write_inputs",  # `inputs` of the other commands are paths to read
         type=Path,
         metavar="FOLDER",
         help="write the suites' low-light images here, for another system to enhance, and stop",
@@ -56,13 +67,14 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from lle_jax import classical
-    from lle_jax.evaluation import evaluate, report, suite
+    from lle_jax.evaluation import evaluate, measures, report, suite, tables
     from lle_jax.evaluation import methods as method_loader
 
-    if bool(arguments.inputs) == bool(arguments.output):
+    if bool(arguments.write_inputs) == bool(arguments.output):
         raise ValueError("give -o OUT to evaluate, or --inputs FOLDER to write the inputs only")
-    if not arguments.methods and not arguments.inputs:
+    if not arguments.methods and not arguments.write_inputs:
         raise ValueError('no METHOD; give a run directory, a release, "released" or NAME=FOLDER')
+    chosen = None if arguments.metrics is None else measures.parse(arguments.metrics)
     suites = [
         suite.load(
             name,
@@ -71,10 +83,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for name in arguments.suite
     ]
-    if arguments.inputs:
+    if arguments.write_inputs:
         for each in suites:
-            count = evaluate.write_inputs(each, arguments.inputs / each.name)
-            print(f"{count} images: {arguments.inputs / each.name}")
+            count = evaluate.write_inputs(each, arguments.write_inputs / each.name)
+            print(f"{count} images: {arguments.write_inputs / each.name}")
         return 0
     methods = method_loader.unique(map(method_loader.load, arguments.methods))
     given = {method.name for method in methods}
@@ -83,13 +95,22 @@ def run(arguments: argparse.Namespace) -> int:
     for each in suites:
         folder = arguments.output / each.name
         result = evaluate.evaluate(
-            each, methods, baselines, folder, allow_overlap=arguments.allow_overlap
+            each,
+            methods,
+            baselines,
+            folder,
+            allow_overlap=arguments.allow_overlap,
+            more_metrics=chosen or (),
+            lpips_weights=arguments.lpips_weights,
         )
         print(f"\n{each.name}: {each.settings.get('description', '')}")
         for name, warnings in result.record["warnings"].items():
             print(f"note: {name}: {'; '.join(warnings)}")
-        print(f"\n{evaluate.table(result.summary)}\n")
-        print(evaluate.comparison_table([c for c in result.comparisons if c.metric == "psnr"]))
+        print(f"\n{tables.table(result.summary, chosen)}\n")
+        tested = chosen or ("psnr",)
+        print(tables.comparison_table([c for c in result.comparisons if c.metric in tested]))
+        if arguments.latex:
+            print(f"\n{tables.latex(result.summary, chosen)}")
         report.write(folder, result, [*methods, *baselines])
         print(f"\nreport: {folder / 'index.html'}")
         for path, reason in each.rejected:

@@ -22,7 +22,7 @@ import optax
 from lle_jax import classical, data, files, interrupt, jobs, metrics, models, rundir
 from lle_jax.checkpoints import load, provenance
 from lle_jax.checkpoints.run import CheckpointError, Checkpoints
-from lle_jax.evaluation import evaluate, methods, report, suite
+from lle_jax.evaluation import evaluate, methods, report, suite, tables
 from lle_jax.experiments import base
 from lle_jax.models import cost, params
 from lle_jax.phase_timer import PhaseTimer
@@ -394,5 +394,5 @@ def evaluate_test_images(
     result = evaluate.evaluate(test, [network], baselines, folder)
     report.write(folder, result, [network, *baselines], curves=workdir / "scalars.csv")
     print(f"\ntest images, moving-average (EMA) weights of step {step}, the last\n")
-    print(f"{evaluate.table(result.summary)}\n\n{evaluate.verdict(result)}")
+    print(f"{tables.table(result.summary)}\n\n{tables.verdict(result)}")
     print(f"{len(splits.rejected)} files were skipped; page: {folder / 'index.html'}")

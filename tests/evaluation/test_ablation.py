@@ -304,6 +304,11 @@ def test_the_text_has_a_line_per_variant(rows):
     ).split("\n")
     assert [line.split()[1] for line in lines[:5]] == ["variant", "---", "a", "b", "c"]
     assert len({len(line) for line in lines[:5]}) == 1
+    bold = ablation_table.latex(
+        ablation_table.summarise(rows, "a", dict.fromkeys("abc", Cost(1234, 5_000_000)))
+    ).splitlines()
+    assert [line.split()[0] for line in bold[4:7]] == ["a", "b", "c"]
+    assert [line.count(r"\textbf{") for line in bold[4:7]] == [0, 1, 0]  # the best mean
     cells = [cell.strip() for cell in lines[3].split("|")][1:-1]
     assert cells[1] == "2"
     assert cells[-3:] == ["1,234", "0.01", "250"]

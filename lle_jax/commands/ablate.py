@@ -31,6 +31,7 @@ def add(commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from lle_jax import console
     from lle_jax.evaluation import ablation, ablation_table
 
     grid = ablation.load(arguments.grid)
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(ablation_table.text(report.table, report.seconds))
     if arguments.latex:
         print(f"\n{ablation_table.latex(report.table, report.seconds)}")
-    print(f"\ntables: {arguments.output}")
+    console.note(f"\ntables: {arguments.output}")
     for failure in report.failures:
         print(f"lle ablate: {failure}", file=sys.stderr)
     if report.failures:

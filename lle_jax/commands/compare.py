@@ -45,6 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"\n{tables.comparison_table(shown)}")
     if arguments.latex:
         print(f"\n{tables.latex(summary, chosen)}")
+    arguments.document.update(
+        methods=methods,
+        summary=[s._asdict() for s in summary],
+        comparisons=[c._asdict() for c in comparisons],
+        written=[arguments.output] if arguments.output else [],
+    )
     if arguments.output:
         files.write_csv(arguments.output, statistics.Comparison._fields, comparisons)
     return 0

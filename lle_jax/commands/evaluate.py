@@ -3,6 +3,10 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lle_jax.evaluation.evaluate import EvaluationResult
 
 
 def add(commands) -> None:
@@ -66,8 +70,8 @@ def add(commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lle_jax import classical
-    from lle_jax.evaluation import evaluate, measures, report, suite, tables
+    from lle_jax import classical, console, data
+    from lle_jax.evaluation import evaluate, measures, report, suite
     from lle_jax.evaluation import methods as method_loader
 
     if bool(arguments.write_inputs) == bool(arguments.output):
@@ -84,16 +88,23 @@ def run(arguments: argparse.Namespace) -> int:
         for name in arguments.suite
     ]
     if arguments.write_inputs:
+        arguments.document["written"] = folders = []
         for each in suites:
-            count = evaluate.write_inputs(each, arguments.write_inputs / each.name)
-            print(f"{count} images: {arguments.write_inputs / each.name}")
+            folders.append(arguments.write_inputs / each.name)
+            count = evaluate.write_inputs(each, folders[-1])
+            console.note(f"{count} images: {folders[-1]}")
         return 0
     methods = method_loader.unique(map(method_loader.load, arguments.methods))
     given = {method.name for method in methods}
     names = [] if arguments.no_baselines else [n for n in classical.METHODS if n not in given]
     baselines = [method_loader.load(name) for name in names]
+    arguments.document["suites"] = documents = []
     for each in suites:
         folder = arguments.output / each.name
+        compared = ", ".join(method.name for method in (*methods, *baselines))
+        console.note(f"{each.name}: {each.count} cases of {len(each.images)} images; {compared}")
+        for line in data.skipped_lines(each.rejected):
+            print(f"lle evaluate: {line}", file=sys.stderr)
         result = evaluate.evaluate(
             each,
             methods,
@@ -103,16 +114,36 @@ def run(arguments: argparse.Namespace) -> int:
             more_metrics=chosen or (),
             lpips_weights=arguments.lpips_weights,
         )
-        print(f"\n{each.name}: {each.settings.get('description', '')}")
-        for name, warnings in result.record["warnings"].items():
-            print(f"note: {name}: {'; '.join(warnings)}")
-        print(f"\n{tables.table(result.summary, chosen)}\n")
-        tested = chosen or ("psnr",)
-        print(tables.comparison_table([c for c in result.comparisons if c.metric in tested]))
-        if arguments.latex:
-            print(f"\n{tables.latex(result.summary, chosen)}")
+        _print(result, chosen, latex=arguments.latex)
         report.write(folder, result, [*methods, *baselines])
-        print(f"\nreport: {folder / 'index.html'}")
-        for path, reason in each.rejected:
-            print(f"lle evaluate: skipped: {path}: {reason}", file=sys.stderr)
+        console.note(f"\nreport: {folder / 'index.html'}")
+        documents.append(_document(result, folder))
     return 0
+
+
+def _print(result: "EvaluationResult", chosen: tuple[str, ...] | None, *, latex: bool) -> None:
+    """Prints the table and the tests of the chosen metrics."""
+    from lle_jax.evaluation import tables
+
+    print(f"\n{result.suite.name}: {result.suite.settings.get('description', '')}")
+    for name, warnings in result.record["warnings"].items():
+        print(f"note: {name}: {'; '.join(warnings)}")
+    print(f"\n{tables.table(result.summary, chosen)}\n")
+    tested = chosen or ("psnr",)
+    print(tables.comparison_table([c for c in result.comparisons if c.metric in tested]))
+    if latex:
+        print(f"\n{tables.latex(result.summary, chosen)}")
+
+
+def _document(result: "EvaluationResult", folder: Path) -> dict[str, Any]:
+    """What --json says of a suite."""
+    return {
+        "suite": result.suite.name,
+        "folder": folder,
+        "written": sorted(path for path in folder.iterdir() if path.is_file()),
+        "methods": result.methods,
+        "summary": [s._asdict() for s in result.summary],
+        "comparisons": [c._asdict() for c in result.comparisons],
+        "warnings": result.record["warnings"],
+        "skipped": [{"input": path, "reason": reason} for path, reason in result.suite.rejected],
+    }

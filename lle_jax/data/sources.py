@@ -117,6 +117,21 @@ class _Entry:
     modality: str = ""
 
 
+def skipped_lines(rejected: Sequence[tuple[str, str]]) -> list[str]:
+    """Says in lines what was skipped and why: the first few by name, the rest by number.
+
+    Args:
+      rejected: (path, reason) as of `Splits`.
+    """
+    lines = [f"skipped: {reason}" for _, reason in rejected[:_NAMED]]
+    if len(rejected) > _NAMED:
+        lines.append(f"skipped: {len(rejected) - _NAMED} more, {len(rejected)} in all")
+    return lines
+
+
+_NAMED = 10
+
+
 def image_key(seed: int, digest: str) -> jax.Array:
     """Returns the random key of an image from the SHA-256 of its content, whatever the others."""
     return jax.random.fold_in(jax.random.key(seed), int(digest[:8], 16))

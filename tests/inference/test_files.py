@@ -385,6 +385,23 @@ def test_nothing_is_uncertain_of_what_is_unchanged(lle, uncertain, exposure, tmp
     assert not images.read(tmp_path / "out/good.png.uncertainty.tif").pixels.any()
 
 
+def test_json_lists_inputs_outputs_and_what_was_planned(lle, inputs, tmp_path, capsys):
+    out = tmp_path / "out"
+    (inputs / "deep" / "broken.png").write_bytes(b"x")
+    for run in ([], ["--dry-run"]):
+        status = lle(inputs / "deep", "-o", out, "--compare", "--json", *run)
+        document = json.loads(capsys.readouterr().out)
+        assert document.pop("status") == status == (0 if run else 1)
+        if run:
+            assert [each["finished"] for each in document["planned"]] == [True, True, False]
+            continue
+        outputs = [str(out / "a.jpg"), str(out / "a.jpg.compare.png")]
+        assert document["done"][0] == {"input": str(inputs / "deep" / "a.jpg"), "outputs": outputs}
+        assert "not a file of a format that is read" in document["failed"][0]["reason"]
+    assert lle("-", "-o", out, "--json") == 2
+    assert "leave out --json" in json.loads(capsys.readouterr().out)["error"]
+
+
 def test_uncertainty_is_refused_where_nobody_can_tell(lle, inputs, tmp_path, capsys):
     assert lle(inputs / "a.png", "-o", tmp_path / "out", "--uncertainty") == 1
     assert "this model predicts no uncertainty" in capsys.readouterr().err

@@ -61,9 +61,31 @@ def _check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
             raise ValueError(f"{path}: no such file or folder; check the path")
 
 
+class _Completion(argparse.Action):
+    """Prints what a shell needs to complete the command, and ends."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        import shtab
+
+        # a name in capitals is a path, but for those that no file can be
+        words = {"N", "NAME", "NETWORK", "LEVEL", "LIST"}
+        (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+        for action in (a for each in commands.choices.values() for a in each._actions):
+            if isinstance(action.metavar, str) and not {action.metavar} & words:
+                action.complete = shtab.FILE
+        print(shtab.complete(parser, values))
+        parser.exit()
+
+
 def _parser() -> _Parser:
     parser = _Parser(prog="lle", description="Degrade, measure and enhance low-light images.")
     parser.add_argument("--version", action="version", version=f"lle_jax {lle_jax.__version__}")
+    parser.add_argument(
+        "--print-completion",
+        action=_Completion,
+        choices=("bash", "zsh", "tcsh"),
+        help='completion for a shell; bash: eval "$(lle --print-completion bash)"',
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for module in MODULES:
         module.add(commands)

@@ -232,7 +232,7 @@ def test_help_does_not_import_jax():
 def test_a_wrong_path_is_refused_before_heavy_imports(capsys):
     code = (
         "import sys; from lle_jax import cli; status = cli.main(sys.argv[1:]); "
-        "heavy = sorted({'jax', 'cv2', 'matplotlib', 'orbax'} & sys.modules.keys()); "
+        "heavy = sorted({'jax', 'cv2', 'matplotlib', 'orbax', 'shtab'} & sys.modules.keys()); "
         "print(status, heavy)"
     )
     for command in ("enhance", "quantify", "degrade --preset fundus"):
@@ -242,6 +242,23 @@ def test_a_wrong_path_is_refused_before_heavy_imports(capsys):
         assert result.stderr == (
             f"lle {command.split()[0]}: wrong/path: no such file or folder; check the path\n"
         )
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_commands_options_and_files(shell, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--print-completion", shell])
+    assert stop.value.code == 0
+    script = capsys.readouterr().out
+    for word in ("import-weights", "quantify", "skip-well-exposed"):
+        assert word in script
+    if shell == "bash":
+        # what bash itself offers after "lle enhance a"
+        (tmp_path / "a.png").touch()
+        asked = "COMP_WORDS=(lle enhance a); COMP_CWORD=2; _shtab_lle; echo ${COMPREPLY[@]}"
+        run = ["bash", "-c", f"{script}\n{asked}"]
+        reply = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path)
+        assert reply.stdout.split() == ["a.png"]
 
 
 def test_the_version_is_printed(capsys):

@@ -186,7 +186,7 @@ def test_json_of_degrade_has_inputs_and_outputs_and_of_an_error_the_reason(image
     pair = {"input": str(image), "output": str(tmp_path / "out" / "face.png")}
     assert document == {
         "status": 0, "done": [pair], "unchanged": [], "skipped": [], "failed": [],
-        "other_formats": [],
+        "skipped_pictures": [],
     }  # fmt: skip
     assert degrade(image, "-o", str(tmp_path / "out"), "--json", "--severity", "2") == 2
     printed = capsys.readouterr()

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         skipped = images.skipped_formats(planned.others)
         arguments.document.update(
             outcome.document(lambda pair: {"input": pair[0], "output": pair[1]}),
-            other_formats=planned.others,
+            skipped_pictures=planned.others,
         )
         status = jobs.report("degrade", outcome, "degraded", skipped=skipped)
     if arguments.contact_sheet is not None:

@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output)
     plan = files.plan(arguments.inputs, output, settings)
     skipped = images.skipped_formats(plan.others)
-    arguments.document["other_formats"] = plan.others
+    arguments.document["skipped_pictures"] = plan.others
     job = files.Job(None if is_file(plan, output) else output, arguments.model, settings)
     if arguments.dry_run:
         return _dry_run(arguments, plan, job, skipped)

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = (quantify.TABLE, quantify.RECORDS, quantify.UNREADABLE, quantify.PAGE)
     arguments.document.update(
         result.outcome.document(lambda path: {"input": path}),
-        other_formats=result.others,
+        skipped_pictures=result.others,
         measures=[quantify.flat(row) for row in result.rows],
         recommendation=tables.recommendation(result.rows) if result.rows else None,
         written=[arguments.output / name for name in names] if arguments.output else [],

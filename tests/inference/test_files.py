@@ -16,6 +16,7 @@ from PIL import Image
 
 from lle_jax import cli, images
 from lle_jax.commands.enhance import compilation_cache
+from lle_jax.evaluation import suite
 from lle_jax.inference import enhance, files, tiles
 
 
@@ -262,6 +263,35 @@ def test_compare_shows_both_sides(lle, inputs, tmp_path, levels):
     result = images.read(tmp_path / "out" / "c.tif").pixels
     np.testing.assert_array_equal(picture[:, 40:], np.rint(result * 255))
     assert (tmp_path / "out" / "scan.dcm.compare.png").exists()
+
+
+def test_what_is_written_beside_outputs_is_no_input(lle, uncertain, inputs, tmp_path, capsys):
+    out = tmp_path / "out"
+    (inputs / "c.tif").unlink()
+    Image.open(inputs / "a.png").save(inputs / "mine.compare.png")  # by its name only
+    assert lle(inputs, "-o", out, "--compare", "--uncertainty") == 0
+    names = {"a.png", "mine.compare.png", "deep/a.jpg", "deep/b.png", "scan.dcm"}
+    found = images.scan(out)
+    assert {path.relative_to(out).as_posix() for path in found.images} == names
+    assert {path.relative_to(out).as_posix() for path in found.others} == {
+        name + suffix for name in names for suffix in (".compare.png", ".uncertainty.tif")
+    }
+    capsys.readouterr()
+    assert lle(out, "-o", tmp_path / "again", "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert lines[-1].startswith("10 skipped: side-by-side picture, uncertainty map (")
+    matched, rejected = suite.match_pairs(inputs / "deep", out / "deep")
+    assert [truth.name for _, truth in matched] == ["a.jpg", "b.png"]
+    assert len(rejected) == 4
+    assert lle(out / "a.png.compare.png", "-o", tmp_path / "again") == 2
+    assert "that lle enhance wrote; rename it to use it" in capsys.readouterr().err
+
+
+def test_results_beside_outputs_inside_an_input_folder_are_not_counted(lle, inputs, capsys):
+    for _ in range(2):
+        assert lle(inputs / "deep", "-o", inputs / "deep" / "out", "--compare") == 0
+        assert "skipped:" not in capsys.readouterr().out
 
 
 def test_what_is_well_exposed_is_copied_and_named(lle, exposure, tmp_path, capsys):

@@ -155,13 +155,15 @@ class Outcome(NamedTuple, Generic[T]):
         """Lists the items for a program: done, unchanged, skipped, and failed with the reason.
 
         Args:
-          describe: an item as plain values, such as its input and output.
+          describe: an item as plain values: its "input" and, if it writes them, its outputs.
         """
         listed = {
             "done": self.done, "unchanged": self.unchanged, "skipped": self.skipped
         }  # fmt: skip
         result: dict[str, Any] = {name: list(map(describe, part)) for name, part in listed.items()}
-        result["failed"] = [describe(item) | {"reason": reason} for item, reason in self.failed]
+        result["failed"] = [
+            {"input": describe(item)["input"], "reason": reason} for item, reason in self.failed
+        ]
         return result
 
 

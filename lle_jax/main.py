@@ -18,7 +18,7 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import config_flags
 
-from lle_jax import checks, data, degrade, images, interrupt, memory, rundir
+from lle_jax import checks, console, data, degrade, images, interrupt, memory, rundir
 from lle_jax.checkpoints.release import ReleaseError
 from lle_jax.checkpoints.run import CheckpointError
 from lle_jax.experiments.base import RENAMED_KEYS
@@ -127,6 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
             workdir = Path(WORKDIR.value or f"runs/{_config_path(arguments).stem}").absolute()
             train.train(CONFIG.value, workdir, evaluate_only=MODE.value == "evaluate")
     except USER_ERRORS as error:
+        console.LOGGER.debug("this is where it failed", exc_info=True)
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:

@@ -271,6 +271,8 @@ def test_the_version_is_printed(capsys):
 def test_lle_train_trains_an_experiment_by_name(capsys):
     assert cli.main(["train", "nothing"]) == 2
     assert "no such experiment; expected a Python file or one of cidnet" in capsys.readouterr().err
+    assert cli.main(["train", "-v", "nothing"]) == 2
+    assert "Traceback" in capsys.readouterr().err
     run = [sys.executable, "-m", "lle_jax", "train", "nafnet", "--config.optim.lr=-1"]
     result = subprocess.run(run, capture_output=True, text=True)
     assert result.returncode == 2

@@ -427,6 +427,7 @@ def test_json_lists_inputs_outputs_and_what_was_planned(lle, inputs, tmp_path, c
             continue
         outputs = [str(out / "a.jpg"), str(out / "a.jpg.compare.png")]
         assert document["done"][0] == {"input": str(inputs / "deep" / "a.jpg"), "outputs": outputs}
+        assert document["failed"][0].keys() == {"input", "reason"}
         assert "not a file of a format that is read" in document["failed"][0]["reason"]
     assert lle("-", "-o", out, "--json") == 2
     assert "leave out --json" in json.loads(capsys.readouterr().out)["error"]

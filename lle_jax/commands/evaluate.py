@@ -87,6 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for name in arguments.suite
     ]
+    for each in suites:
+        for line in data.skipped_lines(each.rejected):
+            print(f"lle evaluate: {line}", file=sys.stderr)
     if arguments.write_inputs:
         arguments.document["written"] = folders = []
         for each in suites:
@@ -103,8 +106,6 @@ def run(arguments: argparse.Namespace) -> int:
         folder = arguments.output / each.name
         compared = ", ".join(method.name for method in (*methods, *baselines))
         console.note(f"{each.name}: {each.count} cases of {len(each.images)} images; {compared}")
-        for line in data.skipped_lines(each.rejected):
-            print(f"lle evaluate: {line}", file=sys.stderr)
         result = evaluate.evaluate(
             each,
             methods,

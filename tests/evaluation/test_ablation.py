@@ -430,10 +430,13 @@ def test_a_cell_trains_and_is_evaluated_by_the_main_job(photographs, tmp_path, c
     (tmp_path / "grid.py").write_text(text)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     out = tmp_path / "out"
-    status = cli.main(["ablate", str(tmp_path / "grid.py"), "-o", str(out), "--quick"])
+    status = cli.main(["ablate", str(tmp_path / "grid.py"), "-o", str(out), "--quick", "--latex"])
     printed = capsys.readouterr()
     assert status == 0, printed.err
     assert "| no_exposure_mse | 1 " in printed.out
+    assert r"no\_exposure\_mse & 1 & " in printed.out
+    assert printed.err.startswith("ablate: 0/1 cells, ")  # no terminal, and yet not silent
+    assert "\r" not in printed.err
     cell = out / "cells" / "no_exposure_mse-seed0"
     assert (cell / "checkpoints" / "3").is_dir()
     with (out / "results.csv").open(newline="") as file:

@@ -458,6 +458,7 @@ def test_json_of_an_evaluation_and_of_a_comparison(evaluated, monkeypatch, capsy
         np.mean(list(values(result.rows, "gamma", "psnr").values())), rel=1e-5
     )
     assert str(folder.parent / "samples" / "per_image.csv") in document["written"]
+    assert printed.err.startswith("samples: 10 cases of 5 images; gamma\n")
     assert "PSNR (dB)" in printed.err
     assert cli.main(["compare", str(folder), "--json"]) == 0
     compared = json.loads(capsys.readouterr().out)

@@ -164,7 +164,10 @@ def measure(
     if not np.isfinite(output).all():
         raise EvaluationError(f"an output for {case.label} is not finite")
     again = None if case.parameters is None else redegrade(jnp.asarray(output), case.parameters)
-    values = _pairwise(output, case.clean, case.low, again, lpips_weights, names)
+    try:
+        values = _pairwise(output, case.clean, case.low, again, lpips_weights, names)
+    except ValueError as error:  # too small for a metric
+        raise EvaluationError(f"{case.label}: {error}; see --metrics") from error
     return {
         name: min(float(values[name]), metric.greatest)
         for name, metric in METRICS.items()

@@ -465,3 +465,10 @@ def test_json_of_an_evaluation_and_of_a_comparison(evaluated, monkeypatch, capsy
     assert compared["methods"] == ["brightener", "brightener 2"]
     assert compared["summary"][0]["mean"] == pytest.approx(document["summary"][0]["mean"])
     assert {c["other"] for c in compared["comparisons"]} >= {"low", "gamma"}
+
+
+def test_an_image_too_small_for_a_metric_is_named(small_suite):
+    case = next(small_suite.cases())
+    message = f"{case.label}: image is 40x48 pixels; NIQE needs at least 96x96; see --metrics"
+    with pytest.raises(evaluate.EvaluationError, match=message):
+        measures.measure(case.low, case, names=("niqe",))

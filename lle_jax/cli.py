@@ -5,13 +5,16 @@ could be started, with the reason in one line; 75 and 130 after SIGTERM and SIGI
 """
 
 import argparse
+import contextlib
 import glob
+import json
 import os
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 import lle_jax
-from lle_jax import interrupt
+from lle_jax import console, interrupt
 from lle_jax.commands import (
     ablate,
     compare,
@@ -42,6 +45,9 @@ MODULES = (
     import_weights,
 )
 
+# Those whose `run` puts what was done into `arguments.document`.
+WITH_JSON = (degrade, quantify, fit, enhance, evaluate, compare)
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
@@ -55,21 +61,80 @@ def _check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
             raise ValueError(f"{path}: no such file or folder; check the path")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs one subcommand and returns the exit status."""
+class _Completion(argparse.Action):
+    """Prints what a shell needs to complete the command, and ends."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        import shtab
+
+        # a name in capitals is a path, but for those that no file can be
+        words = {"N", "NAME", "NETWORK", "LEVEL", "LIST"}
+        (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+        for action in (a for each in commands.choices.values() for a in each._actions):
+            if isinstance(action.metavar, str) and not {action.metavar} & words:
+                action.complete = shtab.FILE
+        print(shtab.complete(parser, values))
+        parser.exit()
+
+
+def _parser() -> _Parser:
     parser = _Parser(prog="lle", description="Degrade, measure and enhance low-light images.")
     parser.add_argument("--version", action="version", version=f"lle_jax {lle_jax.__version__}")
+    parser.add_argument(
+        "--print-completion",
+        action=_Completion,
+        choices=("bash", "zsh", "tcsh"),
+        help='completion for a shell; bash: eval "$(lle --print-completion bash)"',
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for module in MODULES:
         module.add(commands)
-    arguments = parser.parse_args(argv)
+        command = next(reversed(commands.choices.values()))
+        amount = command.add_mutually_exclusive_group()
+        amount.add_argument(
+            "-q", "--quiet", action="store_true", help="print results and errors only"
+        )
+        amount.add_argument(
+            "-v", "--verbose", action="store_true", help="also print debugging, and where it failed"
+        )
+        if module in WITH_JSON:
+            command.add_argument(
+                "--json",
+                action="store_true",
+                help="print one JSON document with what was done, and all else on standard error",
+            )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one subcommand and returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    arguments.document = {}
+    as_json = getattr(arguments, "json", False)
+    with console.verbosity(quiet=arguments.quiet, verbose=arguments.verbose):
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            status, reason = _run(arguments)
+        if as_json:
+            _print_json({"status": status} | ({"error": reason} if reason else arguments.document))
+    return status
+
+
+def _run(arguments: argparse.Namespace) -> tuple[int, str]:
+    """Returns the exit status, and in one line why nothing could be done, or ""."""
     try:
         with interrupt.raised():
             _check_inputs(getattr(arguments, "inputs", ()))
-            return arguments.run(arguments)
+            return arguments.run(arguments), ""
     except (ValueError, OSError) as error:
-        print(f"lle {arguments.command}: {error}", file=sys.stderr)
-        return 2
+        console.LOGGER.debug("this is where it failed", exc_info=True)
+        status, reason = 2, str(error)
     except interrupt.Interrupted as stop:
-        print(f"lle {arguments.command}: {stop}: the same command resumes", file=sys.stderr)
-        return stop.status
+        status, reason = stop.status, f"{stop}: the same command resumes"
+    print(f"lle {arguments.command}: {reason}", file=sys.stderr)
+    return status, reason
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    from lle_jax import jobs  # after the command, which has imported it
+
+    print(json.dumps(jobs.plain(document), allow_nan=False, default=str))

@@ -25,6 +25,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 import tqdm
 
+from lle_jax import console
+
 T = TypeVar("T")
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
@@ -73,7 +75,7 @@ class Journal:
           status: DONE, FAILED or SKIPPED.
           **values: plain values of the result.
         """
-        record = {"key": key, "status": status, "settings": self._digest, **_plain(values)}
+        record = {"key": key, "status": status, "settings": self._digest, **plain(values)}
         with self._lock:
             if self.path is not None:
                 self._append(record)
@@ -115,15 +117,15 @@ def _checksum(record: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(record, sort_keys=True).encode())
 
 
-def _plain(value: Any) -> Any:
-    """Replaces NaN, which JSON has not, by None, and numbers of NumPy by those of Python."""
+def plain(value: Any) -> Any:
+    """Replaces NaN and infinity, which JSON has not, by None, and NumPy's numbers by Python's."""
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Outcome(NamedTuple, Generic[T]):
@@ -155,6 +157,21 @@ class Outcome(NamedTuple, Generic[T]):
         )
         parts = [f"{number} {word}" for number, word in counts if number]
         return ", ".join([f"{len(self.done)} {verb}", *parts])
+
+    def document(self, describe: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
+        """Lists the items for a program: done, unchanged, skipped, and failed with the reason.
+
+        Args:
+          describe: an item as plain values: its "input" and, if it writes them, its outputs.
+        """
+        listed = {
+            "done": self.done, "unchanged": self.unchanged, "skipped": self.skipped
+        }  # fmt: skip
+        result: dict[str, Any] = {name: list(map(describe, part)) for name, part in listed.items()}
+        result["failed"] = [
+            {"input": describe(item)["input"], "reason": reason} for item, reason in self.failed
+        ]
+        return result
 
 
 def run(
@@ -200,6 +217,7 @@ def run(
                 journal.record(key(item), DONE, **values)
             return ("unchanged" if values.get("unchanged") else DONE), ""
         except (ValueError, OSError, MemoryError) as error:
+            console.LOGGER.debug("%s failed here", label(item), exc_info=True)
             reason = _reason(label(item), error)
         if journal is not None:
             with contextlib.suppress(OSError):
@@ -272,7 +290,7 @@ def track(
 
 
 def progress(description: str, total: int | None, unit: str, *, initial: int = 0) -> tqdm.tqdm:
-    """Makes a bar on stderr to `update`, used as a context.
+    """Makes a bar on stderr to `update`, used as a context; `console` can turn it off.
 
     In a terminal it is a bar; elsewhere whole lines, the first after 10 seconds, then each 10, so
     that a log stays readable and a short command prints none.
@@ -284,6 +302,8 @@ def progress(description: str, total: int | None, unit: str, *, initial: int = 0
       initial: number of units that were done before.
     """
     options: dict[str, Any] = {"desc": description, "total": total, "unit": unit}
+    if console.is_quiet():
+        return tqdm.tqdm(**options, disable=True)
     if sys.stderr.isatty():
         return tqdm.tqdm(**options, initial=initial, dynamic_ncols=True, leave=False)
     return tqdm.tqdm(
@@ -310,7 +330,7 @@ class _Lines(io.StringIO):
 
 
 def report(command: str, outcome: Outcome[T], verb: str, *, skipped: str = "", label=str) -> int:
-    """Prints what became of the items, in the same words for every command.
+    """Prints what became of the items, in the same words for every command; failures last.
 
     Args:
       command: for example "enhance".
@@ -323,10 +343,10 @@ def report(command: str, outcome: Outcome[T], verb: str, *, skipped: str = "", l
       the exit status: 1 if an item failed, else 0.
     """
     for item in outcome.unchanged:
-        print(f"unchanged: {label(item)}")
-    print(outcome.summary(verb))
+        console.note(f"unchanged: {label(item)}")
+    console.note(outcome.summary(verb))
     if skipped:
-        print(skipped)
+        console.note(skipped)
     for _, reason in outcome.failed:
         print(f"lle {command}: {reason}", file=sys.stderr)
     if outcome.failed:

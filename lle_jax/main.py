@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from absl import flags, logging
 from ml_collections import config_flags
 
-from lle_jax import checks, data, degrade, images, interrupt, memory, rundir
+from lle_jax import checks, console, data, degrade, images, interrupt, memory, rundir
 from lle_jax.checkpoints.release import ReleaseError
 from lle_jax.checkpoints.run import CheckpointError
 from lle_jax.experiments.base import RENAMED_KEYS
@@ -175,6 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
             _leave(full)
         if not isinstance(error, USER_ERRORS):
             raise
+        console.LOGGER.debug("this is where it failed", exc_info=True)
         print(f"error: {error}", file=sys.stderr)
         return 2
     except interrupt.Interrupted as stop:

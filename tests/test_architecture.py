@@ -23,7 +23,7 @@ FLOORS = {
     "data": 3, "models": 3, "degrade": 3, "classical": 3,
     "images": 2,
     "jobs": 1, "files": 1, "rundir": 1, "colour": 1, "checks": 1, "xla": 1, "pages": 1,
-    "text_table": 1, "phase_timer": 1, "memory": 1, "interrupt": 1,
+    "text_table": 1, "phase_timer": 1, "memory": 1, "interrupt": 1, "console": 1,
 }  # fmt: skip
 # A module that is on another floor than its package.
 MODULE_FLOORS = {

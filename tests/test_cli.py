@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import skimage.data
 import skimage.io
 
 import lle_jax
-from lle_jax import cli
+from lle_jax import cli, jobs
 
 
 @pytest.fixture
@@ -163,6 +164,66 @@ def test_quantify_of_nothing_readable_says_so(dark, capsys):
     assert printed.out == "0 measured, 1 failed\n"
 
 
+def test_json_is_all_of_standard_output(dark, tmp_path, capsys):
+    out = tmp_path / "report"
+    assert cli.main(["quantify", str(dark), "-o", str(out), "--json"]) == 1
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    assert document["status"] == 1
+    assert document["done"] == [{"input": str(dark / "face.png")}]
+    (failed,) = document["failed"]
+    assert failed["input"] == str(dark / "broken.png")
+    assert "the file is cut short" in failed["reason"]
+    assert document["measures"][0]["noise_sigma"] >= 0
+    assert str(out / "measures.csv") in document["written"]
+    assert "recommended for the median image" in printed.err
+    assert "1 measured, 1 failed" in printed.err
+
+
+def test_json_of_degrade_has_inputs_and_outputs_and_of_an_error_the_reason(image, tmp_path, capsys):
+    assert degrade(image, "-o", str(tmp_path / "out"), "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    pair = {"input": str(image), "output": str(tmp_path / "out" / "face.png")}
+    assert document == {
+        "status": 0, "done": [pair], "unchanged": [], "skipped": [], "failed": [],
+        "skipped_pictures": [],
+    }  # fmt: skip
+    assert degrade(image, "-o", str(tmp_path / "out"), "--json", "--severity", "2") == 2
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    assert document["status"] == 2
+    assert printed.err == f"lle degrade: {document['error']}\n"
+
+
+def test_quiet_prints_results_and_errors_only(dark, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(jobs, "_BETWEEN_LINES", 1e-6)
+    assert cli.main(["quantify", str(dark), "-o", str(tmp_path / "report"), "-q"]) == 1
+    printed = capsys.readouterr()
+    assert "noise_sigma" in printed.out
+    assert "report" not in printed.out
+    assert "measured" not in printed.out
+    assert all(line.startswith("lle quantify: ") for line in printed.err.splitlines())
+    assert cli.main(["quantify", str(dark), "-o", str(tmp_path / "report")]) == 1
+    assert "progress: 2/2 files" in capsys.readouterr().err
+
+
+def test_verbose_says_where_it_failed(dark, capsys):
+    broken = str(dark / "broken.png")
+    for options in ([], ["-v"]):
+        assert cli.main(["quantify", broken, *options]) == 1
+        assert ("Traceback" in capsys.readouterr().err) == bool(options)
+        assert cli.main(["degrade", broken, "--preset", "fundus", *options]) == 2
+        assert ("Traceback" in capsys.readouterr().err) == bool(options)
+
+
+def test_every_command_takes_quiet_and_verbose_and_not_both(capsys):
+    for command in cli.MODULES:
+        name = command.__name__.rpartition(".")[2].replace("_", "-")
+        with pytest.raises(SystemExit):
+            cli.main([name, "-q", "-v"])
+        assert "-v/--verbose: not allowed with argument -q/--quiet" in capsys.readouterr().err
+
+
 def test_help_does_not_import_jax():
     code = "import sys; from lle_jax import cli; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -171,7 +232,7 @@ def test_help_does_not_import_jax():
 def test_a_wrong_path_is_refused_before_heavy_imports(capsys):
     code = (
         "import sys; from lle_jax import cli; status = cli.main(sys.argv[1:]); "
-        "heavy = sorted({'jax', 'cv2', 'matplotlib', 'orbax'} & sys.modules.keys()); "
+        "heavy = sorted({'jax', 'cv2', 'matplotlib', 'orbax', 'shtab'} & sys.modules.keys()); "
         "print(status, heavy)"
     )
     for command in ("enhance", "quantify", "degrade --preset fundus"):
@@ -181,6 +242,23 @@ def test_a_wrong_path_is_refused_before_heavy_imports(capsys):
         assert result.stderr == (
             f"lle {command.split()[0]}: wrong/path: no such file or folder; check the path\n"
         )
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_commands_options_and_files(shell, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--print-completion", shell])
+    assert stop.value.code == 0
+    script = capsys.readouterr().out
+    for word in ("import-weights", "quantify", "skip-well-exposed"):
+        assert word in script
+    if shell == "bash":
+        # what bash itself offers after "lle enhance a"
+        (tmp_path / "a.png").touch()
+        asked = "COMP_WORDS=(lle enhance a); COMP_CWORD=2; _shtab_lle; echo ${COMPREPLY[@]}"
+        run = ["bash", "-c", f"{script}\n{asked}"]
+        reply = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path)
+        assert reply.stdout.split() == ["a.png"]
 
 
 def test_the_version_is_printed(capsys):
@@ -193,6 +271,8 @@ def test_the_version_is_printed(capsys):
 def test_lle_train_trains_an_experiment_by_name(capsys):
     assert cli.main(["train", "nothing"]) == 2
     assert "no such experiment; expected a Python file or one of cidnet" in capsys.readouterr().err
+    assert cli.main(["train", "-v", "nothing"]) == 2
+    assert "Traceback" in capsys.readouterr().err
     run = [sys.executable, "-m", "lle_jax", "train", "nafnet", "--config.optim.lr=-1"]
     result = subprocess.run(run, capture_output=True, text=True)
     assert result.returncode == 2

@@ -41,7 +41,7 @@ class Result(NamedTuple):
         open, `frame` and so on, each measure by name (NaN where there is none), `severity`, a
         dictionary by artifact, and `recommendation`.
       failures: path and reason of each file that could not be read.
-      others: pictures of formats that are not read, which were skipped.
+      others: pictures that were skipped, as of `images.scan`.
       outcome: what became of each file; None for a result that no run made.
     """
 

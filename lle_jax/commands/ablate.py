@@ -26,17 +26,21 @@ def add(commands) -> None:
     parser.add_argument(
         "--seeds", type=int, metavar="N", help="number of seeds (default: the grid's)"
     )
+    parser.add_argument("--latex", action="store_true", help="also print the table as LaTeX")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lle_jax.evaluation import ablation
+    from lle_jax import console
+    from lle_jax.evaluation import ablation, ablation_table
 
     grid = ablation.load(arguments.grid)
     cells = ablation.plan(grid, arguments.output, quick=arguments.quick, seeds=arguments.seeds)
     report = ablation.run(cells, arguments.output)
-    print(ablation.text(report.table, report.seconds))
-    print(f"\ntables: {arguments.output}")
+    print(ablation_table.text(report.table, report.seconds))
+    if arguments.latex:
+        print(f"\n{ablation_table.latex(report.table, report.seconds)}")
+    console.note(f"\ntables: {arguments.output}")
     for failure in report.failures:
         print(f"lle ablate: {failure}", file=sys.stderr)
     if report.failures:

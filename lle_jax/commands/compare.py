@@ -16,8 +16,12 @@ def add(commands) -> None:
         "runs", nargs="+", type=Path, metavar="RUN", help="a folder (OUT/SUITE) of lle evaluate"
     )
     parser.add_argument(
-        "--metric", default="psnr", metavar="NAME", help='metric to print, or "all" (default: psnr)'
+        "--metrics",
+        metavar="LIST",
+        help="metrics of the table and the tests, as psnr,ssim (default: all, and the tests of "
+        "psnr)",
     )
+    parser.add_argument("--latex", action="store_true", help="also print the table as LaTeX")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="CSV", help="file for the comparisons on all metrics"
     )
@@ -26,16 +30,27 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from lle_jax import files
-    from lle_jax.evaluation import evaluate, statistics
+    from lle_jax.evaluation import evaluate, measures, statistics, tables
 
-    if arguments.metric not in (*evaluate.METRICS, "all"):
-        valid = ", ".join((*evaluate.METRICS, "all"))
-        raise ValueError(f"--metric {arguments.metric}: expected one of {valid}")
+    chosen = None if arguments.metrics is None else measures.parse(arguments.metrics)
     methods, rows = evaluate.join(arguments.runs)
-    print(evaluate.table(statistics.summarise(rows)))
+    measured = dict.fromkeys(row.metric for row in rows)
+    for name in chosen or ():
+        if name not in measured:
+            raise ValueError(f"--metrics: {name} was not measured; measured: {', '.join(measured)}")
+    summary = statistics.summarise(rows)
+    print(tables.table(summary, chosen))
     comparisons = [c for method in methods for c in evaluate.compare(rows, method)]
-    shown = [c for c in comparisons if arguments.metric in (c.metric, "all")]
-    print(f"\n{evaluate.comparison_table(shown)}")
+    shown = [c for c in comparisons if c.metric in (chosen or ("psnr",))]
+    print(f"\n{tables.comparison_table(shown)}")
+    if arguments.latex:
+        print(f"\n{tables.latex(summary, chosen)}")
+    arguments.document.update(
+        methods=methods,
+        summary=[s._asdict() for s in summary],
+        comparisons=[c._asdict() for c in comparisons],
+        written=[arguments.output] if arguments.output else [],
+    )
     if arguments.output:
         files.write_csv(arguments.output, statistics.Comparison._fields, comparisons)
     return 0

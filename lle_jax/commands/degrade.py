@@ -54,8 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
         outcome = files.degrade_files(planned.pairs, settings, folder)
         outcome.failed.extend(planned.failed)
         skipped = images.skipped_formats(planned.others)
+        arguments.document.update(
+            outcome.document(lambda pair: {"input": pair[0], "output": pair[1]}),
+            skipped_pictures=planned.others,
+        )
         status = jobs.report("degrade", outcome, "degraded", skipped=skipped)
     if arguments.contact_sheet is not None:
         first = images.find(plan.expand(arguments.inputs))[0]
         sheet.write(first, arguments.contact_sheet, settings)
+        arguments.document["contact_sheet"] = arguments.contact_sheet
     return status

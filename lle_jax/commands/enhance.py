@@ -85,26 +85,45 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.uncertainty,
     )
     if "-" in (*arguments.inputs, arguments.output):
+        if arguments.json:
+            raise ValueError("- writes an image to standard output; leave out --json")
         return _pipe(arguments, settings)
     if arguments.output is None:
         raise ValueError("nowhere to write; give -o OUT")
     output = Path(arguments.output)
     plan = files.plan(arguments.inputs, output, settings)
     skipped = images.skipped_formats(plan.others)
+    arguments.document["skipped_pictures"] = plan.others
     job = files.Job(None if is_file(plan, output) else output, arguments.model, settings)
     if arguments.dry_run:
-        for source, target in plan.pairs:
-            print(f"{source} -> {target}{' (finished)' * job.finished((source, target))}")
-        for _, reason in plan.failed:
-            print(f"lle enhance: {reason}", file=sys.stderr)
-        if skipped:
-            print(skipped)
-        return 1 if plan.failed else 0
+        return _dry_run(arguments, plan, job, skipped)
     outcome = job.run(plan.pairs)
     outcome.failed.extend(plan.failed)
+    arguments.document.update(
+        outcome.document(lambda pair: {"input": pair[0], "outputs": settings.outputs(pair[1])})
+    )
     return jobs.report(
         "enhance", outcome, "enhanced", skipped=skipped, label=lambda pair: str(pair[0])
     )
+
+
+def _dry_run(arguments: argparse.Namespace, plan, job, skipped: str) -> int:
+    """Prints what would be done."""
+    from lle_jax import console
+
+    planned = [(*pair, job.finished(pair)) for pair in plan.pairs]
+    for source, target, finished in planned:
+        print(f"{source} -> {target}{' (finished)' * finished}")
+    for _, reason in plan.failed:
+        print(f"lle enhance: {reason}", file=sys.stderr)
+    if skipped:
+        console.note(skipped)
+    names = ("input", "output", "finished")
+    arguments.document.update(
+        planned=[dict(zip(names, each, strict=True)) for each in planned],
+        failed=[{"input": pair[0], "reason": reason} for pair, reason in plan.failed],
+    )
+    return 1 if plan.failed else 0
 
 
 def _pipe(arguments: argparse.Namespace, settings) -> int:

@@ -3,6 +3,10 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lle_jax.evaluation.evaluate import EvaluationResult
 
 
 def add(commands) -> None:
@@ -39,6 +43,16 @@ def add(commands) -> None:
     parser.add_argument(
         "--pairs", nargs=2, metavar=("LOW", "CLEAN"), help="the folders of a suite of pairs"
     )
+    parser.add_argument(
+        "--metrics",
+        metavar="LIST",
+        help="metrics of the printed tables, as psnr,ssim,niqe (default: the standard ones); "
+        "ms_ssim, vif, lightness_order_error, niqe, brisque and lpips are measured when named",
+    )
+    parser.add_argument(
+        "--lpips-weights", type=Path, metavar="NPZ", help="network of lpips (docs/metrics.md)"
+    )
+    parser.add_argument("--latex", action="store_true", help="also print the table as LaTeX")
     parser.add_argument("--no-baselines", action="store_true", help="skip the classical baselines")
     parser.add_argument(
         "--allow-overlap",
@@ -47,6 +61,7 @@ def add(commands) -> None:
     )
     parser.add_argument(
         "--inputs",
+        dest="write_inputs",  # `inputs` of the other commands are paths to read
         type=Path,
         metavar="FOLDER",
         help="write the suites' low-light images here, for another system to enhance, and stop",
@@ -55,14 +70,15 @@ def add(commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lle_jax import classical
-    from lle_jax.evaluation import evaluate, report, suite
+    from lle_jax import classical, console, data
+    from lle_jax.evaluation import evaluate, measures, report, suite
     from lle_jax.evaluation import methods as method_loader
 
-    if bool(arguments.inputs) == bool(arguments.output):
+    if bool(arguments.write_inputs) == bool(arguments.output):
         raise ValueError("give -o OUT to evaluate, or --inputs FOLDER to write the inputs only")
-    if not arguments.methods and not arguments.inputs:
+    if not arguments.methods and not arguments.write_inputs:
         raise ValueError('no METHOD; give a run directory, a release, "released" or NAME=FOLDER')
+    chosen = None if arguments.metrics is None else measures.parse(arguments.metrics)
     suites = [
         suite.load(
             name,
@@ -71,27 +87,64 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for name in arguments.suite
     ]
-    if arguments.inputs:
+    for each in suites:
+        for line in data.skipped_lines(each.rejected):
+            print(f"lle evaluate: {line}", file=sys.stderr)
+    if arguments.write_inputs:
+        arguments.document["written"] = folders = []
         for each in suites:
-            count = evaluate.write_inputs(each, arguments.inputs / each.name)
-            print(f"{count} images: {arguments.inputs / each.name}")
+            folders.append(arguments.write_inputs / each.name)
+            count = evaluate.write_inputs(each, folders[-1])
+            console.note(f"{count} images: {folders[-1]}")
         return 0
     methods = method_loader.unique(map(method_loader.load, arguments.methods))
     given = {method.name for method in methods}
     names = [] if arguments.no_baselines else [n for n in classical.METHODS if n not in given]
     baselines = [method_loader.load(name) for name in names]
+    arguments.document["suites"] = documents = []
     for each in suites:
         folder = arguments.output / each.name
+        compared = ", ".join(method.name for method in (*methods, *baselines))
+        console.note(f"{each.name}: {each.count} cases of {len(each.images)} images; {compared}")
         result = evaluate.evaluate(
-            each, methods, baselines, folder, allow_overlap=arguments.allow_overlap
+            each,
+            methods,
+            baselines,
+            folder,
+            allow_overlap=arguments.allow_overlap,
+            more_metrics=chosen or (),
+            lpips_weights=arguments.lpips_weights,
         )
-        print(f"\n{each.name}: {each.settings.get('description', '')}")
-        for name, warnings in result.record["warnings"].items():
-            print(f"note: {name}: {'; '.join(warnings)}")
-        print(f"\n{evaluate.table(result.summary)}\n")
-        print(evaluate.comparison_table([c for c in result.comparisons if c.metric == "psnr"]))
+        _print(result, chosen, latex=arguments.latex)
         report.write(folder, result, [*methods, *baselines])
-        print(f"\nreport: {folder / 'index.html'}")
-        for path, reason in each.rejected:
-            print(f"lle evaluate: skipped: {path}: {reason}", file=sys.stderr)
+        console.note(f"\nreport: {folder / 'index.html'}")
+        documents.append(_document(result, folder))
     return 0
+
+
+def _print(result: "EvaluationResult", chosen: tuple[str, ...] | None, *, latex: bool) -> None:
+    """Prints the table and the tests of the chosen metrics."""
+    from lle_jax.evaluation import tables
+
+    print(f"\n{result.suite.name}: {result.suite.settings.get('description', '')}")
+    for name, warnings in result.record["warnings"].items():
+        print(f"note: {name}: {'; '.join(warnings)}")
+    print(f"\n{tables.table(result.summary, chosen)}\n")
+    tested = chosen or ("psnr",)
+    print(tables.comparison_table([c for c in result.comparisons if c.metric in tested]))
+    if latex:
+        print(f"\n{tables.latex(result.summary, chosen)}")
+
+
+def _document(result: "EvaluationResult", folder: Path) -> dict[str, Any]:
+    """What --json says of a suite."""
+    return {
+        "suite": result.suite.name,
+        "folder": folder,
+        "written": sorted(path for path in folder.iterdir() if path.is_file()),
+        "methods": result.methods,
+        "summary": [s._asdict() for s in result.summary],
+        "comparisons": [c._asdict() for c in result.comparisons],
+        "warnings": result.record["warnings"],
+        "skipped": [{"input": path, "reason": reason} for path, reason in result.suite.rejected],
+    }

@@ -27,11 +27,14 @@ def add(commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from lle_jax import console
     from lle_jax.checkpoints import release
     from lle_jax.files import write_bytes
     from lle_jax.inference import export
 
     data = export.serialise(*release.load(arguments.model))
     write_bytes(arguments.output, data)
-    print(f"{arguments.output}: {len(data) / 1e6:.1f} MB, platforms {', '.join(export.PLATFORMS)}")
+    console.note(
+        f"{arguments.output}: {len(data) / 1e6:.1f} MB, platforms {', '.join(export.PLATFORMS)}"
+    )
     return 0

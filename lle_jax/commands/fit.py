@@ -36,7 +36,7 @@ def add(commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lle_jax import degrade
+    from lle_jax import console, degrade, images
     from lle_jax.degrade import presets
     from lle_jax.fit import preset
 
@@ -44,8 +44,18 @@ def run(arguments: argparse.Namespace) -> int:
     report = preset.fit_files(
         arguments.inputs, arguments.clean, prior, arguments.output, arguments.seed
     )
+    others = images.scan([*arguments.inputs, *arguments.clean]).others
+    page = arguments.output.with_suffix(".html")
     print("\n".join(report.provenance))
-    print(f"preset: {arguments.output}\nreport: {arguments.output.with_suffix('.html')}")
+    console.note(f"preset: {arguments.output}\nreport: {page}")
+    if others:
+        console.note(images.skipped_formats(others))
+    arguments.document.update(
+        skipped_pictures=others,
+        written=[arguments.output, page],
+        provenance=report.provenance,
+        failed=[{"input": path, "reason": reason} for path, reason in report.failures],
+    )
     for path, reason in report.failures:
         print(f"lle fit: {path}: {reason}", file=sys.stderr)
     return 1 if report.failures else 0

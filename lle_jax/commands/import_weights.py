@@ -27,7 +27,7 @@ def add(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import hashlib
 
-    from lle_jax import models
+    from lle_jax import console, models
     from lle_jax.checkpoints import release
     from lle_jax.models import import_weights, torch_files
 
@@ -41,5 +41,5 @@ def run(arguments: argparse.Namespace) -> int:
     release.save(arguments.output, config, params, record)
     sizes = ", ".join(f"{k} {v}" for k, v in config.items() if k not in ("name", "dtype"))
     count = models.parameter_count(params)
-    print(f"{arguments.output}: {arguments.model}, {sizes}, {count:,} parameters")
+    console.note(f"{arguments.output}: {arguments.model}, {sizes}, {count:,} parameters")
     return 0

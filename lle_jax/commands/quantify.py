@@ -31,7 +31,7 @@ def add(commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lle_jax import images, jobs
+    from lle_jax import console, images, jobs
     from lle_jax.artifacts import quantify, report, tables
 
     result = quantify.quantify(arguments.inputs, arguments.output)
@@ -42,7 +42,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         page = arguments.output / quantify.PAGE
         report.write(page, result, dicom_pictures=arguments.dicom_pictures)
-        print(f"\nreport: {page}")
+        console.note(f"\nreport: {page}")
     assert result.outcome is not None
+    names = (quantify.TABLE, quantify.RECORDS, quantify.UNREADABLE, quantify.PAGE)
+    arguments.document.update(
+        result.outcome.document(lambda path: {"input": path}),
+        skipped_pictures=result.others,
+        measures=[quantify.flat(row) for row in result.rows],
+        recommendation=tables.recommendation(result.rows) if result.rows else None,
+        written=[arguments.output / name for name in names] if arguments.output else [],
+    )
     skipped = images.skipped_formats(result.others)
     return jobs.report("quantify", result.outcome, "measured", skipped=skipped)

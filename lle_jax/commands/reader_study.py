@@ -49,18 +49,18 @@ def run(arguments: argparse.Namespace) -> int:
         if name in methods:
             raise ValueError(f"method {name!r} is given twice; give each its own name")
         methods[name] = Path(folder)
-    from lle_jax import images
+    from lle_jax import console, images
     from lle_jax.reader_study import page as reader_study
 
     written = reader_study.write(
         arguments.output, methods, arguments.reference, seed=arguments.seed
     )
-    print(f"{written.pairs} pairs of {len(methods)} methods on {written.cases} cases")
-    print(f"page: {written.page}\nkey, not for readers: {written.key}")
+    console.note(f"{written.pairs} pairs of {len(methods)} methods on {written.cases} cases")
+    console.note(f"page: {written.page}\nkey, not for readers: {written.key}")
     folders = [*methods.values(), *([arguments.reference] if arguments.reference else [])]
     if skipped := images.skipped_formats(images.scan(folders).others):
-        print(skipped)
-    print("check the page for names burnt into images before you share it")
+        console.note(skipped)
+    console.note("check the page for names burnt into images before you share it")
     return 0
 
 

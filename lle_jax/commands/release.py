@@ -53,6 +53,7 @@ def add(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from absl import logging
 
+    from lle_jax import console
     from lle_jax.checkpoints import release
     from lle_jax.evaluation import suite
 
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         card=arguments.card.read_text(encoding="utf-8") if arguments.card else None,
     )
     size = sum(file.stat().st_size for file in arguments.output.iterdir())
-    print(f"{arguments.output}: step {record['step']}, {size / 1e6:.1f} MB")
+    console.note(f"{arguments.output}: step {record['step']}, {size / 1e6:.1f} MB")
     return 0
 
 

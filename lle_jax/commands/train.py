@@ -17,7 +17,11 @@ def add(commands) -> None:
         "options follow: --workdir, --mode, --config.GROUP.KEY=VALUE.",
     )
     parser.add_argument("experiment", help=f"one of {', '.join(names())}, or a Python file")
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="as of python -m lle_jax.main")
+    parser.add_argument(
+        "options",
+        nargs=argparse.REMAINDER,
+        help="as of python -m lle_jax.main; -q and -v stand before the experiment",
+    )
     parser.set_defaults(run=run)
 
 

@@ -10,6 +10,7 @@ from lle_jax.data.sources import (
     image_key,
     join,
     load,
+    skipped_lines,
 )
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "image_key",
     "join",
     "load",
+    "skipped_lines",
 ]

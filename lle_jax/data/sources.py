@@ -6,7 +6,6 @@ says of what modality each image is.
 
 import collections
 import concurrent.futures
-import csv
 import dataclasses
 import functools
 import hashlib
@@ -20,17 +19,9 @@ import jax
 import numpy as np
 
 from lle_jax import images, jobs
-from lle_jax.data import samples
+from lle_jax.data import manifest, samples
+from lle_jax.data.manifest import MODALITIES, ROLES, DataError
 from lle_jax.images.files import refusal
-
-ROLES = ("train", "validation", "test")
-
-# What an image can be of; the names of presets where there is one, "" where it is not stated.
-MODALITIES = ("", "dermatology", "endoscopy", "fundus", "microscopy", "radiograph", "ultrasound")
-
-
-class DataError(ValueError):
-    """The images cannot be used as asked; the message says what to change."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +108,30 @@ class _Entry:
     modality: str = ""
 
 
+def skipped_lines(rejected: Sequence[tuple[str, str]]) -> list[str]:
+    """Says in lines what was skipped and why: by reason the first few names and how many.
+
+    Args:
+      rejected: (path, reason) as of `Splits`.
+    """
+    by_reason: dict[str, list[str]] = {}
+    for path, reason in rejected:
+        by_reason.setdefault(reason, []).append(path)
+    lines = []
+    for reason, paths in by_reason.items():
+        listed = ", ".join(Path(path).name for path in paths[:_NAMED])
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        count = f"{len(paths)} image{'s' if len(paths) > 1 else ''}"
+        alone = len(paths) == 1 and paths[0] in reason
+        lines.append(f"skipped: {reason}" + ("" if alone else f": {count} ({listed}{more})"))
+    if len(lines) > _LINES:
+        lines[_LINES:] = [f"skipped: {len(lines) - _LINES} more, {len(rejected)} images in all"]
+    return lines
+
+
+_NAMED, _LINES = 3, 10
+
+
 def image_key(seed: int, digest: str) -> jax.Array:
     """Returns the random key of an image from the SHA-256 of its content, whatever the others."""
     return jax.random.fold_in(jax.random.key(seed), int(digest[:8], 16))
@@ -130,17 +145,18 @@ def load(source: str, *, crop: int) -> Splits:
         commas. A folder's sub-folders named train, validation and test give the roles where all
         three are there; otherwise each image's content decides its role (a tenth test, a tenth
         validation, at least one each), so that renaming files moves none to another role. A
-        manifest has the columns path (relative to it), modality and role (train, validation or
-        val, test); rows of other modalities than MODALITIES, such as masks, are rejected, other
-        columns ignored.
+        manifest has the columns path, modality, role and patient (see `data.manifest`); rows of
+        other modalities than MODALITIES, such as masks, are rejected. Without a column of roles
+        each patient's images decide its role by their content.
       crop: training and validation images must be at least this high and wide.
 
     Raises:
       DataError: if the folder is missing, empty or without readable images, if a role would have
-        no image, or if an image is smaller than the crop.
+        no image, if an image or a patient is in two roles, or if an image is smaller than the crop.
     """
     sources = [source] if Path(source).exists() else source.split(",")
     splits = functools.reduce(_join, map(_load, sources))
+    _check_disjoint(source, splits)
     for role in ROLES:
         if not len(getattr(splits, role)):
             raise DataError(
@@ -155,6 +171,20 @@ def load(source: str, *, crop: int) -> Splits:
                     f"remove it or set --config.data.crop={min(size)}"
                 )
     return splits
+
+
+def _check_disjoint(source: str, splits: Splits) -> None:
+    """Raises DataError if an image of one of several sources has another role in another."""
+    roles: dict[str, tuple[str, str]] = {}
+    for role in ROLES:
+        part = getattr(splits, role)
+        for name, digest in zip(part.names, part.hashes, strict=True):
+            before, first = roles.setdefault(digest, (role, name))
+            if before != role:
+                raise DataError(
+                    f"{source}: {first} in {before} and {name} in {role} are the same image; "
+                    "remove one"
+                )
 
 
 def _load(source: str) -> Splits:
@@ -266,7 +296,8 @@ def _load_folder(root: Path) -> Splits:
         raise DataError(str(error)) from None
     entries, rejected = _examine_all(root, paths)
     rejected += [(str(path), refusal(path)) for path in others]
-    return _splits(_divide(root, entries), rejected)
+    parts, elsewhere = _by_folder(root, entries)
+    return _splits(parts, [*elsewhere, *rejected])
 
 
 def _examine_all(
@@ -292,62 +323,61 @@ def _examine_all(
 
 
 def _load_manifest(path: Path) -> Splits:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: it cannot be read as CSV ({error})") from None
-    missing = {"path", "modality", "role"} - set(reader.fieldnames or ())
-    if missing:
-        raise DataError(f"{path}: the column {sorted(missing)[0]!r} is missing")
-    chosen: dict[Path, tuple[str, str]] = {}
-    unknown: collections.Counter[str] = collections.Counter()
-    for number, row in enumerate(rows, start=2):
-        if row["modality"] in MODALITIES:
-            image, role = _chosen(path, number, row)
-            chosen[image] = role, row["modality"]
-        else:
-            unknown[row["modality"] or ""] += 1
-    if not chosen:
-        raise DataError(f"{path}: no row has a modality of {', '.join(MODALITIES[1:])}")
-    entries, rejected = _examine_all(path.parent, list(chosen))
+    rows, skipped = manifest.read(path)
+    listed = {row.image: row for row in rows}
+    entries, rejected = _examine_all(path.parent, list(listed))
+    entries = [
+        (image, dataclasses.replace(entry, modality=listed[image].modality))
+        for image, entry in entries
+    ]
+    if rows[0].role:
+        parts: dict[str, list[_Entry]] = {role: [] for role in ROLES}
+        for image, entry in entries:
+            parts[listed[image].role].append(entry)
+    else:
+        groups: dict[str, list[_Entry]] = {}
+        for image, entry in entries:
+            groups.setdefault(listed[image].group or str(image), []).append(entry)
+        parts = _divide(path, list(groups.values()))
+    return _splits(parts, [*skipped, *rejected])
+
+
+def _by_folder(
+    root: Path, entries: Sequence[tuple[Path, _Entry]]
+) -> tuple[dict[str, list[_Entry]], list[tuple[str, str]]]:
+    """Takes the roles from folders train, validation and test where all are there."""
+    if not all((root / role).is_dir() for role in ROLES):
+        return _divide(root, [[entry] for _, entry in entries]), []
     parts: dict[str, list[_Entry]] = {role: [] for role in ROLES}
-    for image, entry in entries:
-        role, modality = chosen[image]
-        parts[role].append(dataclasses.replace(entry, modality=modality))
-    known = ", ".join(MODALITIES[1:])
-    for modality, count in sorted(unknown.items()):
-        rows_of = f"{count} row{'' if count == 1 else 's'}"
-        reason = f"{path}: {rows_of} of modality {modality!r} skipped; known are {known}"
-        rejected.append((str(path), reason))
-    return _splits(parts, rejected)
+    rejected = []
+    for path, entry in entries:
+        role = path.relative_to(root).parts[0]
+        if role in parts:
+            parts[role].append(entry)
+        else:
+            rejected.append((str(path), f"{path}: in none of the folders {', '.join(ROLES)}"))
+    return parts, rejected
 
 
-def _chosen(manifest: Path, number: int, row: Mapping[str, str]) -> tuple[Path, str]:
-    """Returns the image and role of a row; raises DataError where it cannot be used."""
-    role = {"val": "validation"}.get(row["role"], row["role"])
-    if role not in ROLES:
-        raise DataError(f"{manifest}:{number}: role is {row['role']!r}; expected {ROLES}")
-    image = manifest.parent / row["path"]
-    if not image.resolve().is_relative_to(manifest.parent.resolve()):
-        raise DataError(f"{manifest}:{number}: {row['path']!r} lies outside the folder")
-    return image, role
+def _divide(root: Path, groups: Sequence[list[_Entry]]) -> dict[str, list[_Entry]]:
+    """Gives groups of images roles by content: about a tenth of the images each to test and to
+    validate, first those with the lowest digests.
 
-
-def _divide(root: Path, entries: Sequence[tuple[Path, _Entry]]) -> dict[str, list[_Entry]]:
-    if all((root / role).is_dir() for role in ROLES):
-        return {
-            role: [entry for path, entry in entries if path.is_relative_to(root / role)]
-            for role in ROLES
-        }
-    # By content: the tenth of the images with the lowest digests, then the next, then the rest.
-    ordered = sorted((entry for _, entry in entries), key=lambda entry: entry.digest)
-    if len(ordered) < len(ROLES):
+    Groups of more than that come last, so that where possible they are for training.
+    """
+    if len(groups) < len(ROLES):
+        count = sum(map(len, groups))
+        units = f" of {len(groups)} patient(s) or group(s)" if count > len(groups) else ""
         raise DataError(
-            f"{root}: {len(ordered)} readable image(s); at least 3 are needed, "
+            f"{root}: {count} readable image(s){units}; at least 3 are needed, "
             "one each to train, to validate and to test"
         )
-    share = math.ceil(len(ordered) / 10)
-    test, validation, train = ordered[:share], ordered[share : 2 * share], ordered[2 * share :]
-    return {"train": train, "validation": validation, "test": test}
+    share = math.ceil(sum(map(len, groups)) / 10)
+    ordered = sorted(groups, key=lambda g: (len(g) > share, min(entry.digest for entry in g)))
+    parts: dict[str, list[_Entry]] = {role: [] for role in ROLES}
+    for needed, role in enumerate(("test", "validation"), start=-2):
+        while len(parts[role]) < share and len(ordered) > -needed:
+            parts[role] += ordered.pop(0)
+    for group in ordered:
+        parts["train"] += group
+    return parts

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import tqdm
 
-from lle_jax import files, rundir
+from lle_jax import files, jobs, rundir
 from lle_jax.evaluation import evaluate
 from lle_jax.evaluation.ablation_table import SIDE, Entry, summarise, text
 from lle_jax.evaluation.ablation_table import cells as cells_of
@@ -216,9 +216,7 @@ def _run_all(cells: Sequence[Cell], command: Callable[[Cell], list[str]]) -> lis
     pending = [cell for cell in cells if not _is_done(cell)]
     failures: list[str] = []
     start = len(cells) - len(pending)
-    with tqdm.tqdm(
-        total=len(cells), initial=start, desc="ablate", unit="cell", disable=None
-    ) as bar:
+    with jobs.progress("ablate", len(cells), "cell", initial=start) as bar:
         for _ in range(ATTEMPTS):
             failed, failures = [], []
             for cell in pending:

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lle_jax import text_table
 from lle_jax.evaluation import statistics as tests
 from lle_jax.evaluation.measures import METRICS
 from lle_jax.models import cost
@@ -126,13 +127,41 @@ def text(table: Sequence[Entry], seconds: Mapping[str, float] | None = None) -> 
     """The table in Markdown, a line per variant; with seconds per image where they are given."""
     if not table:
         return "no cell is done"
+    header, *body = _lines(table, seconds)
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *body]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
+    notes = dict.fromkeys(entry.note for entry in table if entry.note)
+    about = (
+        "Means +- standard deviations over seeds; differences to the first variant and their tests "
+        f"are over images\n(Wilcoxon, corrected by Holm); cost for {SIDE} x {SIDE} pixels."
+    )
+    return "\n".join([*rows, "", about, *notes])
+
+
+def latex(table: Sequence[Entry], seconds: Mapping[str, float] | None = None) -> str:
+    """The same table as LaTeX, the best mean of each metric in bold."""
+    if not table:
+        return "% no cell is done"
+    variants = list(dict.fromkeys(entry.variant for entry in table))
+    bold = set()
+    for number, metric in enumerate(dict.fromkeys(entry.metric for entry in table)):
+        scores = {e.variant: e.mean * METRICS[metric].better for e in table if e.metric == metric}
+        best = max(scores.values())
+        # after the variant and its seeds, each metric has a mean and a difference
+        bold |= {(1 + variants.index(v), 2 + 2 * number) for v in scores if scores[v] == best}
+    return text_table.latex(_lines(table, seconds), bold)
+
+
+def _lines(table: Sequence[Entry], seconds: Mapping[str, float] | None) -> list[list[str]]:
+    """The header and a line per variant."""
     metrics = list(dict.fromkeys(entry.metric for entry in table))
     header = ["variant", "seeds"]
     for metric in metrics:
         header += [METRICS[metric].title, "difference [95 %], p"]
     header += ["parameters", "G MACs"] + ["ms per image"] * bool(seconds)
     summaries = {(entry.variant, entry.metric): entry for entry in table}
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
+    lines = [header]
     for variant in dict.fromkeys(entry.variant for entry in table):
         first = summaries[variant, metrics[0]]
         line = [variant, str(first.seeds)]
@@ -142,14 +171,7 @@ def text(table: Sequence[Entry], seconds: Mapping[str, float] | None = None) -> 
         if seconds:
             line.append(f"{1e3 * seconds[variant]:.0f}")
         lines.append(line)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
-    notes = dict.fromkeys(entry.note for entry in table if entry.note)
-    about = (
-        "Means +- standard deviations over seeds; differences to the first variant and their tests "
-        f"are over images\n(Wilcoxon, corrected by Holm); cost for {SIDE} x {SIDE} pixels."
-    )
-    return "\n".join([*rows, "", about, *notes])
+    return lines
 
 
 def _pair(entry: Entry) -> tuple[str, str]:

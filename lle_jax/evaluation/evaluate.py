@@ -12,19 +12,20 @@ The folder written is the record:
 """
 
 import csv
+import functools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from lle_jax import files, images, jobs, rundir, text_table
+from lle_jax import files, images, jobs, metrics, rundir
+from lle_jax.evaluation import measures, panels, statistics
 from lle_jax.evaluation import methods as method_loader
-from lle_jax.evaluation import panels, statistics
-from lle_jax.evaluation.measures import METRICS, EvaluationError, measure, measure_identity
+from lle_jax.evaluation.measures import EvaluationError
 from lle_jax.evaluation.methods import Method
 from lle_jax.evaluation.suite import Case, Suite, label
 
@@ -63,6 +64,8 @@ def evaluate(
     folder: Path,
     *,
     allow_overlap: bool = False,
+    more_metrics: Iterable[str] = (),
+    lpips_weights: Path | None = None,
 ) -> EvaluationResult:
     """Runs every method on every case and writes the tables; resumes where it was stopped.
 
@@ -72,21 +75,17 @@ def evaluate(
       baselines: what they are compared with; "low", the input, is added where it is missing.
       folder: to write to.
       allow_overlap: evaluate a method on images it was trained on; the record then warns of it.
+      more_metrics: names of METRICS to measure besides the standard ones.
+      lpips_weights: file of `metrics.load_lpips`, which "lpips" needs.
 
     Raises:
-      EvaluationError: if a method was trained on images of the suite.
+      EvaluationError: if a method was trained on images of the suite, or LPIPS has no weights.
       MethodError: if an output image is missing.
     """
+    measured, measure = _metrics(more_metrics, lpips_weights)
     everyone = [m for m in (*methods, *baselines) if m.name != "low"]
     everyone.insert(0, method_loader.load("low"))
-    notes = {method.name: method_loader.overlap(method, suite.hashes) for method in everyone}
-    for method in everyone:
-        trained = [note for note in notes[method.name] if note.startswith("trained")]
-        if trained and not allow_overlap:
-            raise EvaluationError(
-                f"{method.name} was {trained[0]}; use other images, or --allow-overlap, "
-                "which the report will say"
-            )
+    notes = _overlaps(suite, everyone, allow_overlap)
     (folder / "panels").mkdir(parents=True, exist_ok=True)
     record = {
         "suite": suite.name,
@@ -101,7 +100,7 @@ def evaluate(
         "metrics": "lle_jax.metrics; SSIM Gaussian 11/1.5, RGB; PSNR RGB; identical images 100 dB",
         **rundir.environment(suite.fingerprint),
     }
-    rows, cases = _measure(suite, everyone, folder, _settings(record))
+    rows, cases = _measure(suite, everyone, folder, _settings(record) | measured, measure)
     names = tuple(record["methods"])
     result = EvaluationResult(
         suite,
@@ -117,15 +116,51 @@ def evaluate(
     return result
 
 
+def _metrics(
+    more: Iterable[str], lpips_weights: Path | None
+) -> tuple[dict[str, Any], Callable[[np.ndarray, Case], dict[str, float]]]:
+    """Returns what decides which values are measured, for the journal, and what measures them."""
+    names = measures.selected(more)
+    if ("lpips" in names) != (lpips_weights is not None):
+        raise EvaluationError(
+            "LPIPS needs both lpips in --metrics and --lpips-weights FILE, which does not come "
+            "with lle_jax (docs/metrics.md)"
+        )
+    settings: dict[str, Any] = {"measured": list(names)}
+    weights = None
+    if lpips_weights is not None:
+        weights = metrics.load_lpips(lpips_weights)
+        settings["lpips_weights"] = files.sha256(lpips_weights)
+    return settings, functools.partial(measures.measure, names=names, lpips_weights=weights)
+
+
+def _overlaps(
+    suite: Suite, everyone: Sequence[Method], allow_overlap: bool
+) -> dict[str, list[str]]:
+    """Describes the overlap of each method's training images with the suite's, or refuses it."""
+    notes = {method.name: method_loader.overlap(method, suite.hashes) for method in everyone}
+    for method in everyone:
+        trained = [note for note in notes[method.name] if note.startswith("trained")]
+        if trained and not allow_overlap:
+            raise EvaluationError(
+                f"{method.name} was {trained[0]}; use other images, or --allow-overlap, "
+                "which the report will say"
+            )
+    return notes
+
+
 def _settings(record: dict[str, Any]) -> dict[str, Any]:
     """What the values depend on: those of other settings are not resumed."""
     keys = ("fingerprint", "records", "lle_jax", "packages")
-    settings = {key: record[key] for key in keys} | {"measured": list(METRICS)}
-    return json.loads(json.dumps(settings, default=str))
+    return json.loads(json.dumps({key: record[key] for key in keys}, default=str))
 
 
 def _measure(
-    suite: Suite, everyone: Sequence[Method], folder: Path, settings: dict[str, Any]
+    suite: Suite,
+    everyone: Sequence[Method],
+    folder: Path,
+    settings: dict[str, Any],
+    measure: Callable[[np.ndarray, Case], dict[str, float]],
 ) -> tuple[list[statistics.Row], dict[tuple[str, str], tuple[str, str]]]:
     """Measures every method on every case that an earlier start has not finished."""
     journal = jobs.Journal(folder / "journal.jsonl", settings)
@@ -144,7 +179,7 @@ def _measure(
                 shapes.clear()
             shapes.add(case.low.shape)
             values = _measure_case(
-                case, everyone, identities, folder if case.label in pictured else None
+                case, everyone, measure, identities, folder if case.label in pictured else None
             )
             journal.record(case.label, jobs.DONE, values=values)
             bar.update()
@@ -160,6 +195,7 @@ def _measure(
 def _measure_case(
     case: Case,
     everyone: Sequence[Method],
+    measure: Callable[[np.ndarray, Case], dict[str, float]],
     identities: dict[tuple[str, str], float],
     folder: Path | None,
 ) -> list[tuple[str, str, float]]:
@@ -168,6 +204,7 @@ def _measure_case(
     Args:
       case: to enhance.
       everyone: the methods.
+      measure: computes the metrics of an output.
       identities: (method, image) -> value of what is measured once an image; is added to.
       folder: gets panels/IMAGE.png; None draws none.
     """
@@ -178,7 +215,9 @@ def _measure_case(
         if method.enhance_image is not None:
             key = method.name, case.image
             if key not in identities:
-                identities[key] = measure_identity(method.enhance_image(case.clean), case.clean)
+                identities[key] = measures.measure_identity(
+                    method.enhance_image(case.clean), case.clean
+                )
             measured["identity"] = identities[key]
         values += [(method.name, metric, value) for metric, value in measured.items()]
     if folder is not None:
@@ -287,74 +326,6 @@ def join(folders: Iterable[Path]) -> tuple[list[str], list[statistics.Row]]:
         methods += [names[name] for name in record["methods"]]
         rows += [row._replace(method=names[row.method]) for row in loaded if row.method in names]
     return methods, rows
-
-
-def table(summary: Iterable[statistics.Summary], chosen: Sequence[str] | None = None) -> str:
-    """Formats means +- standard deviations over images, the best of each column starred.
-
-    Args:
-      summary: of `statistics.summarise`.
-      chosen: metrics to show, None for all.
-    """
-    chosen = tuple(METRICS) if chosen is None else chosen
-    cells = {(s.method, s.metric): s for s in summary}
-    names = list(dict.fromkeys(method for method, _ in cells))
-    columns = [metric for metric in chosen if any((name, metric) in cells for name in names)]
-    lines = [["method", *(METRICS[metric].title for metric in columns)]]
-    best = {
-        metric: max(
-            (cells[n, metric].mean * METRICS[metric].better, n)
-            for n in names if (n, metric) in cells
-        )[1]
-        for metric in columns
-    }  # fmt: skip
-    for name in names:
-        line = [name]
-        for metric in columns:
-            if (name, metric) not in cells:
-                line.append("-")
-                continue
-            cell, digits = cells[name, metric], METRICS[metric].digits
-            std = "" if math.isnan(cell.std) else f" +- {cell.std:.{digits}f}"
-            star = "*" if best[metric] == name else " "
-            line.append(f"{cell.mean:.{digits}f}{std}{star}")
-        lines.append(line)
-    return text_table.render(lines)
-
-
-def verdict(result: EvaluationResult) -> str:
-    """Describes the gain of the first method over its input and each metric's best baseline."""
-    means = {(s.method, s.metric): s.mean for s in result.summary}
-    first = result.methods[0]
-    psnr, ssim = (means[first, metric] - means["low", metric] for metric in ("psnr", "ssim"))
-    names = dict.fromkeys(s.method for s in result.summary)
-    baselines = [name for name in names if name not in ("low", *result.methods)]
-    if not baselines:
-        return f"{first}: {psnr:+.2f} dB and SSIM {ssim:+.3f} over the low-light input"
-
-    def gain(metric: str) -> tuple[float, str]:
-        best = max(baselines, key=lambda name: means[name, metric])
-        return means[first, metric] - means[best, metric], best
-
-    (more_psnr, best_psnr), (more_ssim, best_ssim) = gain("psnr"), gain("ssim")
-    return (
-        f"{first}: {psnr:+.2f} dB over the low-light input, {more_psnr:+.2f} dB over the best "
-        f"baseline ({best_psnr}); SSIM {ssim:+.3f} and {more_ssim:+.3f} ({best_ssim})"
-    )
-
-
-def comparison_table(comparisons: Sequence[statistics.Comparison]) -> str:
-    """Formats differences with intervals, corrected p-values and effect sizes."""
-    lines = []
-    for c in comparisons:
-        digits = METRICS[c.metric].digits + 1
-        note = f"  {c.note}" if c.note else ""
-        lines.append(
-            f"{c.method} - {c.other}, {METRICS[c.metric].title}: {c.difference:+.{digits}f} "
-            f"[{c.low:+.{digits}f}, {c.high:+.{digits}f}], p = {c.p_holm:.2g} (Holm), "
-            f"effect {c.effect:+.2f}, n = {c.images}{note}"
-        )
-    return "\n".join(lines)
 
 
 def write_inputs(suite: Suite, folder: Path) -> int:

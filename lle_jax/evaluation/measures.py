@@ -1,7 +1,9 @@
 """The metrics of an evaluation: one registry, from which every table takes its columns."""
 
+import difflib
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
@@ -25,6 +27,7 @@ class Pair(NamedTuple):
       again: the output degraded as the input was, without noise; None where nobody knows how.
       matched: the output brought to the mean of the truth.
       structure: what `metrics.structure_change` finds in the output.
+      lpips_weights: of `metrics.load_lpips`; None where none were given.
     """
 
     output: jax.Array
@@ -33,6 +36,7 @@ class Pair(NamedTuple):
     again: jax.Array | None
     matched: jax.Array
     structure: metrics.StructureChange
+    lpips_weights: dict[str, jax.Array] | None = None
 
 
 class Metric(NamedTuple):
@@ -45,6 +49,7 @@ class Metric(NamedTuple):
       function: of a `Pair`, traced by JAX; None where the value does not exist. A metric without
         a function is measured on the method and not on an output.
       greatest: what a larger value is lowered to, such as the infinite PSNR of identical images.
+      standard: measured in every evaluation; the others where `lle evaluate --metrics` names them.
     """
 
     title: str
@@ -52,10 +57,11 @@ class Metric(NamedTuple):
     digits: int
     function: Callable[[Pair], jax.Array | None] | None
     greatest: float = math.inf
+    standard: bool = True
 
 
 # The first is the one named before the experiment; the rest are supporting. A line added here adds
-# a column to every table, the page and `lle compare`.
+# a column to every table, the page and `lle compare`; with standard=False, where it is named.
 METRICS = {
     "psnr": Metric("PSNR (dB)", 1, 2, lambda p: metrics.psnr(p.output, p.clean), IDENTICAL),
     "psnr_gt_mean": Metric(
@@ -84,6 +90,28 @@ METRICS = {
         IDENTICAL,
     ),
     "identity": Metric("identity (dB)", 1, 2, None, IDENTICAL),
+    "ms_ssim": Metric(
+        "MS-SSIM", 1, 3, lambda p: metrics.ms_ssim(p.output, p.clean), standard=False
+    ),
+    "vif": Metric("VIF", 1, 3, lambda p: metrics.vif(p.output, p.clean), standard=False),
+    "lightness_order_error": Metric(
+        "lightness order error",
+        -1,
+        0,
+        lambda p: metrics.lightness_order_error(p.output, p.clean),
+        standard=False,
+    ),
+    "niqe": Metric("NIQE", -1, 2, lambda p: metrics.niqe(p.output), standard=False),
+    "brisque": Metric("BRISQUE", -1, 1, lambda p: metrics.brisque(p.output), standard=False),
+    "lpips": Metric(
+        "LPIPS",
+        -1,
+        3,
+        lambda p: (
+            None if p.lpips_weights is None else metrics.lpips(p.output, p.clean, p.lpips_weights)
+        ),
+        standard=False,
+    ),
 }
 
 
@@ -91,13 +119,55 @@ class EvaluationError(ValueError):
     """An evaluation is refused; the message says why and what to do."""
 
 
-def measure(output: np.ndarray, case: Case) -> dict[str, float]:
-    """Computes all metrics of an output but identity; it is clipped to [0, 1] first."""
+def parse(text: str) -> tuple[str, ...]:
+    """Reads names of METRICS from "psnr,ssim,niqe", each once, in the order given.
+
+    The plain metric is added after its GT-mean version, which is never shown alone.
+
+    Raises:
+      EvaluationError: for an unknown name; it says the nearest one, or which there are.
+    """
+    names: list[str] = []
+    for name in filter(None, map(str.strip, text.split(","))):
+        if name not in METRICS:
+            close = difflib.get_close_matches(name, METRICS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"expected of {', '.join(METRICS)}"
+            raise EvaluationError(f"--metrics: {name!r} is no metric; {hint}")
+        names += [name, name.removesuffix("_gt_mean")]
+    if not names:
+        raise EvaluationError(f"--metrics: no name; expected of {', '.join(METRICS)}")
+    return tuple(dict.fromkeys(names))
+
+
+def selected(more: Iterable[str] = ()) -> tuple[str, ...]:
+    """Lists what is measured: the standard metrics and `more`, in the order of METRICS."""
+    wanted = set(more)
+    return tuple(name for name, metric in METRICS.items() if metric.standard or name in wanted)
+
+
+def measure(
+    output: np.ndarray,
+    case: Case,
+    names: tuple[str, ...] | None = None,
+    lpips_weights: dict[str, jax.Array] | None = None,
+) -> dict[str, float]:
+    """Computes metrics of an output, identity apart; it is clipped to [0, 1] first.
+
+    Args:
+      output: `[H, W, C]`.
+      case: that it was made of.
+      names: of METRICS; None for the standard ones.
+      lpips_weights: of `metrics.load_lpips`, without which there is no LPIPS.
+    """
+    names = selected() if names is None else names
     output = np.clip(output, 0, 1)
     if not np.isfinite(output).all():
         raise EvaluationError(f"an output for {case.label} is not finite")
     again = None if case.parameters is None else redegrade(jnp.asarray(output), case.parameters)
-    values = _pairwise(output, case.clean, case.low, again)
+    try:
+        values = _pairwise(output, case.clean, case.low, again, lpips_weights, names)
+    except ValueError as error:  # too small for a metric
+        raise EvaluationError(f"{case.label}: {error}; see --metrics") from error
     return {
         name: min(float(values[name]), metric.greatest)
         for name, metric in METRICS.items()
@@ -105,20 +175,23 @@ def measure(output: np.ndarray, case: Case) -> dict[str, float]:
     }
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames="names")
 def _pairwise(
     output: jax.Array,
     clean: jax.Array,
     low: jax.Array,
     again: jax.Array | None,
+    lpips_weights: dict[str, jax.Array] | None,
+    names: tuple[str, ...],
 ) -> dict[str, jax.Array]:
-    """Computes all metrics that have a function, as one program a shape."""
+    """Computes those of the metrics that have a function, as one program a shape."""
     matched = metrics.gt_mean(output, clean)
     structure = metrics.structure_change(output, clean)
-    pair = Pair(output, clean, low, again, matched, structure)
+    pair = Pair(output, clean, low, again, matched, structure, lpips_weights)
     values = {}
-    for name, metric in METRICS.items():
-        value = None if metric.function is None else metric.function(pair)
+    for name in names:
+        function = METRICS[name].function
+        value = None if function is None else function(pair)
         if value is not None:
             values[name] = value
     return values

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lle_jax import data, degrade, files, images
-from lle_jax.images.files import copy_name
+from lle_jax.images.files import copy_name, refusal
 
 _SECTIONS: dict[str, dict[str, type]] = {
     "images": {"source": str, "role": str},
@@ -349,9 +349,11 @@ def match_pairs(low: Path, clean: Path) -> tuple[list[tuple[Path, Path]], list[t
     Returns:
       pairs (low, clean), and (path, reason) of what has no partner.
     """
-    partners = {path.relative_to(low): path for path in images.find(low)}
-    matched, rejected, remaining = [], [], []
-    for truth in images.find(clean):
+    dark, light = images.scan(low), images.scan(clean)
+    partners = {path.relative_to(low): path for path in dark.images}
+    matched, remaining = [], []
+    rejected = [(str(path), refusal(path)) for path in (*dark.others, *light.others)]
+    for truth in light.images:
         same = partners.pop(truth.relative_to(clean), None)
         matched.append((same, truth)) if same else remaining.append(truth)
     for truth in list(remaining):  # copies of a format that is not written: scan.webp.png

@@ -32,6 +32,11 @@ OTHER_FORMATS = {
     )},
     ".nii.gz": "nii",
 }  # fmt: skip
+# What `lle enhance` writes beside NAME: NAME and one of these, and in the file the mark, so that no
+# image of somebody else is taken for one.
+COMPARISON, UNCERTAINTY = ".compare.png", ".uncertainty.tif"
+_BESIDE = {COMPARISON: "side-by-side picture", UNCERTAINTY: "uncertainty map"}
+BESIDE_MARK = "lle_jax, beside an enhanced image"
 
 
 HEAD = 4096  # bytes that tell the format
@@ -42,7 +47,8 @@ class Scan(NamedTuple):
 
     Attributes:
       images: those whose format is read, sorted and each once.
-      others: those of `OTHER_FORMATS`, which are not, likewise.
+      others: those to skip, likewise: of `OTHER_FORMATS`, which are not read, and what `lle
+        enhance` wrote beside its outputs.
     """
 
     images: list[Path]
@@ -126,22 +132,38 @@ def copy_name(path: Path) -> Path:
     return path.with_name(f"{path.name}{'.png' if suffix in READ_ONLY else '.dcm'}")
 
 
+def is_beside(path: Path) -> bool:
+    """True for a picture that `lle enhance` wrote beside an output, by its name and its mark."""
+    if not path.name.lower().endswith(tuple(_BESIDE)):
+        return False
+    try:
+        with path.open("rb") as file:
+            # in a TIFF of 14,000 x 9,000 pixels it comes after 8 KB of positions
+            return BESIDE_MARK.encode() in file.read(1 << 16)
+    except OSError:
+        return False
+
+
 def other_format(path: Path) -> str | None:
-    """Names the format of a picture that is not read, by its suffix; None for anything else."""
+    """Names the kind of a picture that is skipped, by its name; None for anything else."""
     name = path.name.lower()
+    for suffix, kind in _BESIDE.items():
+        if name.endswith(suffix):
+            return kind
     return OTHER_FORMATS.get(".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower())
 
 
 def refusal(path: Path) -> str:
-    """Says in one line why a file of another format is skipped, and what to do."""
-    return (
-        f"{shown(path)}: {other_format(path)} files are not read; convert it to PNG, TIFF or DICOM"
-    )
+    """Says in one line why one of `Scan.others` is skipped, and what to do."""
+    kind = other_format(path)
+    if kind in _BESIDE.values():
+        return f"{shown(path)}: a {kind} that lle enhance wrote; rename it to use it as an image"
+    return f"{shown(path)}: {kind} files are not read; convert it to PNG, TIFF or DICOM"
 
 
 def _is_image(path: Path) -> bool:
     if path.suffix.lower() in SUFFIXES:
-        return path.is_file()
+        return path.is_file() and not is_beside(path)
     # a DICOMDIR has the preamble too, but is a table of contents
     return path.name.upper() != "DICOMDIR" and is_dicom(path)
 
@@ -161,7 +183,7 @@ def scan(
     *,
     required: bool = True,
 ) -> Scan:
-    """Lists the image files in files and folders, and the pictures of formats that are not read.
+    """Lists the image files in files and folders, and the pictures to skip.
 
     Inside folders hidden files and hidden folders are skipped, links to folders are not followed,
     and DICOM files are recognised by their first bytes whatever their name.
@@ -169,12 +191,12 @@ def scan(
     Args:
       paths: a file or folder, or several.
       recursive: also look in folders inside folders.
-      required: raise an error where every picture is of a format that is not read.
+      required: raise an error where every picture is one to skip.
 
     Raises:
       ImageNotFoundError: (a FileNotFoundError) if one of `paths` does not exist.
       ImageError: if a named file is no picture, a folder holds none or cannot be listed, or no
-        picture is of a format that is read.
+        picture can be used.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     readable: set[Path] = set()
@@ -195,7 +217,7 @@ def scan(
     if required and not readable and others:
         first = min(others)
         more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
-        raise ImageError(f"no image of a format that is read; {refusal(first)}{more}")
+        raise ImageError(f"no image that can be used; {refusal(first)}{more}")
     return Scan(sorted(readable), sorted(others))
 
 
@@ -207,7 +229,7 @@ def find(
 
 
 def skipped_formats(others: Iterable[Path]) -> str:
-    """Counts and names the pictures of other formats in one line; "" for none.
+    """Counts and names the pictures to skip in one line; "" for none.
 
     For example "3 skipped: jxl, nii, psd (scan.jxl, scan.nii, scan.psd)".
     """

@@ -20,7 +20,7 @@ class Plan(NamedTuple):
     Attributes:
       pairs: (source, target) of each image that can be written.
       failed: ((source, target), reason) of each whose output would be another's too.
-      others: pictures of formats that are not read, which are skipped.
+      others: pictures that are skipped, as of `images.scan`.
     """
 
     pairs: list[Pair]
@@ -125,14 +125,15 @@ def _mirror(paths: Sequence[Path], output: Path) -> tuple[list[_Entry], list[Pat
         # a file of another format among others is skipped
         readable, unread = scan(given, required=len(paths) == 1)
         for path in unread:
-            others.setdefault(path.resolve(), path)
+            if not (below and results in path.resolve().parents):
+                others.setdefault(path.resolve(), path)
         for source in readable:
             if below and results in source.resolve().parents:
                 continue
             relative = copy_name(source.relative_to(root))
             entries.setdefault(source.resolve(), _Entry(source, output / relative, root))
     if others and not entries:
-        scan(paths)  # which says that no image is of a format that is read
+        scan(paths)  # which says that no image can be used
     return list(entries.values()), list(others.values())
 
 

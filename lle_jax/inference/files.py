@@ -14,6 +14,7 @@ import cv2
 import jax
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import lle_jax
 from lle_jax import checks, images, jobs
@@ -21,15 +22,14 @@ from lle_jax.checkpoints.load import digest
 from lle_jax.files import remove_abandoned, write_bytes
 from lle_jax.images import plan as plan_of_files
 from lle_jax.images.anonymise import anonymise
-from lle_jax.images.files import SUFFIXES
+from lle_jax.images.files import BESIDE_MARK, COMPARISON, SUFFIXES, UNCERTAINTY
 from lle_jax.images.plan import Pair, Plan
 from lle_jax.inference import enhance, tiles
 from lle_jax.jobs import Outcome
 
 JOURNAL = ".lle-enhance.jsonl"
-_COMPARE = ".compare.png"
-_UNCERTAINTY = ".uncertainty.tif"
 _COMPARE_SIDE = 1024
+_SOFTWARE = 305  # TIFF 6.0, section 8; `images.write` takes it from EXIF
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Settings:
         """Lists all files that are written for a target."""
         paths = [target]
         if self.compare:
-            paths.append(_sibling(target, _COMPARE))
+            paths.append(_sibling(target, COMPARISON))
         if self.uncertainty:
-            paths.append(_sibling(target, _UNCERTAINTY))
+            paths.append(_sibling(target, UNCERTAINTY))
         return paths
 
 
@@ -159,12 +159,14 @@ def enhance_file(
             f"strength {settings.strength:g}" + (", well exposed, unchanged" if unchanged else ""),
         )
     if before is not None:
-        _write_compare(_sibling(target, _COMPARE), before, _shrunk(pixels))
+        _write_compare(_sibling(target, COMPARISON), before, _shrunk(pixels))
     if interval is not None:
+        mark = Image.Exif()
+        mark[_SOFTWARE] = BESIDE_MARK
         like = dataclasses.replace(
-            picture, bits=16, alpha=None, exif=None, icc=None, dataset=None, format="tiff"
+            picture, bits=16, alpha=None, exif=mark.tobytes(), icc=None, dataset=None, format="tiff"
         )
-        images.write(_sibling(target, _UNCERTAINTY), interval, like)
+        images.write(_sibling(target, UNCERTAINTY), interval, like)
     return unchanged
 
 
@@ -217,7 +219,8 @@ def _shrunk(pixels: np.ndarray) -> np.ndarray:
 
 
 def _write_compare(path: Path, before: np.ndarray, after: np.ndarray) -> None:
-    sink = io.BytesIO()
+    sink, mark = io.BytesIO(), PngInfo()
+    mark.add_text("Software", BESIDE_MARK)
     gap = np.full((len(before), 8, 3), 255, np.uint8)
-    Image.fromarray(np.concatenate([before, gap, after], axis=1)).save(sink, "PNG")
+    Image.fromarray(np.concatenate([before, gap, after], axis=1)).save(sink, "PNG", pnginfo=mark)
     write_bytes(path, sink.getvalue())

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tqdm
 
 import lle_jax
-from lle_jax import files, images, pages
+from lle_jax import files, images, jobs, pages
 from lle_jax.files import write_text
 from lle_jax.images import raster
 from lle_jax.images.errors import shown
@@ -183,7 +182,7 @@ def _data(
 def _encode(paths: list[Path], progress: bool) -> list[tuple[tuple[int, int], str]]:
     """Encodes each file: height, width and base64 PNG."""
     encoded, total = [], 0
-    for path in tqdm.tqdm(paths, unit="image", disable=None if progress else True):
+    for path in jobs.track(paths, unit="image", show=progress):
         pixels = images.read(path).pixels
         if pixels.ndim != 3:
             raise ValueError(

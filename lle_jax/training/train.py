@@ -19,10 +19,10 @@ import ml_collections
 import numpy as np
 import optax
 
-from lle_jax import classical, data, files, interrupt, jobs, metrics, models, rundir
+from lle_jax import classical, console, data, files, interrupt, jobs, metrics, models, rundir
 from lle_jax.checkpoints import load, provenance
 from lle_jax.checkpoints.run import CheckpointError, Checkpoints
-from lle_jax.evaluation import evaluate, methods, report, suite
+from lle_jax.evaluation import evaluate, methods, report, suite, tables
 from lle_jax.experiments import base
 from lle_jax.models import cost, params
 from lle_jax.phase_timer import PhaseTimer
@@ -104,7 +104,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bo
             state = train_loop(config, experiment, splits, state, position, workdir, timer)
         with timer("evaluate"):
             evaluate_test_images(config, splits, state, record, workdir)
-    print(timer.summary())
+    console.note(timer.summary())
 
 
 def prepare(config: ml_collections.ConfigDict) -> Experiment:
@@ -345,8 +345,8 @@ def describe(
 
 def announce(config: ml_collections.ConfigDict, workdir: Path, splits: data.Splits, restored):
     """Prints what is about to run, and on what."""
-    for _, reason in splits.rejected:
-        print(f"skipped: {reason}", file=sys.stderr)
+    for line in data.skipped_lines(splits.rejected):
+        print(line, file=sys.stderr)
     sizes = ", ".join(f"{len(getattr(splits, role))} {role}" for role in data.ROLES)
     parameters, macs = cost.cost(config.model, 256, 256)
     beginning = ""
@@ -354,13 +354,12 @@ def announce(config: ml_collections.ConfigDict, workdir: Path, splits: data.Spli
         beginning = f"; resuming from step {int(restored[0].step)}"
     elif config.train.start_from:
         beginning = f"; from the weights of {config.train.start_from}"
-    print(
+    console.note(
         f"run directory {workdir}\n"
         f"images: {sizes}, {len(splits.rejected)} skipped\n"
         f"{config.model.name} with {parameters:,} parameters, {macs / 1e9:.2f} G multiply-"
         f"accumulates at 256x256, on {jax.device_count()} x {jax.devices()[0].device_kind}"
-        f"{beginning}",
-        flush=True,
+        f"{beginning}"
     )
 
 
@@ -395,5 +394,5 @@ def evaluate_test_images(
     result = evaluate.evaluate(test, [network], baselines, folder)
     report.write(folder, result, [network, *baselines], curves=workdir / "scalars.csv")
     print(f"\ntest images, moving-average (EMA) weights of step {step}, the last\n")
-    print(f"{evaluate.table(result.summary)}\n\n{evaluate.verdict(result)}")
-    print(f"{len(splits.rejected)} files were skipped; page: {folder / 'index.html'}")
+    print(f"{tables.table(result.summary)}\n\n{tables.verdict(result)}")
+    console.note(f"{len(splits.rejected)} files were skipped; page: {folder / 'index.html'}")

@@ -173,8 +173,8 @@ def test_a_manifest_gives_roles_and_modalities_and_joins_the_samples(tmp_path, p
     assert splits.train.modalities == ("fundus", "endoscopy")
     assert (splits.validation.names, splits.test.modalities) == (("2",), ("radiograph",))
     ((path, reason),) = splits.rejected
-    assert path == manifest
-    assert "1 row of modality 'vessel mask' skipped; known are dermatology" in reason
+    assert path == str(tmp_path / "4.png")
+    assert reason.startswith(f"{manifest}: modality 'vessel mask' is not known; known are derma")
     both = data.load(f"samples,{manifest}", crop=16)
     samples = data.load("samples", crop=16)
     assert both.train.names == (*samples.train.names, "0", "1")
@@ -183,12 +183,48 @@ def test_a_manifest_gives_roles_and_modalities_and_joins_the_samples(tmp_path, p
     assert len({both.fingerprint, samples.fingerprint, splits.fingerprint}) == 3
 
 
-def test_rows_of_unknown_modality_are_counted_by_modality(tmp_path, photographs):
+def test_rows_of_unknown_modality_are_named_and_counted(tmp_path, photographs):
     more = ("5.png,vessel mask,test,x", "5.png,,test,x", "6.png,x-ray,train,x")
     splits = data.load(write_manifest(tmp_path, photographs, (*ROWS, *more)), crop=16)
-    reasons = [reason.partition(" skipped")[0].partition(": ")[2] for _, reason in splits.rejected]
-    assert reasons == ["2 rows of modality 'vessel mask'", "1 row of modality 'x-ray'"]
     assert splits.test.modalities == ("radiograph", "")
+    assert len(splits.rejected) == 3
+    lines = data.skipped_lines(splits.rejected)
+    assert [line.partition(": modality ")[2].partition(" is not")[0] for line in lines] == [
+        "'vessel mask'",
+        "'x-ray'",
+    ]
+    assert lines[0].endswith(": 2 images (4.png, 5.png)")
+    assert lines[1].endswith("known are " + ", ".join(data.MODALITIES[1:]) + ": 1 image (6.png)")
+
+
+def test_many_that_are_skipped_are_a_few_lines_and_a_count():
+    masks = [(f"{number}.png", "m.csv: modality 'mask' is not known") for number in range(9)]
+    damaged = [(f"{number}.jpg", f"{number}.jpg: cut short") for number in range(20)]
+    lines = data.skipped_lines([*masks, *damaged])
+    assert lines[0] == (
+        "skipped: m.csv: modality 'mask' is not known: 9 images (0.png, 1.png, 2.png and 6 more)"
+    )
+    assert lines[1] == "skipped: 0.jpg: cut short"
+    assert lines[-1] == "skipped: 11 more, 29 images in all"
+    assert len(lines) == 11
+
+
+def test_an_image_in_none_of_the_folders_of_roles_is_named(tmp_path, photographs):
+    write_crops(tmp_path / "all", photographs, 4)
+    for number, role in enumerate(data.ROLES):
+        (tmp_path / role).mkdir()
+        (tmp_path / "all" / f"{number:02d}.png").rename(tmp_path / role / f"{number}.png")
+    ((path, reason),) = data.load(str(tmp_path), crop=16).rejected
+    assert path == str(tmp_path / "all" / "03.png")
+    assert reason.endswith("in none of the folders train, validation, test")
+
+
+def test_an_image_in_two_roles_of_two_sources_is_refused(tmp_path, photographs):
+    manifest = write_manifest(tmp_path, photographs, ROWS)
+    other = tmp_path / "other.csv"
+    other.write_text("path,modality,role\n0.png,fundus,test\n5.png,fundus,train\n")
+    with pytest.raises(data.DataError, match=r"0 in train and 0 in test are the same image"):
+        data.load(f"{manifest},{other}", crop=16)
 
 
 @pytest.mark.parametrize(
@@ -198,9 +234,61 @@ def test_rows_of_unknown_modality_are_counted_by_modality(tmp_path, photographs)
         (("0.png,fundus,training,x",), "path,modality,role,licence", "2: role is 'training'"),
         (("../0.png,fundus,train,x",), "path,modality,role,licence", "2: .* outside the folder"),
         (("0.png,mask,train,x",), "path,modality,role,licence", "no row has a modality"),
+        ((",fundus,train,x",), "path,modality,role,licence", "2: the path is empty"),
+        (("0.png,fundus",), "path,modality,role,licence", "2: role is ''"),
+        (("0.png",), "path,modality", r"1 readable image\(s\); at least 3"),
+        (
+            (*ROWS, "0.png,fundus,test,x"),
+            "path,modality,role,licence",
+            "rows 2 and 7 differ on '0.png'; keep one",
+        ),
+        (ROWS, "path,patient,role,modality,group", "columns patient and group; keep the one"),
+        (
+            ("0.png,fundus,train,7", "1.png,fundus,train,7", "2.png,fundus,val,", "3.png,,test,7"),
+            "path,modality,role,patient",
+            r"patient '7' is in train \(rows 2, 3\) and test \(row 5\); give all images of one "
+            "patient the same role$",
+        ),
+        (
+            ("0.png,fundus,train,7", "1.png,fundus,test,7", "2.png,,test,b", "3.png,,val,b"),
+            " Path,Modality,ROLE,Group",
+            r"group '7' is in train \(row 2\) and test \(row 3\); so are 1 more; give",
+        ),
+        (
+            ("0.png,fundus,a", "1.png,fundus,b", "2.png,fundus,b", "3.png,fundus,b"),
+            "path,modality,patient",
+            r"4 readable image\(s\) of 2 patient\(s\) or group\(s\); at least 3 are needed",
+        ),
     ],
 )
 def test_a_manifest_that_cannot_be_used_says_why(tmp_path, photographs, rows, header, message):
     manifest = write_manifest(tmp_path, photographs, rows, header)
-    with pytest.raises(data.DataError, match=message):
+    with pytest.raises(data.DataError, match=message) as error:
         data.load(manifest, crop=16)
+    assert "\n" not in str(error.value)
+
+
+def test_a_patient_in_one_role_is_accepted_and_a_row_listed_twice_is_named(tmp_path, photographs):
+    rows = ("0.png,,train,7", "1.png,,train,7", "2.png,,val,", "3.png,,test,", "3.png,,test,")
+    mask = "4.png,mask,test,7"  # no image, so that it cannot be in a role
+    manifest = write_manifest(tmp_path, photographs, (*rows, mask), "path,modality,role,patient")
+    splits = data.load(manifest, crop=16)
+    assert [len(getattr(splits, role)) for role in data.ROLES] == [2, 1, 1]
+    assert (str(tmp_path / "3.png"), f"{manifest}:6: listed in row 5 too") in splits.rejected
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_patients_stay_whole_where_the_code_makes_the_split(tmp_path, photographs, seed):
+    write_crops(tmp_path, photographs, 12, side=16)
+    patients = "aaaaaabbccd "  # the last states none
+    order = np.random.default_rng(seed).permutation(12)
+    rows = [f"{number:02d}.png,,{patients[place]}" for place, number in enumerate(order)]
+    path = tmp_path / "m.csv"
+    path.write_text("\n".join(["path,modality,patient", *rows]) + "\n")
+    splits = data.load(str(path), crop=16)
+    patient_of = {f"{number:02d}": patients[place] for place, number in enumerate(order)}
+    roles = [{patient_of[name] for name in names} for names in split_names(splits)]
+    assert sum(map(len, roles)) == 5
+    assert "a" in roles[0]  # half of the images
+    assert len(splits.train) >= 6
+    assert sum(map(len, split_names(splits))) == 12

@@ -304,6 +304,11 @@ def test_the_text_has_a_line_per_variant(rows):
     ).split("\n")
     assert [line.split()[1] for line in lines[:5]] == ["variant", "---", "a", "b", "c"]
     assert len({len(line) for line in lines[:5]}) == 1
+    bold = ablation_table.latex(
+        ablation_table.summarise(rows, "a", dict.fromkeys("abc", Cost(1234, 5_000_000)))
+    ).splitlines()
+    assert [line.split()[0] for line in bold[4:7]] == ["a", "b", "c"]
+    assert [line.count(r"\textbf{") for line in bold[4:7]] == [0, 1, 0]  # the best mean
     cells = [cell.strip() for cell in lines[3].split("|")][1:-1]
     assert cells[1] == "2"
     assert cells[-3:] == ["1,234", "0.01", "250"]
@@ -425,10 +430,13 @@ def test_a_cell_trains_and_is_evaluated_by_the_main_job(photographs, tmp_path, c
     (tmp_path / "grid.py").write_text(text)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     out = tmp_path / "out"
-    status = cli.main(["ablate", str(tmp_path / "grid.py"), "-o", str(out), "--quick"])
+    status = cli.main(["ablate", str(tmp_path / "grid.py"), "-o", str(out), "--quick", "--latex"])
     printed = capsys.readouterr()
     assert status == 0, printed.err
     assert "| no_exposure_mse | 1 " in printed.out
+    assert r"no\_exposure\_mse & 1 & " in printed.out
+    assert printed.err.startswith("ablate: 0/1 cells, ")  # no terminal, and yet not silent
+    assert "\r" not in printed.err
     cell = out / "cells" / "no_exposure_mse-seed0"
     assert (cell / "checkpoints" / "3").is_dir()
     with (out / "results.csv").open(newline="") as file:

@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from lle_jax import classical, cli, data, images, jobs, models
-from lle_jax.evaluation import curves, evaluate, measures, methods, report, statistics, suite
+from lle_jax import classical, cli, data, images, jobs, metrics, models, text_table
+from lle_jax.evaluation import (
+    curves,
+    evaluate,
+    measures,
+    methods,
+    report,
+    statistics,
+    suite,
+    tables,
+)
 
 
 def read_csv(path):
@@ -39,7 +48,7 @@ def test_values_are_those_of_scikit_image(evaluated, small_suite):
 
 def test_plain_and_gt_mean_columns_come_together(evaluated):
     folder, result = evaluated
-    header, *lines = evaluate.table(result.summary).splitlines()
+    header, *lines = tables.table(result.summary).splitlines()
     assert "PSNR (dB)" in header
     assert "PSNR, GT-mean (dB)" in header
     assert len(lines) == 4
@@ -174,7 +183,7 @@ def test_there_is_a_value_per_image_realisation_method_and_metric(at_hand):
         "image", "realisation", "modality", "condition", "method", "metric", "value",
     ]  # fmt: skip
     names = {"low", "brightener", *classical.METHODS}
-    assert len(rows) == 3 * 2 * len(names) * len(measures.METRICS)
+    assert len(rows) == 3 * 2 * len(names) * len(measures.selected())
     assert {row["method"] for row in rows} == names
     assert {(row["image"], row["realisation"]) for row in rows} == {
         (name, f"{number}-1") for name in ("astronaut", "retina", "grey") for number in (0, 1)
@@ -205,7 +214,7 @@ def test_the_summary_is_over_images_and_not_over_realisations(at_hand):
 def test_the_verdict_names_the_best_baseline_of_each_metric(at_hand, small_suite, brightener):
     _, result = at_hand
     means = {(s.method, s.metric): s.mean for s in result.summary}
-    said = evaluate.verdict(result)
+    said = tables.verdict(result)
     assert "\n" not in said
     for metric, digits, unit in (("psnr", 2, " dB"), ("ssim", 3, "")):
         best = max(classical.METHODS, key=lambda name: means[name, metric])
@@ -216,8 +225,8 @@ def test_the_verdict_names_the_best_baseline_of_each_metric(at_hand, small_suite
     alone = result._replace(
         summary=[s for s in result.summary if s.method in ("low", "brightener")]
     )
-    assert evaluate.verdict(alone).endswith("over the low-light input")
-    assert "baseline" not in evaluate.verdict(alone)
+    assert tables.verdict(alone).endswith("over the low-light input")
+    assert "baseline" not in tables.verdict(alone)
 
 
 def test_a_network_at_hand_is_a_method(small_suite):
@@ -342,9 +351,9 @@ def test_a_line_in_the_registry_is_a_column_of_every_table(
         np.testing.assert_allclose(found[case.image, case.realisation], error, rtol=1e-4)
     for name in ("per_image.csv", "summary.csv", "comparisons.csv", "subgroups.csv"):
         assert a_metric_more in (tmp_path / name).read_text()
-    assert "halved error" in evaluate.table(result.summary)
+    assert "halved error" in tables.table(result.summary)
     assert "halved error" in (tmp_path / "index.html").read_text()
-    assert cli.main(["compare", str(tmp_path), "--metric", a_metric_more]) == 0
+    assert cli.main(["compare", str(tmp_path), "--metrics", a_metric_more]) == 0
     assert "brightener - low, halved error" in capsys.readouterr().out
 
 
@@ -355,3 +364,111 @@ def test_a_line_in_the_registry_is_a_column_of_every_table(
 def test_a_method_that_is_none_says_so(text, message):
     with pytest.raises(methods.MethodError, match=message):
         methods.load(text)
+
+
+def test_metrics_are_picked_by_name_and_a_plain_one_stands_beside_its_gt_mean():
+    assert measures.parse("niqe, ssim_gt_mean,ssim") == ("niqe", "ssim_gt_mean", "ssim")
+    assert measures.parse("psnr_gt_mean") == ("psnr_gt_mean", "psnr")
+    assert "niqe" not in measures.selected()
+    assert set(measures.selected(["niqe", "psnr"])) == {*measures.selected(), "niqe"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("psnr,sim", "'sim' is no metric; did you mean 'ssim'?"),
+        ("xyz", "'xyz' is no metric; expected of psnr, "),
+        (",", "no name; expected of psnr"),
+    ],
+)
+def test_a_metric_that_is_none_is_one_line(text, message, capsys, tmp_path):
+    for command in (["evaluate", "gamma", "-o", str(tmp_path)], ["compare", str(tmp_path)]):
+        assert cli.main([*command, "--metrics", text]) == 2
+        printed = capsys.readouterr()
+        assert printed.err.startswith(f"lle {command[0]}: --metrics: {message}")
+        assert printed.err.count("\n") == 1
+        assert printed.out == ""
+
+
+def test_a_metric_that_is_named_is_measured_and_shown(
+    small_suite, brightener, monkeypatch, tmp_path, capsys
+):
+    keep(monkeypatch, *NAMED, "lightness_order_error")
+    evaluate.evaluate(
+        small_suite, [brightener], [], tmp_path, more_metrics=["lightness_order_error"]
+    )
+    measures._pairwise.clear_cache()
+    order = ["lightness_order_error", "psnr"]
+    assert cli.main(["compare", str(tmp_path), "--metrics", ",".join(order), "--latex"]) == 0
+    out = capsys.readouterr().out
+    assert re.split(r"  +", out.splitlines()[0]) == ["method", "lightness order error", "PSNR (dB)"]
+    assert "brightener - low, lightness order error: " in out
+    assert "brightener - low, PSNR (dB): " in out
+    assert r"method & lightness order error & PSNR (dB) \\" in out
+    (row,) = re.findall(r"brightener & .*", out)
+    assert re.search(r"& \\textbf\{\d+\.\d\d \$\\pm\$ \d+\.\d\d\} \\\\$", row)
+    monkeypatch.setitem(measures.METRICS, "another", measures.METRICS["psnr"])
+    assert cli.main(["compare", str(tmp_path), "--metrics", "another"]) == 2
+    assert "another was not measured; measured: psnr, ssim" in capsys.readouterr().err
+
+
+def test_lpips_is_measured_with_the_weights_given(small_suite, brightener, monkeypatch, tmp_path):
+    keep(monkeypatch, *NAMED, "lpips")
+    for options in ({"more_metrics": ["lpips"]}, {"lpips_weights": tmp_path / "x.npz"}):
+        with pytest.raises(evaluate.EvaluationError, match="needs both lpips in --metrics and"):
+            evaluate.evaluate(small_suite, [brightener], [], tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "x.npz").write_bytes(b"weights")
+    monkeypatch.setattr(metrics, "load_lpips", lambda path: {"scale": np.float32(len(path.name))})
+    monkeypatch.setattr(metrics, "lpips", lambda x, y, weights: weights["scale"] + 0 * x.mean())
+    result = evaluate.evaluate(
+        small_suite,
+        [brightener],
+        [],
+        tmp_path,
+        more_metrics=["lpips"],
+        lpips_weights=tmp_path / "x.npz",
+    )
+    measures._pairwise.clear_cache()
+    assert set(values(result.rows, "brightener", "lpips").values()) == {5.0}
+
+
+def test_names_in_latex_are_escaped():
+    rows = [["method", "a_b & c"], ["x^2 {50%}\\~", "-1.50 +- 0.20"], ["he-nlm <b>", "-"]]
+    table = text_table.latex(rows, {(1, 1)})
+    assert table.splitlines() == [
+        r"\begin{tabular}{lr}", r"\toprule", r"method & a\_b \& c \\", r"\midrule",
+        r"x\textasciicircum{}2 \{50\%\}\textbackslash{}\textasciitilde{} & "
+        r"\textbf{$-$1.50 $\pm$ 0.20} \\",
+        r"he-nlm \textless{}b\textgreater{} & - \\", r"\bottomrule", r"\end{tabular}",
+    ]  # fmt: skip
+
+
+def test_json_of_an_evaluation_and_of_a_comparison(evaluated, monkeypatch, capsys):
+    folder, result = evaluated
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: result)
+    monkeypatch.setattr(report, "write", lambda *_: None)
+    options = ["--suite", "samples", "-o", str(folder.parent), "--no-baselines", "--json"]
+    (folder.parent / "samples").symlink_to(folder)
+    assert cli.main(["evaluate", "gamma", *options]) == 0
+    printed = capsys.readouterr()
+    (document,) = json.loads(printed.out)["suites"]
+    means = {(s["method"], s["metric"]): s["mean"] for s in document["summary"]}
+    assert means["gamma", "psnr"] == pytest.approx(
+        np.mean(list(values(result.rows, "gamma", "psnr").values())), rel=1e-5
+    )
+    assert str(folder.parent / "samples" / "per_image.csv") in document["written"]
+    assert printed.err.startswith("samples: 10 cases of 5 images; gamma\n")
+    assert "PSNR (dB)" in printed.err
+    assert cli.main(["compare", str(folder), "--json"]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert compared["methods"] == ["brightener", "brightener 2"]
+    assert compared["summary"][0]["mean"] == pytest.approx(document["summary"][0]["mean"])
+    assert {c["other"] for c in compared["comparisons"]} >= {"low", "gamma"}
+
+
+def test_an_image_too_small_for_a_metric_is_named(small_suite):
+    case = next(small_suite.cases())
+    message = f"{case.label}: image is 40x48 pixels; NIQE needs at least 96x96; see --metrics"
+    with pytest.raises(evaluate.EvaluationError, match=message):
+        measures.measure(case.low, case, names=("niqe",))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lle_jax import data, degrade, images
+from lle_jax import cli, data, degrade, images
 from lle_jax.evaluation import suite
 
 
@@ -145,3 +145,22 @@ def test_the_fingerprint_knows_images_and_degradation_but_no_path(
     )
     other = load(tmp_path, text.replace("seed = 3", "seed = 4"))
     assert other.fingerprint != small_suite.fingerprint
+
+
+def test_what_a_suite_skips_is_named_when_it_is_evaluated(
+    clean_folder, tmp_path, capsys, monkeypatch
+):
+    rows = [f"{path.name},fundus,test" for path in sorted(clean_folder.glob("photo*.png"))]
+    for role, place in (("train", 0), ("val", 1)):
+        rows[place] = rows[place].replace("test", role)
+    for row in rows:
+        name = row.partition(",")[0]
+        (tmp_path / name).write_bytes((clean_folder / name).read_bytes())
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("\n".join(["path,modality,role", *rows, "x.png,mask,test"]) + "\n")
+    monkeypatch.setattr("lle_jax.evaluation.evaluate.write_inputs", lambda *_: 0)
+    command = ["evaluate", "--suite", "modalities", "--source", str(manifest)]
+    assert cli.main([*command, "--inputs", str(tmp_path / "out")]) == 0
+    error = capsys.readouterr().err
+    assert error.startswith(f"lle evaluate: skipped: {manifest}: modality 'mask' is not known")
+    assert error.endswith(": 1 image (x.png)\n")

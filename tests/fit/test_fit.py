@@ -1,6 +1,8 @@
 """The fit finds hidden presets, here by two cheap measures; benchmarks/fit.py by the real ones."""
 
+import json
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -132,7 +134,12 @@ def test_files_become_a_preset_and_a_page(folders, monkeypatch, capsys):
     (folders / "real" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     output = folders / "made" / "mine.toml"
     words = ["fit", str(folders / "real"), "--clean", str(folders / "clean"), "-o", str(output)]
-    assert cli.main(words) == 1  # one file could not be read
+    assert cli.main([*words, "--json"]) == 1  # one file could not be read
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    assert document["written"] == [str(output), str(output.with_suffix(".html"))]
+    assert [Path(each["input"]).name for each in document["failed"]] == ["broken.png"]
+    assert any(line.startswith("Real images: 24") for line in document["provenance"])
     text, page = output.read_text(), output.with_suffix(".html").read_text()
     preset = degrade.load(output)
     assert [stage.name for stage in preset.stages][:2] == ["exposure", "gaussian_blur"]
@@ -141,7 +148,7 @@ def test_files_become_a_preset_and_a_page(folders, monkeypatch, capsys):
         assert part in text
         assert part in page
     assert "broken.png" in page
-    assert "broken.png" in capsys.readouterr().err
+    assert "broken.png" in printed.err
     assert 'src="data:' in page
     assert not re.search(r"(src|href)=\"(?!data:)", page)  # nothing is loaded from elsewhere
     assert cli.main(words) == 2

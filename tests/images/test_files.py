@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from lle_jax import images
+from lle_jax.images import files
 
 PIXELS = np.linspace(0, 1, 5 * 4 * 3, dtype=np.float32).reshape(5, 4, 3)
 
@@ -213,3 +214,13 @@ def test_reading_in_threads_agrees_and_leaves_warnings_and_loggers_alone(tmp_pat
         assert np.array_equal(images.read(path).pixels, picture.pixels)
     assert warnings.filters == filters
     assert logging.getLogger("pydicom").disabled == disabled
+
+
+def test_the_mark_of_a_large_picture_beside_an_output_is_found(tmp_path):
+    path = tmp_path / "a.png.uncertainty.tif"
+    path.write_bytes(
+        bytes(8186) + files.BESIDE_MARK.encode()
+    )  # where 14,000 x 9,000 pixels have it
+    assert files.is_beside(path)
+    assert not files.is_beside(path.rename(tmp_path / "a.tif"))
+    assert not files.is_beside(tmp_path / "missing.compare.png")

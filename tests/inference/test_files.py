@@ -16,6 +16,7 @@ from PIL import Image
 
 from lle_jax import cli, images
 from lle_jax.commands.enhance import compilation_cache
+from lle_jax.evaluation import suite
 from lle_jax.inference import enhance, files, tiles
 
 
@@ -264,6 +265,35 @@ def test_compare_shows_both_sides(lle, inputs, tmp_path, levels):
     assert (tmp_path / "out" / "scan.dcm.compare.png").exists()
 
 
+def test_what_is_written_beside_outputs_is_no_input(lle, uncertain, inputs, tmp_path, capsys):
+    out = tmp_path / "out"
+    (inputs / "c.tif").unlink()
+    Image.open(inputs / "a.png").save(inputs / "mine.compare.png")  # by its name only
+    assert lle(inputs, "-o", out, "--compare", "--uncertainty") == 0
+    names = {"a.png", "mine.compare.png", "deep/a.jpg", "deep/b.png", "scan.dcm"}
+    found = images.scan(out)
+    assert {path.relative_to(out).as_posix() for path in found.images} == names
+    assert {path.relative_to(out).as_posix() for path in found.others} == {
+        name + suffix for name in names for suffix in (".compare.png", ".uncertainty.tif")
+    }
+    capsys.readouterr()
+    assert lle(out, "-o", tmp_path / "again", "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert lines[-1].startswith("10 skipped: side-by-side picture, uncertainty map (")
+    matched, rejected = suite.match_pairs(inputs / "deep", out / "deep")
+    assert [truth.name for _, truth in matched] == ["a.jpg", "b.png"]
+    assert len(rejected) == 4
+    assert lle(out / "a.png.compare.png", "-o", tmp_path / "again") == 2
+    assert "that lle enhance wrote; rename it to use it" in capsys.readouterr().err
+
+
+def test_results_beside_outputs_inside_an_input_folder_are_not_counted(lle, inputs, capsys):
+    for _ in range(2):
+        assert lle(inputs / "deep", "-o", inputs / "deep" / "out", "--compare") == 0
+        assert "skipped:" not in capsys.readouterr().out
+
+
 def test_what_is_well_exposed_is_copied_and_named(lle, exposure, tmp_path, capsys):
     bright = 80 + skimage.data.astronaut()[100:124, 100:132] // 2
     (tmp_path / "in").mkdir()
@@ -383,6 +413,24 @@ def test_nothing_is_uncertain_of_what_is_unchanged(lle, uncertain, exposure, tmp
     assert lle(tmp_path / "good.png", "-o", tmp_path / "out", *options) == 0
     assert (tmp_path / "out/good.png").read_bytes() == (tmp_path / "good.png").read_bytes()
     assert not images.read(tmp_path / "out/good.png.uncertainty.tif").pixels.any()
+
+
+def test_json_lists_inputs_outputs_and_what_was_planned(lle, inputs, tmp_path, capsys):
+    out = tmp_path / "out"
+    (inputs / "deep" / "broken.png").write_bytes(b"x")
+    for run in ([], ["--dry-run"]):
+        status = lle(inputs / "deep", "-o", out, "--compare", "--json", *run)
+        document = json.loads(capsys.readouterr().out)
+        assert document.pop("status") == status == (0 if run else 1)
+        if run:
+            assert [each["finished"] for each in document["planned"]] == [True, True, False]
+            continue
+        outputs = [str(out / "a.jpg"), str(out / "a.jpg.compare.png")]
+        assert document["done"][0] == {"input": str(inputs / "deep" / "a.jpg"), "outputs": outputs}
+        assert document["failed"][0].keys() == {"input", "reason"}
+        assert "not a file of a format that is read" in document["failed"][0]["reason"]
+    assert lle("-", "-o", out, "--json") == 2
+    assert "leave out --json" in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_uncertainty_is_refused_where_nobody_can_tell(lle, inputs, tmp_path, capsys):

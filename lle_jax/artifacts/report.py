@@ -183,7 +183,7 @@ def _picture(row: dict, image: np.ndarray) -> str:
     name = row["path"] if row["frames"] == 1 else f"{row['path']}, frame {row['frame']}"
     parts = [_figure(_png(maps.reduced(image, _SIDE)), "image", f"{name}")]
     for title, values in maps.maps(image).items():
-        small = maps.reduced(values[..., None].astype(np.float32), _SIDE)
+        small = maps.reduced(values[..., None].astype(np.float32, copy=False), _SIDE)
         white = float(np.quantile(small, 0.99))
         shown = _png(small / max(white, 1e-9))
         parts.append(_figure(shown, f"{title}: {white:.3g}", f"{title} of {name}"))

@@ -6,6 +6,7 @@ low = degrade.apply(noise_key, parameters, image)
 """
 
 from lle_jax.degrade.blur import defocus_blur, gaussian_blur, motion_blur
+from lle_jax.degrade.camera import bayer_sensor, denoise, sharpen
 from lle_jax.degrade.chain import (
     Parameters,
     apply,
@@ -41,8 +42,10 @@ __all__ = [
     "PresetError",
     "apply",
     "banding_noise",
+    "bayer_sensor",
     "cos4_vignetting",
     "defocus_blur",
+    "denoise",
     "exposure",
     "from_json",
     "fundus_illumination",
@@ -64,6 +67,7 @@ __all__ = [
     "sample",
     "sample_and_apply",
     "sample_mixture",
+    "sharpen",
     "to_json",
     "white_balance",
 ]

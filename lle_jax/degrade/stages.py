@@ -11,6 +11,7 @@ from typing import Literal
 import jax
 
 from lle_jax.degrade.blur import defocus_blur, gaussian_blur, motion_blur
+from lle_jax.degrade.camera import bayer_sensor, denoise, sharpen
 from lle_jax.degrade.exposure import channel_gains, gamma
 from lle_jax.degrade.illumination import (
     cos4_vignetting,
@@ -102,6 +103,7 @@ _POSITION = ParameterSpec(-2, 2)
 _RADIUS = ParameterSpec(0.01, 4)
 _SIGMA = ParameterSpec(0, 1, 0)
 _COEFFICIENT = ParameterSpec(-3, 3, 0)
+_BALANCE = ParameterSpec(1, 10, 1, log_scaled=True)
 _FRACTION = ParameterSpec(0, 0.5, 0)
 
 _ORDER = (
@@ -199,6 +201,26 @@ _ORDER = (
         key_id=10,
     ),
     Stage(
+        "bayer_sensor",
+        bayer_sensor,
+        "light",
+        {
+            "gain": _SIGMA,
+            "read_noise": _SIGMA,
+            "tail": ParameterSpec(0, 1),
+            "row_noise": _SIGMA,
+            "bits": ParameterSpec(8, 16, 16, integer=True),
+            "red": _BALANCE,
+            "blue": _BALANCE,
+            "camera": ParameterSpec(0, 3),
+            "correction": ParameterSpec(0, 1),
+        },
+        noise=True,
+        grey_shared=True,
+        always_changes=True,
+        key_id=17,
+    ),
+    Stage(
         "white_balance",
         _white_balance_field,
         "field",
@@ -212,6 +234,22 @@ _ORDER = (
         "display",
         {"gamma": ParameterSpec(1, 10, 1, log_scaled=True)},
         key_id=12,
+    ),
+    Stage(
+        "denoise",
+        _keyless(denoise),
+        "display",
+        {"luma": _SIGMA, "chroma": _SIGMA},
+        grey_shared=True,
+        key_id=18,
+    ),
+    Stage(
+        "sharpen",
+        _keyless(sharpen),
+        "display",
+        {"amount": ParameterSpec(0, 10, 0), "sigma": ParameterSpec(0.1, 10, unit="pixels")},
+        grey_shared=True,
+        key_id=19,
     ),
     Stage(
         "gaussian_noise",

@@ -75,6 +75,27 @@ CASES = [
         {"length": 0.0, "angle": 30.0, "curvature": 0.2},
         {"length": -0.1, "angle": float("nan"), "curvature": float("nan")},
     ),
+    Case(
+        degrade.bayer_sensor,
+        {"gain": 0.01, "read_noise": 0.02, "tail": 0.6, "bits": 20, "red": 2.2, "blue": 2.0},
+        None,
+        {"gain": -0.1, "tail": 1.1, "bits": 0, "red": 0.9, "blue": float("nan")},
+        keyed=True,
+        # rounding at the sensor is passed straight through; see test_camera.py
+        kinks=("gain", "read_noise", "tail", "bits", "red", "blue"),
+    ),
+    Case(
+        degrade.denoise,
+        {"luma": 0.03, "chroma": 0.06},
+        {"luma": 0.0, "chroma": 0.0},
+        {"luma": -0.1, "chroma": float("nan")},
+    ),
+    Case(
+        degrade.sharpen,
+        {"amount": 0.8, "sigma": 1.2},
+        {"amount": 0.0, "sigma": 1.2},
+        {"amount": -0.1, "sigma": -1.0},
+    ),
     Case(degrade.quantise, {"bits": 4}, None, {"bits": 0}, kinks=("bits",)),
     Case(degrade.jpeg, {"quality": 40}, None, {"quality": 0}, kinks=("quality",)),
 ]

@@ -7,6 +7,7 @@ from lle_jax import degrade
 from lle_jax.degrade import presets
 
 MODALITIES = [
+    "camera",
     "dermatology",
     "endoscopy",
     "fundus",

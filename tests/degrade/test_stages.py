@@ -38,6 +38,9 @@ KEY_IDS = {
     "salt_and_pepper": 14,
     "quantise": 15,
     "jpeg": 16,
+    "bayer_sensor": 17,
+    "denoise": 18,
+    "sharpen": 19,
 }
 
 
@@ -102,6 +105,7 @@ def test_noise_stages_are_those_that_draw_noise():
         "poisson_gaussian_noise",
         "approximate_poisson_gaussian_noise",
         "banding_noise",
+        "bayer_sensor",
         "gaussian_noise",
         "salt_and_pepper",
     }
@@ -136,7 +140,10 @@ def test_stages_draw_from_keys_of_their_own(add_stage, image):
 @pytest.mark.parametrize("name", noise_stages())
 def test_noise_of_a_grey_image_is_shared_by_its_channels(grey, name):
     # each stage alone: a later one that shares its noise would hide that this one does not
-    parameters = {f"{name}.{parameter}": 0.02 for parameter in STAGES[name].parameters}
+    parameters = {
+        f"{name}.{parameter}": max(0.02, spec.low)
+        for parameter, spec in STAGES[name].parameters.items()
+    }
     low = np.asarray(degrade.apply(KEY, parameters, grey))
     assert np.abs(low - grey).max() > 0.01
     np.testing.assert_array_equal(low, np.repeat(low[..., :1], 3, axis=-1))

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from lle_jax import images, jobs
-from lle_jax.data import manifest, samples
+from lle_jax.data import manifest, pairs, samples
 from lle_jax.data.manifest import MODALITIES, ROLES, DataError
 from lle_jax.images.files import refusal
 
@@ -294,6 +294,7 @@ def _load_folder(root: Path) -> Splits:
         paths, others = images.scan(root)
     except images.ImageError as error:
         raise DataError(str(error)) from None
+    pairs.refuse(root, paths)
     entries, rejected = _examine_all(root, paths)
     rejected += [(str(path), refusal(path)) for path in others]
     parts, elsewhere = _by_folder(root, entries)

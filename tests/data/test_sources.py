@@ -292,3 +292,20 @@ def test_patients_stay_whole_where_the_code_makes_the_split(tmp_path, photograph
     assert "a" in roles[0]  # half of the images
     assert len(splits.train) >= 6
     assert sum(map(len, split_names(splits))) == 12
+
+
+@pytest.mark.parametrize(
+    ("dark", "clean"), [("low", "high"), ("train/Low", "train/GT"), ("a/our/input", "a/our/target")]
+)
+def test_pairs_are_not_taken_for_clean_images(tmp_path, photographs, dark, clean):
+    write_crops(tmp_path / dark, photographs / 4, 4)
+    write_crops(tmp_path / clean, photographs, 4)
+    with pytest.raises(data.DataError, match="looks like pairs") as error:
+        data.load(str(tmp_path), crop=8)
+    assert str(tmp_path / clean) in str(error.value)
+    assert len(data.load(str(tmp_path / clean), crop=8).train) == 2
+
+
+def test_a_dark_folder_alone_is_a_name_like_any_other(tmp_path, photographs):
+    write_crops(tmp_path / "low", photographs, 4)
+    assert len(data.load(str(tmp_path), crop=8).train) == 2

@@ -28,6 +28,7 @@ class Pair(NamedTuple):
       matched: the output brought to the mean of the truth.
       structure: what `metrics.structure_change` finds in the output.
       lpips_weights: of `metrics.load_lpips`; None where none were given.
+      spots: what `metrics.spot_change` finds in the output, computed where a metric asks.
     """
 
     output: jax.Array
@@ -37,6 +38,10 @@ class Pair(NamedTuple):
     matched: jax.Array
     structure: metrics.StructureChange
     lpips_weights: dict[str, jax.Array] | None = None
+
+    @property
+    def spots(self) -> metrics.SpotChange:
+        return metrics.spot_change(self.output, self.clean)
 
 
 class Metric(NamedTuple):
@@ -90,6 +95,18 @@ METRICS = {
         IDENTICAL,
     ),
     "identity": Metric("identity (dB)", 1, 2, None, IDENTICAL),
+    "dark_spots_added": Metric(
+        "dark spots added / Mpx", -1, 0, lambda p: p.spots.dark_added, standard=False
+    ),
+    "dark_spots_lost": Metric(
+        "dark spots lost / Mpx", -1, 0, lambda p: p.spots.dark_lost, standard=False
+    ),
+    "bright_spots_added": Metric(
+        "bright spots added / Mpx", -1, 0, lambda p: p.spots.bright_added, standard=False
+    ),
+    "bright_spots_lost": Metric(
+        "bright spots lost / Mpx", -1, 0, lambda p: p.spots.bright_lost, standard=False
+    ),
     "ms_ssim": Metric(
         "MS-SSIM", 1, 3, lambda p: metrics.ms_ssim(p.output, p.clean), standard=False
     ),

@@ -20,6 +20,7 @@ from lle_jax.metrics.lightness import lightness_order_error
 from lle_jax.metrics.naturalness import brisque, niqe
 from lle_jax.metrics.naturalness_models import load_brisque, load_niqe, niqe_model
 from lle_jax.metrics.perceptual import gmsd, vif
+from lle_jax.metrics.spots import SpotChange, spot_change
 from lle_jax.metrics.structure import (
     GAUSSIAN_11,
     SCALE_WEIGHTS,
@@ -33,6 +34,7 @@ __all__ = [
     "GAUSSIAN_11",
     "SCALE_WEIGHTS",
     "UNIFORM_7",
+    "SpotChange",
     "StructureChange",
     "background_colour_shift",
     "brisque",
@@ -57,6 +59,7 @@ __all__ = [
     "niqe",
     "niqe_model",
     "psnr",
+    "spot_change",
     "srgb_to_lab",
     "ssim",
     "ssim_map",

@@ -1,4 +1,4 @@
-"""Writes files whole or not at all, hashes them, and finds the configs that ship with lle_jax."""
+"""Writes files whole or not at all, hashes them, and finds the cache folder and the configs."""
 
 import contextlib
 import csv
@@ -23,15 +23,20 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
+def write_bytes(path: Path, data: bytes | memoryview, *, mode: int = 0o666) -> None:
     """Writes `data` to `path` so that a reader sees the old file or the whole new one.
 
     A hidden temporary file in the same folder is written, flushed to the disk and renamed. Its name
     holds its writer, so that `remove_abandoned` can tell what a killed process left.
+
+    Args:
+      path: the file.
+      data: all of its bytes.
+      mode: access rights, less those that the umask withholds.
     """
     temporary = path.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "xb", opener=functools.partial(os.open, mode=mode)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -103,6 +108,11 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
     writer.writerow(header)
     writer.writerows(rows)
     write_text(path, sink.getvalue())
+
+
+def cache_folder() -> Path:
+    """Returns the folder in the user's cache; RuntimeError where the user has no home."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "lle_jax")
 
 
 def configs() -> Path:

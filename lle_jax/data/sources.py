@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from lle_jax import images, jobs
-from lle_jax.data import manifest, samples
+from lle_jax.data import index, manifest, samples
 from lle_jax.data.manifest import MODALITIES, ROLES, DataError
 from lle_jax.images.files import refusal
 
@@ -106,6 +106,7 @@ class _Entry:
     size: tuple[int, int]
     load: Callable[[], np.ndarray]
     modality: str = ""
+    record: index.Record | None = None
 
 
 def skipped_lines(rejected: Sequence[tuple[str, str]]) -> list[str]:
@@ -270,19 +271,13 @@ def _splits(
     return Splits(train, validation, test, tuple(rejected))
 
 
-def _read(path: Path) -> np.ndarray:
-    """Reads a picture; of a file with several frames the middle one, which is seldom blank."""
-    pixels = images.read(path).pixels
-    return pixels if pixels.ndim == 3 else pixels[len(pixels) // 2]
-
-
-def _examine(path: Path, name: str) -> _Entry | tuple[str, str]:
+def _examine(path: Path, name: str, record: index.Record | None) -> _Entry | tuple[str, str]:
     try:
-        height, width = _read(path).shape[:2]
-        size = (height, width)
-        return _Entry(name, images.sha256(path), size, functools.partial(_read, path))
+        record = index.examine(path, record)
     except images.ImageError as error:
         return str(path), str(error)
+    loader = functools.partial(index.load, path, record)
+    return _Entry(name, record.digest, record.size, loader, record=record)
 
 
 def _load_folder(root: Path) -> Splits:
@@ -294,22 +289,26 @@ def _load_folder(root: Path) -> Splits:
         paths, others = images.scan(root)
     except images.ImageError as error:
         raise DataError(str(error)) from None
-    entries, rejected = _examine_all(root, paths)
+    entries, rejected = _examine_all(root, root, paths)
     rejected += [(str(path), refusal(path)) for path in others]
     parts, elsewhere = _by_folder(root, entries)
     return _splits(parts, [*elsewhere, *rejected])
 
 
 def _examine_all(
-    root: Path, paths: Sequence[Path]
+    source: Path, root: Path, paths: Sequence[Path]
 ) -> tuple[list[tuple[Path, _Entry]], list[tuple[str, str]]]:
     """Returns what can be used, each content once, and (path, reason) of what cannot."""
     names = _names(root, paths)
+    known = index.read(source, paths)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(_examine, paths, names)
+        results = pool.map(_examine, paths, names, known)
         examined = list(
             jobs.track(results, len(paths), unit="image", description="checking images")
         )
+    records = [item.record if isinstance(item, _Entry) else None for item in examined]
+    if records != known:
+        index.write(source, paths, records)
     rejected = [item for item in examined if isinstance(item, tuple)]
     entries: dict[str, tuple[Path, _Entry]] = {}
     for path, item in zip(paths, examined, strict=True):
@@ -325,7 +324,7 @@ def _examine_all(
 def _load_manifest(path: Path) -> Splits:
     rows, skipped = manifest.read(path)
     listed = {row.image: row for row in rows}
-    entries, rejected = _examine_all(path.parent, list(listed))
+    entries, rejected = _examine_all(path, path.parent, list(listed))
     entries = [
         (image, dataclasses.replace(entry, modality=listed[image].modality))
         for image, entry in entries

@@ -314,7 +314,7 @@ def test_a_forked_copy_with_one_changed_line_trains(tmp_path):
     np.testing.assert_allclose(changed.params["w"] - 1, -(original.params["w"] - 1), rtol=0.1)
 
 
-def test_a_batch_passes_six_files_of_data_and_training_from_disk_to_loss(photographs, tmp_path):
+def test_a_batch_passes_seven_files_of_data_and_training_from_disk_to_loss(photographs, tmp_path):
     for role in data.ROLES:
         for number, image in enumerate(photographs):
             path = tmp_path / role / f"{number}.png"
@@ -343,6 +343,7 @@ def test_a_batch_passes_six_files_of_data_and_training_from_disk_to_loss(photogr
     around = {"training/sharding.py", "training/optimiser.py"}  # where it lies; after the loss
     assert trunk - around == {
         "data/sources.py",
+        "data/index.py",
         "data/pipeline.py",
         "training/train.py",
         "training/degradation.py",

@@ -93,7 +93,8 @@ def load(path: Path, record: Record) -> np.ndarray:
     pixels = _pixels(path)
     now = state(path)
     if (now is None or now != record.state) and images.sha256(path) != record.digest:
-        raise DataError(f"{path}: changed since the images were checked; start again")
+        reason = "changed since the images were checked; restore it and start again"
+        raise DataError(f"{path}: {reason}")
     return pixels
 
 

@@ -209,5 +209,5 @@ def test_an_image_changed_after_the_load_is_refused_and_one_only_touched_is_not(
     os.utime(path)
     assert splits.train[0].shape == (32, 32, 3)
     write(path, photographs, 9)
-    with pytest.raises(data.DataError, match=rf"{name}.bmp: changed since .*; start again$"):
+    with pytest.raises(data.DataError, match=rf"{name}.bmp: changed since .*; restore it"):
         splits.train[0]

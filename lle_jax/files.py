@@ -1,4 +1,4 @@
-"""Writes files whole or not at all, hashes them, and finds the configs that ship with lle_jax."""
+"""Writes files whole or not at all, hashes them, and finds the cache folder and the configs."""
 
 import contextlib
 import csv
@@ -9,12 +9,17 @@ import os
 import re
 import secrets
 import socket
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+# The coarsest clock of a usual file system (FAT) ticks every two seconds.
+_TICK_NS = 2_000_000_000
 
 
 def sha256(path: Path) -> str:
@@ -23,15 +28,49 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
+class State(NamedTuple):
+    """What changes with a file's content: size in bytes, times in nanoseconds, inode.
+
+    The time of the last change of the inode (ctime) cannot be set, so it shows also an edit after
+    which the time of modification was put back, or a file replaced with an older one.
+    """
+
+    size: int
+    modified: int
+    changed: int
+    inode: int
+
+
+def state(path: Path) -> State | None:
+    """Returns the state of a file; None if it is missing or was changed within the last tick.
+
+    The latter is the rule for "racily clean" entries in git's index: a file that is changed again
+    in the tick of its last change has the same times after it, so equal times prove nothing.
+    """
+    now = time.time_ns()
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    if max(stat.st_mtime_ns, stat.st_ctime_ns) >= now - _TICK_NS:
+        return None
+    return State(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+
+def write_bytes(path: Path, data: bytes | memoryview, *, mode: int = 0o666) -> None:
     """Writes `data` to `path` so that a reader sees the old file or the whole new one.
 
     A hidden temporary file in the same folder is written, flushed to the disk and renamed. Its name
     holds its writer, so that `remove_abandoned` can tell what a killed process left.
+
+    Args:
+      path: the file.
+      data: all of its bytes.
+      mode: access rights, less those that the umask withholds.
     """
     temporary = path.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "xb", opener=functools.partial(os.open, mode=mode)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -103,6 +142,11 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
     writer.writerow(header)
     writer.writerows(rows)
     write_text(path, sink.getvalue())
+
+
+def cache_folder() -> Path:
+    """Returns the folder in the user's cache; RuntimeError where the user has no home."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "lle_jax")
 
 
 def configs() -> Path:

@@ -23,6 +23,10 @@ if _OWNS_CACHE:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="lle_jax_tests_")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+# Nothing is written to the user's cache folder. Workers inherit the name of this one, too.
+_OWNS_USER_CACHE = "PYTEST_XDIST_WORKER" not in os.environ
+if _OWNS_USER_CACHE:
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="lle_jax_tests_")
 
 import jax
 import numpy as np
@@ -42,7 +46,9 @@ def pytest_collection_finish():
 
 
 def pytest_unconfigure():
-    """Removes the folder of compiled programs, in the process that made it."""
+    """Removes the cache folders, in the process that made them."""
+    if _OWNS_USER_CACHE:
+        shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
     if _OWNS_CACHE:
         shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 

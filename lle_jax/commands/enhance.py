@@ -1,7 +1,6 @@
 """`lle enhance`: brighter and cleaner copies of images."""
 
 import argparse
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -159,8 +158,9 @@ def compilation_cache() -> None:
     """
     import jax
 
+    from lle_jax.files import cache_folder
+
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(Path(base, "lle_jax", "xla")))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -4,7 +4,6 @@ Three sources: the embedded `samples`, any folder of well-lit images, and a mani
 says of what modality each image is.
 """
 
-import collections
 import concurrent.futures
 import dataclasses
 import functools
@@ -18,8 +17,8 @@ from typing import overload
 import jax
 import numpy as np
 
-from lle_jax import images, jobs
-from lle_jax.data import manifest, pairs, samples
+from lle_jax import files, images, jobs
+from lle_jax.data import index, manifest, names, pairs, samples
 from lle_jax.data.manifest import MODALITIES, ROLES, DataError
 from lle_jax.images.files import refusal
 
@@ -106,6 +105,7 @@ class _Entry:
     size: tuple[int, int]
     load: Callable[[], np.ndarray]
     modality: str = ""
+    record: index.Record | None = None
 
 
 def skipped_lines(rejected: Sequence[tuple[str, str]]) -> list[str]:
@@ -197,39 +197,7 @@ def join(first: Images, second: Images) -> Images:
     """Returns the images of both, in order; a name that both have gets a number in the second."""
     fields = [field.name for field in dataclasses.fields(Images)]
     joined = Images(*(getattr(first, name) + getattr(second, name) for name in fields))
-    return dataclasses.replace(joined, names=_numbered(joined.names))
-
-
-def _numbered(names: Sequence[str]) -> tuple[str, ...]:
-    """Makes names unique, also without case: what occurs again gets "_2", "_3" and so on."""
-    taken = {name.casefold() for name in names}
-    unique: list[str] = []
-    used: set[str] = set()
-    for name in names:
-        candidate, number = name, 1
-        while candidate.casefold() in used:
-            number += 1
-            if f"{name}_{number}".casefold() not in taken:
-                candidate = f"{name}_{number}"
-        used.add(candidate.casefold())
-        unique.append(candidate)
-    return tuple(unique)
-
-
-def _names(root: Path, paths: Sequence[Path]) -> tuple[str, ...]:
-    """Returns a unique name for each file below `root`: its path with "_" for "/", no suffix.
-
-    Only suffixes of image formats are cut, since the last part of a UID is none. Where that gives
-    two files one name (b/c.png and b_c.png, or a.png and a.tif), both keep their suffix, and where
-    that does not suffice, later ones get a number.
-    """
-    relative = [path.relative_to(root) for path in paths]
-    short = [images.stem(path).as_posix().replace("/", "_") for path in relative]
-    counts = collections.Counter(name.casefold() for name in short)
-    full = [path.as_posix().replace("/", "_") for path in relative]
-    return _numbered(
-        [f if counts[s.casefold()] > 1 else s for s, f in zip(short, full, strict=True)]
-    )
+    return dataclasses.replace(joined, names=names.unique(joined.names))
 
 
 def _join(first: Splits, second: Splits) -> Splits:
@@ -270,19 +238,34 @@ def _splits(
     return Splits(train, validation, test, tuple(rejected))
 
 
-def _read(path: Path) -> np.ndarray:
+def _examine(path: Path, name: str, record: index.Record | None) -> _Entry | tuple[str, str]:
+    """Returns what can be used, from the record if it is of the file's state, or why it cannot."""
+    before = files.state(path)  # so that a change while it is read shows at the next start
+    if record is None or record.state != before:
+        try:
+            height, width = _pixels(path).shape[:2]
+            # The file is read twice, since reading and hashing take a fortieth of decoding.
+            record = index.Record(before, images.sha256(path), (height, width))
+        except images.ImageError as error:
+            return str(path), str(error)
+    loader = functools.partial(_read, path, record)
+    return _Entry(name, record.digest, record.size, loader, record=record)
+
+
+def _read(path: Path, record: index.Record) -> np.ndarray:
+    """Reads the pixels of an image; raises DataError if the file is not that of the record."""
+    pixels = _pixels(path)
+    now = files.state(path)
+    if (now is None or now != record.state) and images.sha256(path) != record.digest:
+        reason = "changed since the images were checked; restore it and start again"
+        raise DataError(f"{path}: {reason}")
+    return pixels
+
+
+def _pixels(path: Path) -> np.ndarray:
     """Reads a picture; of a file with several frames the middle one, which is seldom blank."""
     pixels = images.read(path).pixels
     return pixels if pixels.ndim == 3 else pixels[len(pixels) // 2]
-
-
-def _examine(path: Path, name: str) -> _Entry | tuple[str, str]:
-    try:
-        height, width = _read(path).shape[:2]
-        size = (height, width)
-        return _Entry(name, images.sha256(path), size, functools.partial(_read, path))
-    except images.ImageError as error:
-        return str(path), str(error)
 
 
 def _load_folder(root: Path) -> Splits:
@@ -295,22 +278,26 @@ def _load_folder(root: Path) -> Splits:
     except images.ImageError as error:
         raise DataError(str(error)) from None
     pairs.refuse(root, paths)
-    entries, rejected = _examine_all(root, paths)
+    entries, rejected = _examine_all(root, root, paths)
     rejected += [(str(path), refusal(path)) for path in others]
     parts, elsewhere = _by_folder(root, entries)
     return _splits(parts, [*elsewhere, *rejected])
 
 
 def _examine_all(
-    root: Path, paths: Sequence[Path]
+    source: Path, root: Path, paths: Sequence[Path]
 ) -> tuple[list[tuple[Path, _Entry]], list[tuple[str, str]]]:
     """Returns what can be used, each content once, and (path, reason) of what cannot."""
-    names = _names(root, paths)
+    short = names.of_files(root, paths)
+    known = index.read(source, paths)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(_examine, paths, names)
+        results = pool.map(_examine, paths, short, known)
         examined = list(
             jobs.track(results, len(paths), unit="image", description="checking images")
         )
+    records = [item.record if isinstance(item, _Entry) else None for item in examined]
+    if records != known:
+        index.write(source, paths, records)
     rejected = [item for item in examined if isinstance(item, tuple)]
     entries: dict[str, tuple[Path, _Entry]] = {}
     for path, item in zip(paths, examined, strict=True):
@@ -326,7 +313,7 @@ def _examine_all(
 def _load_manifest(path: Path) -> Splits:
     rows, skipped = manifest.read(path)
     listed = {row.image: row for row in rows}
-    entries, rejected = _examine_all(path.parent, list(listed))
+    entries, rejected = _examine_all(path, path.parent, list(listed))
     entries = [
         (image, dataclasses.replace(entry, modality=listed[image].modality))
         for image, entry in entries

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lle_jax.data.sources import _names
+from lle_jax.data import names as unique_names
 from lle_jax.evaluation import methods
 from lle_jax.evaluation.suite import match_pairs
 
@@ -54,6 +54,6 @@ def test_copies_of_formats_that_are_not_written_are_paired_with_their_sources(tm
 
 def test_names_of_cases_differ_also_without_case(tmp_path):
     paths = [tmp_path / name for name in ("a.png", "A.png", "b/c.png", "B_C.png", "d.png")]
-    names = _names(tmp_path, paths)
+    names = unique_names.of_files(tmp_path, paths)
     assert len({name.casefold() for name in names}) == len(paths)
     assert names[-1] == "d"

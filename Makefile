@@ -1,6 +1,7 @@
 # Each from nothing: `make run` trains and evaluates, `make test`, `make lint` and `make types` check
 # the project, `make docs` writes the API reference to build/docs, `make wheel` builds the wheel and
-# uses it outside the checkout.
+# uses it outside the checkout, and `make wheel-install` installs that wheel with its dependencies in
+# a new environment.
 #   make run PYTHON=python3.12                          another interpreter
 #   make run ARGS="--config.optim.lr=1e-4 --workdir runs/slow"
 
@@ -9,7 +10,7 @@ VENV   ?= .venv
 ARGS   ?=
 BIN     = $(VENV)/bin
 
-.PHONY: run test lint types docs wheel clean
+.PHONY: run test lint types docs wheel wheel-install clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m lle_jax.main --config experiments/unet.py $(ARGS)
@@ -32,6 +33,13 @@ wheel: $(VENV)/.run
 	rm -rf build/wheel
 	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w build/wheel .
 	$(BIN)/python tools/try_wheel.py build/wheel/*.whl
+
+wheel-install:
+	rm -rf build/venv
+	$(PYTHON) -m venv build/venv
+	build/venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt \
+		build/wheel/*.whl
+	build/venv/bin/python tools/try_wheel.py build/wheel/*.whl jax_engineer
 
 $(VENV)/.run: pyproject.toml constraints.txt
 	@$(PYTHON) tools/check_python.py

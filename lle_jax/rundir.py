@@ -1,7 +1,7 @@
 """The run directory is the record: what was asked, on what, with which versions, and what came out.
 
 config.json        the resolved configuration
-environment.json   one entry per start: versions, devices, git commit, data fingerprint, command
+environment.json   one entry per start: versions, devices, commit, data fingerprint, command
 data.json          SHA-256 of every image by role
 checkpoints/       Orbax
 scalars.csv        one row per logged step; events* has the same for TensorBoard
@@ -229,14 +229,22 @@ def environment(fingerprint: str) -> dict[str, Any]:
 
 
 def _git() -> dict[str, Any] | None:
-    """Commit of the source tree, and whether tracked files differ from it; None outside git."""
+    """Commit of the repository that tracks this package, and whether tracked files differ from it.
+
+    None where no repository does: a virtual environment often lies inside somebody's own.
+    """
     root = Path(lle_jax.__file__).parent
+    # A git hook sets GIT_DIR and others, which name the repository of the hook instead.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True, env=variables
+        ).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # fails if it is not tracked
         return {
             "commit": git("rev-parse", "HEAD"),
             "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),

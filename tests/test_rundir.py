@@ -51,9 +51,39 @@ def test_the_environment_records_versions_devices_commit_and_data():
     assert record["packages"]["jax"].count(".") >= 2
     assert record["packages"]["opencv-python-headless"]
     assert record["devices"]
-    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    head = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True
+    )
     if head.returncode == 0:
         assert record["git"]["commit"] == head.stdout.strip()
+
+
+def test_the_commit_is_that_of_the_repository_that_tracks_the_package(tmp_path, monkeypatch):
+    def git(*arguments):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    package = tmp_path / ".venv" / "site-packages" / "lle_jax"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (tmp_path / ".gitignore").write_text(".venv\n")
+    git("init", "-q")
+    git("add", ".gitignore")
+    git("commit", "-q", "-m", "somebody's project")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))  # as in a hook of that project
+    checkout = rundir.environment("abc")["git"]
+    assert checkout is None or checkout["commit"] != git("rev-parse", "HEAD")
+
+    monkeypatch.setattr(rundir.lle_jax, "__file__", str(package / "__init__.py"))
+    assert rundir.environment("abc")["git"] is None
+
+    git("add", "--force", ".venv")
+    git("commit", "-q", "-m", "a copy of the package")
+    assert rundir.environment("abc")["git"] == {"commit": git("rev-parse", "HEAD"), "dirty": False}
+    (package / "__init__.py").write_text("changed = True")
+    assert rundir.environment("abc")["git"]["dirty"]
 
 
 def test_tables_are_quoted_as_csv(tmp_path):

@@ -41,7 +41,7 @@ class Pair(NamedTuple):
 
     @property
     def spots(self) -> metrics.SpotChange:
-        return metrics.spot_change(self.output, self.clean)
+        return _spot_change(self.output, self.clean)
 
 
 class Metric(NamedTuple):
@@ -215,6 +215,7 @@ def _pairwise(
 
 
 _psnr = jax.jit(metrics.psnr)
+_spot_change = jax.jit(metrics.spot_change)  # traced once for all metrics that ask for it
 
 
 def measure_identity(output: np.ndarray, clean: np.ndarray) -> float:

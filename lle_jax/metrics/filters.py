@@ -1,4 +1,4 @@
-"""Computes separable local means, which the structural measures are made of."""
+"""Local means, derivatives and maxima, which the structural measures are made of."""
 
 import functools
 import operator
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 
 
 def gaussian(taps: int, sigma: float) -> np.ndarray:
@@ -55,3 +56,36 @@ def halve(image: jax.Array, odd: str) -> jax.Array:
     image = jnp.pad(image, pad, mode="edge" if odd == "edge" else "constant")
     rows = image[..., ::2, :, :] + image[..., 1::2, :, :]
     return (rows[..., ::2, :] + rows[..., 1::2, :]) / 4
+
+
+def gaussian_derivative(
+    image: jax.Array, sigma: float, order: tuple[int, int] = (0, 0)
+) -> jax.Array:
+    """Derivatives of a Gaussian over height and width of `[..., H, W, C]`, borders mirrored."""
+    down, across = (
+        jnp.asarray(scipy.ndimage.gaussian_filter1d(np.eye(side), sigma, 0, o), image.dtype)
+        for side, o in zip(image.shape[-3:-1], order, strict=True)
+    )
+    image = jnp.einsum("ij,...jwc->...iwc", down, image, precision="highest")
+    return jnp.einsum("ij,...hjc->...hic", across, image, precision="highest")
+
+
+def greatest(x: jax.Array, radius: int) -> jax.Array:
+    """Maximum within `radius` along height and width of `[..., H, W, C]`."""
+    # Doubled shifts of whole rows: on CPU ten times as fast as lax.reduce_window.
+    shape = x.shape
+    x = x.reshape(*shape[:-2], -1)
+    for axis, step in ((x.ndim - 2, 1), (x.ndim - 1, shape[-1])):
+        padding = [(0, 0)] * x.ndim
+        padding[axis] = (radius * step,) * 2
+        x = jnp.pad(x, padding, constant_values=-jnp.inf)
+        reached, window = 1, 2 * radius + 1
+        while reached < window:
+            further = min(reached, window - reached)
+            last = x.shape[axis] - further * step
+            x = jnp.maximum(
+                jax.lax.slice_in_dim(x, 0, last, axis=axis),
+                jax.lax.slice_in_dim(x, further * step, None, axis=axis),
+            )
+            reached += further
+    return x.reshape(shape)

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import scipy
 
+from lle_jax.metrics import filters
 from lle_jax.metrics.conventions import pair
 
 SIGMAS = (1.2, 1.7, 2.4, 3.4)  # pixels; a disc of radius r answers most at r / sqrt(2)
@@ -75,8 +74,8 @@ def spot_change(image: jax.Array, reference: jax.Array) -> SpotChange:
             found = _spots(one, sign) & field
             if sign > 0:
                 found &= ~one.highlight & ~other.highlight
-            value = jnp.max(sign * one.contrast, axis=-3)
-            near = _greatest(jnp.max(sign * other.contrast, axis=-3), TOLERANCE)
+            value = jnp.max(sign * one.contrast, axis=-1)
+            near = jnp.max(filters.greatest(sign * other.contrast, TOLERANCE), axis=-1)
             spots.append(found & (near < COUNTERPART * value))
         counts.append([jnp.sum(each, axis=(-2, -1)) / area for each in spots])
         maps.append(spots[0] | spots[1])
@@ -85,7 +84,7 @@ def spot_change(image: jax.Array, reference: jax.Array) -> SpotChange:
 
 
 class _Contrasts(NamedTuple):
-    """Contrast and roundness `[..., scale, H, W]`; surroundings and highlight `[..., H, W]`."""
+    """Contrast and roundness `[..., H, W, scale]`; surroundings and highlight `[..., H, W]`."""
 
     contrast: jax.Array
     is_round: jax.Array
@@ -94,45 +93,30 @@ class _Contrasts(NamedTuple):
 
 
 def _contrasts(luma: jax.Array) -> _Contrasts:
-    x = luma[..., 0]
     contrast, is_round = [], []
     for sigma in SIGMAS:
-        centre, around = _gaussian(x, sigma), _gaussian(x, SURROUNDINGS * sigma)
+        centre, around = (
+            filters.gaussian_derivative(luma, scale) for scale in (sigma, SURROUNDINGS * sigma)
+        )
         contrast.append((centre - around) / (around + DARK))
-        down, across, mixed = (_gaussian(x, sigma, order) for order in ((2, 0), (0, 2), (1, 1)))
+        down, across, mixed = (
+            filters.gaussian_derivative(luma, sigma, order) for order in ((2, 0), (0, 2), (1, 1))
+        )
         # of eigenvalues a, b with ratio r: (a + b)^2 / (a b) = (r + 1)^2 / r
         determinant, trace = down * across - mixed**2, down + across
         limit = (ROUND + 1) ** 2 / ROUND
         is_round.append((determinant > 0) & (trace**2 <= limit * determinant))
-    widest = _gaussian(x, SURROUNDINGS * SIGMAS[-1])
-    highlight = _greatest(x, TOLERANCE) > WHITE
-    return _Contrasts(jnp.stack(contrast, -3), jnp.stack(is_round, -3), widest, highlight)
+    return _Contrasts(
+        jnp.concatenate(contrast, axis=-1),
+        jnp.concatenate(is_round, axis=-1),
+        around[..., 0],  # the widest
+        (filters.greatest(luma, TOLERANCE) > WHITE)[..., 0],
+    )
 
 
 def _spots(one: _Contrasts, sign: float) -> jax.Array:
     """Where a spot of a polarity has its centre, `[..., H, W]`."""
     signed = sign * one.contrast
-    best = jnp.max(signed, axis=-3, keepdims=True)
-    peak = (signed == best) & (signed == _greatest(signed, 1)) & (signed >= CONTRAST)
-    return jnp.any(peak & one.is_round, axis=-3)
-
-
-def _gaussian(x: jax.Array, sigma: float, order: tuple[int, int] = (0, 0)) -> jax.Array:
-    """Derivatives of a Gaussian over the last two axes, borders mirrored."""
-    down, across = (
-        jnp.asarray(scipy.ndimage.gaussian_filter1d(np.eye(side), sigma, 0, o), x.dtype)
-        for side, o in zip(x.shape[-2:], order, strict=True)
-    )
-    x = jnp.einsum("ij,...jw->...iw", down, x, precision="highest")
-    return jnp.einsum("ij,...hj->...hi", across, x, precision="highest")
-
-
-def _greatest(x: jax.Array, radius: int) -> jax.Array:
-    """Maximum within `radius` along each of the last two axes."""
-    for axis in (-2, -1):
-        padding = [(0, 0)] * x.ndim
-        padding[axis] = (radius, radius)
-        padded, side = jnp.pad(x, padding, constant_values=-jnp.inf), x.shape[axis]
-        for shift in range(2 * radius + 1):
-            x = jnp.maximum(x, jax.lax.slice_in_dim(padded, shift, shift + side, axis=axis))
-    return x
+    best = jnp.max(signed, axis=-1, keepdims=True)
+    peak = (signed == best) & (signed == filters.greatest(signed, 1)) & (signed >= CONTRAST)
+    return jnp.any(peak & one.is_round, axis=-1)

@@ -34,6 +34,11 @@ def _power(base: jax.Array, exponent: float) -> jax.Array:
     return jnp.exp(exponent * jnp.log(base))
 
 
+def is_grey(image: jax.Array) -> jax.Array:
+    """Tells of each image `[..., H, W, C]` if its channels are equal, bool `[..., 1, 1, 1]`."""
+    return jnp.all(image == image[..., :1], axis=(-3, -2, -1), keepdims=True)
+
+
 def luma(image: jax.Array, weights: tuple[float, float, float] = BT601) -> jax.Array:
     """Sums the weighted channels, `[..., H, W, 3]` -> `[..., H, W, 1]`; grey is returned as is.
 

@@ -65,7 +65,17 @@ def _gaussian(distance: jax.Array | np.ndarray, sigma: jax.Array) -> jax.Array:
 
 
 def _blur_by_taps(reach: int, x: jax.Array, weights: jax.Array, sigma: jax.Array) -> jax.Array:
-    weights = weights[..., TAP_RADII[-1] - reach : TAP_RADII[-1] + reach + 1]
+    return separable(x, weights[..., TAP_RADII[-1] - reach : TAP_RADII[-1] + reach + 1])
+
+
+def separable(x: jax.Array, weights: jax.Array) -> jax.Array:
+    """Filters rows and columns of `[..., H, W, C]` by an odd, symmetric window; sides mirrored.
+
+    Args:
+      x: the images.
+      weights: `[taps]`, or `[..., taps]` of each image.
+    """
+    reach = weights.shape[-1] // 2
     # Pixels and channels in one axis: XLA on CPU does not vectorise loops over three channels.
     rows = (*x.shape[:-2], x.shape[-2] * x.shape[-1])
     y = _sum_of_shifts(_extend(x, -3, reach), weights, rows, -2, 1)
@@ -83,7 +93,11 @@ def _extend(x: jax.Array, axis: int, reach: int) -> jax.Array:
 
 
 def _sum_of_shifts(
-    extended: jax.Array, weights: jax.Array, shape: tuple[int, ...], axis: int, step: int
+    extended: jax.Array,
+    weights: jax.Array,
+    shape: tuple[int, ...],
+    axis: int,
+    step: int,
 ) -> jax.Array:
     """Each weight times the array from its multiple of `step` on, summed; mirrored taps paired."""
     taps, side = weights.shape[-1], shape[axis]

@@ -13,7 +13,7 @@ import scipy
 
 from lle_jax import checks, colour
 from lle_jax.degrade import bits as random_bits
-from lle_jax.degrade.blur import gaussian_blur
+from lle_jax.degrade.blur import gaussian_blur, separable
 from lle_jax.degrade.noise import poisson_gaussian_noise
 
 BLACK_LEVEL = 1 / 16  # of the largest number, as 64 of 1023
@@ -109,10 +109,10 @@ def demosaic(raw: jax.Array, *, correction: jax.Array | float = 1.0) -> jax.Arra
     is_red, is_blue, red_beside = _sites(height, width)
     red_or_blue = is_red | is_blue
     green = jnp.where(red_or_blue, cross, x)
-    of_row, of_column = along_rows, along_columns  # the colour that a green pixel has beside, above
-    red = jnp.where(red_beside, of_row, of_column)
+    # a green pixel has one colour beside it and the other above
+    red = jnp.where(red_beside, along_rows, along_columns)
     red = jnp.where(is_red, x, jnp.where(is_blue, diagonal, red))
-    blue = jnp.where(red_beside, of_column, of_row)
+    blue = jnp.where(red_beside, along_columns, along_rows)
     blue = jnp.where(is_blue, x, jnp.where(is_red, diagonal, blue))
     return jnp.concatenate([red, green, blue], axis=-1).astype(raw.dtype)
 
@@ -207,7 +207,7 @@ def bayer_sensor(
 
 def _developed(key: jax.Array, x: jax.Array, value: dict[str, jax.Array]) -> jax.Array:
     """What the sensor makes of linear light `[..., H, W, 3]`, as linear light."""
-    grey = jnp.all(x == x[..., :1], axis=(-3, -2, -1), keepdims=True)
+    grey = colour.is_grey(x)
     red_gain, blue_gain = value["red"], value["blue"]
     balance = jnp.concatenate([red_gain, jnp.ones_like(red_gain), blue_gain], axis=-1)
     balance = jnp.where(grey, 1, balance)
@@ -286,25 +286,13 @@ def denoise(image: jax.Array, *, luma: jax.Array | float, chroma: jax.Array | fl
 
 
 def _local_wiener(x: jax.Array, sigma: jax.Array) -> jax.Array:
-    mean = _box_mean(x)
-    variance = jnp.maximum(_box_mean(x**2) - mean**2, 0)
+    window = jnp.full(5, 1 / 5, x.dtype)
+    mean = separable(x, window)
+    variance = jnp.maximum(separable(x**2, window) - mean**2, 0)
     noise = sigma**2
     # 1e-12 keeps the quotient and its gradient finite where nothing varies
     kept = jnp.maximum(variance - noise, 0) / jnp.maximum(jnp.maximum(variance, noise), 1e-12)
     return jnp.where(sigma > 0, mean + kept * (x - mean), x)
-
-
-def _box_mean(x: jax.Array, reach: int = 2) -> jax.Array:
-    for axis in (-3, -2):
-        padding = [(0, 0)] * x.ndim
-        padding[axis] = (reach, reach)
-        extended = jnp.pad(x, padding, mode="symmetric")
-        side = x.shape[axis]
-        total = jnp.zeros_like(x)
-        for shift in range(2 * reach + 1):
-            total += jax.lax.slice_in_dim(extended, shift, shift + side, axis=axis)
-        x = total / (2 * reach + 1)
-    return x
 
 
 def sharpen(

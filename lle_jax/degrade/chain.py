@@ -183,7 +183,7 @@ def sample_and_apply(
 def _apply(key: jax.Array, parameters: Parameters, image: jax.Array) -> jax.Array:
     values = group(parameters)
     x = image.astype(checks.compute_dtype(image))
-    grey = _is_grey(x)
+    grey = colour.is_grey(x)
     light = [STAGES[name] for name in values if STAGES[name].domain != "display"]
     if light:
         active = [_active(values[stage.name])[..., None, None, None] for stage in light]
@@ -197,11 +197,6 @@ def _apply(key: jax.Array, parameters: Parameters, image: jax.Array) -> jax.Arra
         if STAGES[name].domain == "display":
             x = _run(STAGES[name], key, values[name], grey, x)
     return x.astype(image.dtype)
-
-
-def _is_grey(image: jax.Array) -> jax.Array:
-    """`[..., 1, 1, 1]`: whether all channels of an image are equal everywhere."""
-    return jnp.all(image == image[..., :1], axis=(-3, -2, -1), keepdims=True)
 
 
 def _run_field(

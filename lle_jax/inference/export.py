@@ -9,7 +9,7 @@ import ml_collections
 from flax import nnx
 from jax import export
 
-from lle_jax import models
+from lle_jax import colour, models
 from lle_jax.models import dual_path
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -41,7 +41,7 @@ def serialise(config: ml_collections.ConfigDict, params: nnx.State) -> bytes:
         cells = jax.vmap(lambda image: dual_path.strip_means(image, True, rows, columns, jnp))(
             images
         )
-        grey = jnp.all(images == images[..., :1], axis=(1, 2, 3), keepdims=True)
+        grey = colour.is_grey(images)
         context = network.finish_context(cells, grey)
         # jnp.pad and slices ask which symbolic size is larger; taking pixels by number does not
         for axis, side in ((1, height), (2, width)):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from lle_jax import checks
+from lle_jax import checks, colour
 from lle_jax.models.cidnet import CIDNet
 from lle_jax.models.dual_path import DualPath
 from lle_jax.models.nafnet import NAFNet
@@ -173,7 +173,7 @@ def tiled(config: ml_collections.ConfigDict) -> Tiled:
 
 def _keep_grey(image: jax.Array, restored: jax.Array) -> jax.Array:
     """Grey in gives exactly grey out: where an image's channels are equal, the output's are too."""
-    grey = jnp.all(image == image[..., :1], axis=(-3, -2, -1), keepdims=True)
+    grey = colour.is_grey(image)
     return jnp.where(grey, jnp.mean(restored, axis=-1, keepdims=True), restored)
 
 

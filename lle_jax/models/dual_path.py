@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from lle_jax import colour
 from lle_jax.models import layers
 from lle_jax.models.nafnet import NAFBlock
 
@@ -121,7 +122,7 @@ class DualPath(nnx.Module):
 
     def compute_context(self, image: jax.Array) -> Context:
         """Computes what is global in `[B, H, W, 3]`, once for however many tiles."""
-        grey = jnp.all(image == image[..., :1], axis=(1, 2, 3), keepdims=True)
+        grey = colour.is_grey(image)
         return self.finish_context(cell_means(image.astype(jnp.float32)), grey)
 
     def finish_context(self, cells: jax.Array, grey: jax.Array) -> Context:

@@ -39,6 +39,11 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "width": 32,  # channels of every layer
         "iterations": 8,  # times that the curve is applied
     },
+    "iat": {
+        "width": 16,  # channels of the local branch
+        "blocks": 3,  # of each of its two parts
+        "global_width": 64,  # channels of the global branch
+    },
 }
 
 # Keys of earlier versions, and what they are called now.

@@ -12,6 +12,7 @@ from flax import nnx
 from lle_jax import checks, colour
 from lle_jax.models.cidnet import CIDNet
 from lle_jax.models.dual_path import DualPath
+from lle_jax.models.iat import IAT
 from lle_jax.models.nafnet import NAFNet
 from lle_jax.models.retinexformer import Retinexformer
 from lle_jax.models.unet import UNet
@@ -24,6 +25,7 @@ NETWORKS = {
     "retinexformer": Retinexformer,
     "zero_dce": ZeroDCE,
     "cidnet": CIDNet,
+    "iat": IAT,
 }
 
 Apply = Callable[[nnx.State, jax.Array], jax.Array]

@@ -70,9 +70,9 @@ class CrossAttention(nnx.Module):
         self.heads = heads
         self.temperature = nnx.Param(jnp.ones(heads))
         self.q = nnx.Linear(width, width, **kwargs)
-        self.q_dwconv = layers.DepthwiseConv3x3(width, **kwargs)
+        self.q_dwconv = layers.DepthwiseConv(width, **kwargs)
         self.kv = nnx.Linear(width, 2 * width, **kwargs)
-        self.kv_dwconv = layers.DepthwiseConv3x3(2 * width, **kwargs)
+        self.kv_dwconv = layers.DepthwiseConv(2 * width, **kwargs)
         self.project_out = nnx.Linear(width, width, **kwargs)
 
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -97,9 +97,9 @@ class Gated(nnx.Module):
         kwargs: dict[str, Any] = {"use_bias": False, "dtype": dtype, "rngs": rngs}
         hidden = int(2.66 * width)
         self.project_in = nnx.Linear(width, 2 * hidden, **kwargs)
-        self.dwconv = layers.DepthwiseConv3x3(2 * hidden, **kwargs)
-        self.dwconv1 = layers.DepthwiseConv3x3(hidden, **kwargs)
-        self.dwconv2 = layers.DepthwiseConv3x3(hidden, **kwargs)
+        self.dwconv = layers.DepthwiseConv(2 * hidden, **kwargs)
+        self.dwconv1 = layers.DepthwiseConv(hidden, **kwargs)
+        self.dwconv2 = layers.DepthwiseConv(hidden, **kwargs)
         self.project_out = nnx.Linear(hidden, width, **kwargs)
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -22,11 +22,15 @@ _Shape = tuple[int, ...]
 
 
 class _Source(NamedTuple):
-    """Where a parameter comes from: a tensor's name, its shape there, and how it becomes ours."""
+    """Where a parameter comes from: a tensor's name, its shape there, and how it becomes ours.
+
+    `convert` is also given the tensors of `also`, by name and shape.
+    """
 
     name: str
     shape: _Shape
-    convert: Callable[[np.ndarray], np.ndarray]
+    convert: Callable[..., np.ndarray]
+    also: Mapping[str, _Shape] = {}
 
 
 def convert(
@@ -48,6 +52,8 @@ def convert(
     if network not in NETWORKS:
         raise WeightsError(f"no import for {network!r}; expected one of {', '.join(NETWORKS)}")
     sizes, source = NETWORKS[network]
+    # how many batches a batch normalisation averaged over, which nothing depends on
+    tensors = {n: array for n, array in tensors.items() if not n.endswith(".num_batches_tracked")}
     config = ml_collections.ConfigDict({"name": network, "dtype": "float32"} | sizes(tensors))
     try:
         expected = models.shapes(config)
@@ -56,13 +62,20 @@ def convert(
     sources = [source(name, leaf.shape) for name, leaf in named(expected)]
     _check(tensors, sources, network)
     leaves = [
-        np.ascontiguousarray(source.convert(tensors[source.name]), np.float32) for source in sources
+        np.ascontiguousarray(
+            source.convert(*(tensors[name] for name in (source.name, *source.also))), np.float32
+        )
+        for source in sources
     ]
     return config, jax.tree.unflatten(jax.tree.structure(expected), map(jax.numpy.asarray, leaves))
 
 
 def _check(tensors: Mapping[str, np.ndarray], sources: list[_Source], network: str) -> None:
-    shapes = {source.name: source.shape for source in sources}
+    shapes = {
+        name: shape
+        for source in sources
+        for name, shape in ({source.name: source.shape} | dict(source.also)).items()
+    }
     wrong = {
         "missing": [name for name in shapes if name not in tensors],
         "unexpected": [repr(name[:80]) for name in tensors if name not in shapes],
@@ -210,7 +223,58 @@ def _zero_dce_sizes(tensors: Mapping[str, np.ndarray]) -> dict:
     }
 
 
+_CONV_LARGE = "global_net.conv_large.proj."
+
+
+def _fold_batch_norm(source: _Source, norm: str) -> _Source:
+    """Makes of a convolution, and of the batch normalisation after it, what both are at inference.
+
+    That is another convolution: each output is scaled, its bias besides shifted.
+    """
+    parts = ("weight", "running_var", "bias", "running_mean")
+    parts = parts if source.name.endswith("bias") else parts[:2]
+    outputs = source.shape[0]
+
+    def fold(array: np.ndarray, scale: np.ndarray, variance: np.ndarray, *more) -> np.ndarray:
+        factor = scale / np.sqrt(variance.astype(np.float64) + 1e-5)
+        if not more:
+            return source.convert(array * factor[:, None, None, None])
+        shift, mean = more
+        return (array - mean) * factor + shift
+
+    also = {f"{norm}.{part}": (outputs,) for part in parts}
+    return _Source(source.name, source.shape, fold, also)
+
+
+def _iat_sizes(tensors: Mapping[str, np.ndarray]) -> dict:
+    return {
+        "width": _length(tensors, "local_net.conv1.weight"),
+        "blocks": _blocks(tensors, r"local_net\.mul_blocks\.\d+\.gamma_1"),
+        "global_width": _length(tensors, f"{_CONV_LARGE}3.weight"),
+    }
+
+
+def _iat(name: str, shape: _Shape) -> _Source:
+    if name.endswith(("alpha", "beta", "attn.q")):
+        return _Source(name, (1,) * (3 - len(shape)) + shape, lambda x: x.reshape(shape))
+    if name.endswith(("gamma_1", "gamma_2")):
+        return _Source(name, (1, *shape, 1, 1), np.ravel)
+    if name.endswith("color"):
+        return _Source(name, shape, np.transpose)
+    if name.endswith("color_base"):
+        return _Source(name, shape, lambda x: x)
+    if embedding := re.fullmatch(r"global_net\.conv_large\.([01])\.(\w+)", name):
+        place = 3 * int(embedding[1])
+        source = _plain(f"{_CONV_LARGE}{place}.{embedding[2]}", shape)
+        return _fold_batch_norm(source, f"{_CONV_LARGE}{place + 1}")
+    source = _plain(re.sub(r"_end\.", "_end.0.", name), shape)
+    if name.startswith("global_net") and len(shape) == 2:  # these are linear layers there too
+        return _Source(source.name, shape[::-1], np.transpose)
+    return source
+
+
 NETWORKS = {
+    "iat": (_iat_sizes, _iat),
     "nafnet": (_nafnet_sizes, _nafnet),
     "retinexformer": (_retinexformer_sizes, _retinexformer),
     "zero_dce": (_zero_dce_sizes, _plain),

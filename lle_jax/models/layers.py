@@ -1,6 +1,7 @@
 """Defines layers shared by the networks. Images are `[batch, height, width, channel]`."""
 
 import functools
+import itertools
 import operator
 from typing import Any
 
@@ -34,17 +35,25 @@ def pad_to_multiple(image: jax.Array, multiple: int) -> jax.Array:
     return jnp.pad(image, padding, mode="edge")
 
 
-class DepthwiseConv3x3(nnx.Module):
-    """Convolves each channel with its own 3x3 kernel, zeros outside the image.
+class DepthwiseConv(nnx.Module):
+    """Convolves each channel with its own kernel of odd `size`, zeros outside the image.
 
-    XLA's grouped convolution on CPU is many times slower than nine shifted multiply-adds (see
+    XLA's grouped convolution on CPU is many times slower than shifted multiply-adds (see
     benchmarks/depthwise.py); elsewhere the vendor's library does it. The choice is made per
     platform as the program is lowered.
     """
 
-    def __init__(self, features: int, *, use_bias: bool = True, dtype: jnp.dtype, rngs: nnx.Rngs):
-        initial = nnx.initializers.lecun_normal()  # kernel [3, 3, 1, C], fan-in 9, as in nnx.Conv
-        self.kernel = nnx.Param(initial(rngs.params(), (3, 3, 1, features), jnp.float32))
+    def __init__(
+        self,
+        features: int,
+        *,
+        size: int = 3,
+        use_bias: bool = True,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        initial = nnx.initializers.lecun_normal()  # fan-in size^2, as in nnx.Conv
+        self.kernel = nnx.Param(initial(rngs.params(), (size, size, 1, features), jnp.float32))
         self.bias = nnx.Param(jnp.zeros(features)) if use_bias else None
         self.dtype = dtype
 
@@ -54,7 +63,7 @@ class DepthwiseConv3x3(nnx.Module):
 
 
 def depthwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Cross-correlates `[B, H, W, C]` with `[3, 3, 1, C]`, by what is fastest on the platform."""
+    """Cross-correlates `[B, H, W, C]` with `[k, k, 1, C]`, k odd, as is fastest on the platform."""
     return jax.lax.platform_dependent(x, kernel, cpu=depthwise_shifted, default=depthwise_grouped)
 
 
@@ -72,34 +81,41 @@ def depthwise_grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def depthwise_shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Computes `depthwise` as nine shifted multiply-adds, which XLA fuses into one pass."""
+    """Computes `depthwise` as shifted multiply-adds, which XLA fuses into one pass."""
     height, width = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    taps = (padded[:, i : i + height, j : j + width] * kernel[i, j, 0] for i, j in TAPS)
+    padded = _pad_zeros(x, kernel)
+    taps = (padded[:, i : i + height, j : j + width] * kernel[i, j, 0] for i, j in _taps(kernel))
     return functools.reduce(operator.add, taps)
 
 
-TAPS = tuple((i, j) for i in range(3) for j in range(3))
+def _taps(kernel: jax.Array) -> list[tuple[int, int]]:
+    return list(itertools.product(range(kernel.shape[0]), range(kernel.shape[1])))
+
+
+def _pad_zeros(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    half = kernel.shape[0] // 2
+    return jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
 
 
 def _shifted_backward(saved, gradient: jax.Array):
-    """The kernel's gradient is summed row by row: XLA's own nine reductions take 5 times as long.
+    """The kernel's gradient is summed row by row: XLA's own reductions take 5 times as long (3x3).
 
     The accumulators are float32, for sums over whole images.
     """
     x, kernel = saved
     batch, height, width, channels = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).astype(jnp.float32)
+    padded = _pad_zeros(x, kernel).astype(jnp.float32)
+    rows, taps = kernel.shape[0], _taps(kernel)
 
     def add_row(row, sums):
-        window = jax.lax.dynamic_slice_in_dim(padded, row, 3, axis=1)
+        window = jax.lax.dynamic_slice_in_dim(padded, row, rows, axis=1)
         row_gradient = jax.lax.dynamic_index_in_dim(gradient, row, axis=1, keepdims=False)
         row_gradient = row_gradient.astype(jnp.float32)
-        products = [window[:, i, j : j + width] * row_gradient for i, j in TAPS]
+        products = [window[:, i, j : j + width] * row_gradient for i, j in taps]
         return tuple(total + product for total, product in zip(sums, products, strict=True))
 
     zeros = jnp.zeros((batch, width, channels))
-    sums = jax.lax.fori_loop(0, height, add_row, (zeros,) * len(TAPS))
+    sums = jax.lax.fori_loop(0, height, add_row, (zeros,) * len(taps))
     to_kernel = jnp.stack([jnp.sum(total, axis=(0, 1)) for total in sums])
     to_x = depthwise_shifted(gradient, kernel[::-1, ::-1])
     return to_x, to_kernel.reshape(kernel.shape).astype(kernel.dtype)

@@ -31,7 +31,7 @@ class NAFBlock(nnx.Module):
         kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         self.norm1 = nnx.LayerNorm(width, epsilon=1e-6, **kwargs)
         self.conv1 = nnx.Linear(width, 2 * width, **kwargs)
-        self.conv2 = layers.DepthwiseConv3x3(2 * width, **kwargs)
+        self.conv2 = layers.DepthwiseConv(2 * width, **kwargs)
         self.sca = nnx.Linear(
             context or width, width, bias_init=nnx.initializers.ones_init(), **kwargs
         )

@@ -53,8 +53,8 @@ class Attention(nnx.Module):
         self.to_v = nnx.Linear(width, width, use_bias=False, **kwargs)
         self.rescale = nnx.Param(jnp.ones(heads))
         self.proj = nnx.Linear(width, width, **kwargs)
-        self.position1 = layers.DepthwiseConv3x3(width, use_bias=False, **kwargs)
-        self.position2 = layers.DepthwiseConv3x3(width, use_bias=False, **kwargs)
+        self.position1 = layers.DepthwiseConv(width, use_bias=False, **kwargs)
+        self.position2 = layers.DepthwiseConv(width, use_bias=False, **kwargs)
 
     def __call__(self, x: jax.Array, light: jax.Array) -> jax.Array:
         batch, height, width, channels = x.shape
@@ -83,7 +83,7 @@ class Block(nnx.Module):
         self.attention = Attention(width, heads, **kwargs)
         self.norm = nnx.LayerNorm(width, epsilon=1e-5, **kwargs)
         self.expand = nnx.Linear(width, 4 * width, use_bias=False, **kwargs)
-        self.depthwise = layers.DepthwiseConv3x3(4 * width, use_bias=False, **kwargs)
+        self.depthwise = layers.DepthwiseConv(4 * width, use_bias=False, **kwargs)
         self.contract = nnx.Linear(4 * width, width, use_bias=False, **kwargs)
 
     def __call__(self, x: jax.Array, light: jax.Array) -> jax.Array:

@@ -23,10 +23,12 @@ _DTYPES = {  # name in .safetensors and in .pth -> NumPy's; bfloat16 is the uppe
     "F32": "<f4",
     "F16": "<f2",
     "BF16": "<u2",
+    "I64": "<i8",  # counters, as of batch normalisation
     "DoubleStorage": "<f8",
     "FloatStorage": "<f4",
     "HalfStorage": "<f2",
     "BFloat16Storage": "<u2",
+    "LongStorage": "<i8",
 }
 _LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # its first pickle, a number
 
@@ -53,7 +55,7 @@ def parse(data: bytes, where: str | Path) -> dict[str, np.ndarray]:
       where: the file, for errors.
 
     Raises:
-      WeightsError: if it is damaged, or holds anything but tensors of floating point.
+      WeightsError: if it is damaged, or holds tensors of another type than floating point and int64.
     """
     try:
         if data.startswith(b"PK"):

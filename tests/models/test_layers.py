@@ -48,10 +48,10 @@ def test_gradients_of_shifted_depthwise_equal_those_of_the_grouped_convolution(a
 
 def test_the_layer_is_flax_own_depthwise_convolution(arrays):
     x = arrays[0]
-    ours = layers.DepthwiseConv3x3(4, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    ours = layers.DepthwiseConv(4, dtype=jnp.float32, rngs=nnx.Rngs(0))
     ours.bias[...] = jnp.arange(4.0)
     flax = nnx.Conv(4, 4, (3, 3), feature_group_count=4, rngs=nnx.Rngs(0))
     flax.kernel[...], flax.bias[...] = ours.kernel[...], ours.bias[...]
     np.testing.assert_allclose(ours(x), flax(x), atol=1e-5)
-    half = layers.DepthwiseConv3x3(4, dtype=jnp.bfloat16, use_bias=False, rngs=nnx.Rngs(0))
+    half = layers.DepthwiseConv(4, dtype=jnp.bfloat16, use_bias=False, rngs=nnx.Rngs(0))
     assert half(x).dtype == jnp.bfloat16

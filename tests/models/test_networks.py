@@ -15,6 +15,7 @@ SMALLEST = {
     "retinexformer": {"width": 4, "blocks": (1,)},
     "zero_dce": {"width": 2, "iterations": 1},
     "cidnet": {"widths": (2, 2), "heads": (1,)},
+    "iat": {"width": 4, "blocks": 1, "global_width": 8},
 }
 
 # The largest error of bfloat16 as a fraction of what the network changes; 0.02 where none is named.

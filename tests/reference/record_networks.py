@@ -20,6 +20,7 @@ PATH = FOLDER / "networks.json"
 TINY = FOLDER / "zero_dce_tiny.pth"
 TINY_LEGACY = FOLDER / "zero_dce_tiny.legacy.pth"
 SIZES = {
+    "iat": {"width": 4, "blocks": 2, "global_width": 8},
     "nafnet": {"width": 4, "encoder": [1, 2], "middle": 2, "decoder": [2, 1]},
     "retinexformer": {"width": 8, "blocks": [1, 2, 1]},
     "zero_dce": {"width": 5, "iterations": 8},
@@ -37,8 +38,10 @@ def weights(shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
     for seed, (name, shape) in enumerate(sorted(shapes.items())):
         fan_in = np.prod(shape[1:]) if len(shape) > 1 and shape[0] > 1 else 4
         values = 0.7 * np.random.default_rng(seed).standard_normal(shape) / np.sqrt(fan_in)
-        scales = ("norm1.weight", "norm2.weight", "norm.weight", "rescale")
-        result[name] = (values + name.endswith(scales)).astype(np.float32)
+        scales = ("norm1.weight", "norm2.weight", "norm.weight", "rescale", "alpha", "color_base")
+        if name.endswith("running_var"):
+            values = 0.5 + np.abs(values)
+        result[name] = np.asarray(values + name.endswith(scales), np.float32)
     return result
 
 
@@ -257,7 +260,120 @@ def modules() -> dict:
                 image = image + curve * (image**2 - image)
             return image
 
-    kinds = {"nafnet": NAFNet, "retinexformer": Retinexformer, "zero_dce": ZeroDCE}
+    class ColourNorm(nn.Module):
+        def __init__(self, c):
+            super().__init__()
+            self.alpha = nn.Parameter(torch.ones(1, 1, c))
+            self.beta = nn.Parameter(torch.zeros(1, 1, c))
+            self.color = nn.Parameter(torch.eye(c))
+
+        def forward(self, x):
+            x = F.linear(x.movedim(1, -1), self.color) * self.alpha[0] + self.beta[0]
+            return x.movedim(-1, 1)
+
+    class MLP(nn.Module):
+        def __init__(self, c, layer):
+            super().__init__()
+            self.fc1, self.fc2 = layer(c, 4 * c), layer(4 * c, c)
+
+        def forward(self, x):
+            return self.fc2(F.gelu(self.fc1(x)))
+
+    def pointwise(inputs, outputs):
+        return nn.Conv2d(inputs, outputs, 1)
+
+    class LocalBlock(nn.Module):
+        def __init__(self, c):
+            super().__init__()
+            self.pos_embed = nn.Conv2d(c, c, 3, padding=1, groups=c)
+            self.norm1, self.norm2 = ColourNorm(c), ColourNorm(c)
+            self.conv1, self.conv2 = pointwise(c, c), pointwise(c, c)
+            self.attn = nn.Conv2d(c, c, 5, padding=2, groups=c)
+            self.mlp = MLP(c, pointwise)
+            self.gamma_1 = nn.Parameter(torch.ones(1, c, 1, 1))
+            self.gamma_2 = nn.Parameter(torch.ones(1, c, 1, 1))
+
+        def forward(self, x):
+            x = x + self.pos_embed(x)
+            x = x + self.gamma_1 * self.conv2(self.attn(self.conv1(self.norm1(x))))
+            return x + self.gamma_2 * self.mlp(self.norm2(x))
+
+    class LocalNet(nn.Module):
+        def __init__(self, c, blocks):
+            super().__init__()
+            self.conv1 = nn.Conv2d(3, c, 3, padding=1)
+            self.mul_blocks = nn.Sequential(*(LocalBlock(c) for _ in range(blocks)))
+            self.add_blocks = nn.Sequential(*(LocalBlock(c) for _ in range(blocks)))
+            self.mul_end = nn.Sequential(nn.Conv2d(c, 3, 3, padding=1), nn.ReLU())
+            self.add_end = nn.Sequential(nn.Conv2d(c, 3, 3, padding=1), nn.Tanh())
+
+        def forward(self, image):
+            x = F.leaky_relu(self.conv1(image), 0.2)
+            return self.mul_end(self.mul_blocks(x) + x), self.add_end(self.add_blocks(x) + x)
+
+    class Queries(nn.Module):
+        def __init__(self, c):
+            super().__init__()
+            self.q = nn.Parameter(torch.ones(1, 10, c))
+            self.k, self.v = nn.Linear(c, c, bias=False), nn.Linear(c, c, bias=False)
+            self.proj = nn.Linear(c, c)
+
+        def forward(self, x):
+            def split(x):  # [b, heads, tokens, channels of a head]
+                return x.unflatten(-1, (4, -1)).transpose(1, 2)
+
+            query = split(self.q.expand(len(x), -1, -1))
+            mixed = F.scaled_dot_product_attention(query, split(self.k(x)), split(self.v(x)))
+            return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    class Generator(nn.Module):
+        def __init__(self, c):
+            super().__init__()
+            self.pos_embed = nn.Conv2d(c, c, 3, padding=1, groups=c)
+            self.norm1, self.norm2 = nn.LayerNorm(c), nn.LayerNorm(c)
+            self.attn, self.mlp = Queries(c), MLP(c, nn.Linear)
+
+        def forward(self, x):
+            x = x + self.pos_embed(x)
+            x = self.attn(self.norm1(x.flatten(2).transpose(1, 2)))
+            return x + self.mlp(self.norm2(x))
+
+    class Embedding(nn.Module):
+        def __init__(self, c):
+            super().__init__()
+            self.proj = nn.Sequential(
+                nn.Conv2d(3, c // 2, 3, stride=2, padding=1),
+                nn.BatchNorm2d(c // 2),
+                nn.GELU(),
+                nn.Conv2d(c // 2, c, 3, stride=2, padding=1),
+                nn.BatchNorm2d(c),
+            )
+
+    class GlobalNet(nn.Module):
+        def __init__(self, c):
+            super().__init__()
+            self.gamma_base = nn.Parameter(torch.ones(1))
+            self.color_base = nn.Parameter(torch.eye(3))
+            self.conv_large, self.generator = Embedding(c), Generator(c)
+            self.gamma_linear, self.color_linear = nn.Linear(c, 1), nn.Linear(c, 1)
+
+        def forward(self, image):
+            x = self.generator(self.conv_large.proj(image))
+            color = self.color_linear(x[:, 1:]).reshape(-1, 3, 3) + self.color_base
+            return self.gamma_linear(x[:, 0]) + self.gamma_base, color
+
+    class IAT(nn.Module):
+        def __init__(self, width, blocks, global_width):
+            super().__init__()
+            self.local_net, self.global_net = LocalNet(width, blocks), GlobalNet(global_width)
+
+        def forward(self, image):
+            factor, addend = self.local_net(image)
+            gamma, color = self.global_net(image)
+            x = torch.einsum("bihw,boi->bohw", image * factor + addend, color)
+            return x.clamp(1e-8, 1) ** gamma[..., None, None]
+
+    kinds = {"iat": IAT, "nafnet": NAFNet, "retinexformer": Retinexformer, "zero_dce": ZeroDCE}
     return {name: kinds[name](**sizes) for name, sizes in SIZES.items()} | {
         "tiny": ZeroDCE(width=2, iterations=1)
     }
@@ -285,7 +401,7 @@ def main() -> None:
             continue
         module.load_state_dict(state)
         with torch.no_grad():
-            output = module.double()(torch.from_numpy(image()).double().movedim(-1, 1))
+            output = module.double().eval()(torch.from_numpy(image()).double().movedim(-1, 1))
         recorded["networks"][name] = {
             "sizes": SIZES[name],
             "shapes": shapes,

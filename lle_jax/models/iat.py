@@ -152,8 +152,10 @@ class GlobalBranch(nnx.Module):
             [layers.Conv3x3(3, width // 2, **halve), layers.Conv3x3(width // 2, width, **halve)]
         )
         self.generator = Generator(width, **kwargs)
-        self.gamma_linear = nnx.Linear(width, 1, **kwargs)
-        self.color_linear = nnx.Linear(width, 1, **kwargs)
+        # small, since what they map is normalised and moves the whole image's colours
+        small = kwargs | {"kernel_init": nnx.initializers.normal(0.02)}
+        self.gamma_linear = nnx.Linear(width, 1, **small)
+        self.color_linear = nnx.Linear(width, 1, **small)
         self.gamma_base = nnx.Param(jnp.ones(1))
         self.color_base = nnx.Param(jnp.eye(3))
 

@@ -1,6 +1,6 @@
 """IAT as published on the embedded samples; otherwise as experiments/unet.py.
 
-    python -m lle_jax.main --config experiments/iat.py
+python -m lle_jax.main --config experiments/iat.py
 """
 
 import ml_collections

@@ -1,4 +1,4 @@
-"""IAT (Cui et al., BMVC 2022, arXiv:2205.14871): a pixel-wise branch, then a colour matrix and gamma.
+"""IAT (Cui et al., BMVC 2022, arXiv:2205.14871): correct every pixel, then colours and gamma.
 
 As published (width 16, 3 blocks, global width 64): 90,962 parameters; the authors' file has 192
 more of two batch normalisations, each after a convolution. At inference such a pair is one
@@ -35,7 +35,9 @@ class ColourNorm(nnx.Module):
         self.beta = nnx.Param(jnp.zeros(width))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        color, alpha, beta = (p[...].astype(self.dtype) for p in (self.color, self.alpha, self.beta))
+        color, alpha, beta = (
+            p[...].astype(self.dtype) for p in (self.color, self.alpha, self.beta)
+        )
         return (x @ color) * alpha + beta
 
 

@@ -55,7 +55,7 @@ def parse(data: bytes, where: str | Path) -> dict[str, np.ndarray]:
       where: the file, for errors.
 
     Raises:
-      WeightsError: if it is damaged, or holds tensors of another type than floating point and int64.
+      WeightsError: if it is damaged, or holds other tensors than of floating point and int64.
     """
     try:
         if data.startswith(b"PK"):

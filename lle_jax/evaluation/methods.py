@@ -199,16 +199,30 @@ def _outputs(name: str, folder: Path) -> Method:
     return Method(name, read, None, digest, complete=False)
 
 
-def overlap(method: Method, hashes: frozenset[str]) -> list[str]:
-    """Describes the overlap of a method's training and validation images with a suite's."""
+def overlap(
+    method: Method, hashes: frozenset[str], same_photographs: frozenset[str] = frozenset()
+) -> list[str]:
+    """Describes the overlap of a method's training and validation images with a suite's.
+
+    Args:
+      method: in question.
+      hashes: SHA-256 of the suite's files.
+      same_photographs: of other files of the same photographs.
+    """
     notes = []
     if not method.complete:
         notes.append("training images not recorded: whether it saw these images is not known")
-    if common := len(method.training_hashes & hashes):
-        notes.append(f"trained on {common} of the suite's {len(hashes)} images")
-    if common := len(method.validation_hashes & hashes):
-        notes.append(
-            f"validated on {common} of the suite's {len(hashes)} images while training: settings "
-            "may have been chosen on them"
-        )
+    copies = same_photographs - hashes
+    for use, known, remark in (
+        ("trained", method.training_hashes, ""),
+        (
+            "validated",
+            method.validation_hashes,
+            " while training: settings may have been chosen on them",
+        ),
+    ):
+        if common := len(known & hashes):
+            notes.append(f"{use} on {common} of the suite's {len(hashes)} images{remark}")
+        if common := len(known & copies):
+            notes.append(f"{use} on {common} other files of the suite's photographs{remark}")
     return notes

@@ -7,6 +7,7 @@ A suite is a sequence of cases, each a low-light image with its truth. Three kin
     [pairs]         low-light images and their truths in two folders
 
 The first two need [images]: a `source` as of `data.load`, and a `role`.
+[same_photographs] lists the `sha256` of other files of the photographs, which no method may know.
 """
 
 import collections
@@ -16,6 +17,7 @@ import functools
 import hashlib
 import itertools
 import json
+import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
@@ -33,6 +35,7 @@ _SECTIONS: dict[str, dict[str, type]] = {
     "degradation": {"preset": str, "realisations": int, "seed": int, "severities": list},
     "sweep": {"seed": int, "gains": list, "noises": list, "blurs": list},
     "pairs": {"low": str, "clean": str},
+    "same_photographs": {"sha256": list},
 }
 _RANGES = {"severities": (0, 1), "gains": (1e-3, 10), "noises": (0, 1), "blurs": (0, 50)}
 
@@ -94,6 +97,11 @@ class Suite:
     @property
     def kind(self) -> str:
         return next(kind for kind in ("degradation", "sweep", "pairs") if kind in self.settings)
+
+    @property
+    def same_photographs(self) -> frozenset[str]:
+        """SHA-256 of other files of the suite's photographs."""
+        return frozenset(self.settings.get("same_photographs", {}).get("sha256", ()))
 
     @property
     def fingerprint(self) -> str:
@@ -241,11 +249,8 @@ def load(
         return _load_pairs(path.stem, settings)
     part = settings["images"]
     splits = data.load(part["source"], crop=1)
-    if part["role"] == "all":
-        roles = [getattr(splits, role) for role in data.ROLES]
-        clean = functools.reduce(data.join, roles)
-    else:
-        clean = getattr(splits, part["role"])
+    roles = data.ROLES if part["role"] == "all" else (part["role"],)
+    clean = functools.reduce(data.join, (getattr(splits, role) for role in roles))
     return Suite(path.stem, settings, clean, frozenset(clean.hashes), splits.rejected)
 
 
@@ -276,9 +281,8 @@ def from_images(
         raise SuiteError(f"{name}: realisations is {realisations}; expected at least 1")
     for modality in dict.fromkeys(images.modalities):
         degrade.load(degrade.name_for(preset, modality))
-    hashes = frozenset(images.hashes)
     skipped = tuple((path, reason) for path, reason in rejected)
-    return Suite(name, {"degradation": part}, images, hashes, skipped)
+    return Suite(name, {"degradation": part}, images, frozenset(images.hashes), skipped)
 
 
 def _check(path: Path, settings: dict[str, Any]) -> None:
@@ -295,6 +299,9 @@ def _check(path: Path, settings: dict[str, Any]) -> None:
         raise SuiteError(f"{path}: [images] is for [degradation] and [sweep], which need it")
     if "degradation" in settings and settings["degradation"]["realisations"] < 1:
         raise SuiteError(f"{path}: degradation.realisations must be at least 1")
+    for digest in settings.get("same_photographs", {}).get("sha256", ()):
+        if not re.fullmatch("[0-9a-f]{64}", str(digest)):
+            raise SuiteError(f"{path}: same_photographs.sha256 has {digest!r}; expected a SHA-256")
     if "images" in settings and settings["images"]["role"] not in (*data.ROLES, "all"):
         raise SuiteError(f"{path}: images.role must be one of {', '.join(data.ROLES)}, all")
 

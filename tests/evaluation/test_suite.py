@@ -13,11 +13,14 @@ def load(tmp_path, text):
 
 def test_every_suite_that_ships_is_sound_but_for_data_that_is_elsewhere():
     names = sorted(path.stem for path in suite.folder().glob("*.toml"))
-    assert names == ["modalities", "pairs", "samples", "severity", "sweep", "validation"]
+    assert names == [
+        "lol", "lol_v2_real", "modalities", "pairs", "samples", "severity", "sweep", "validation"
+    ]  # fmt: skip
     assert suite.load("samples").count == 10
     assert suite.load("severity").count == 15
     assert suite.load("sweep").count == 5 * 6 * 4 * 3
-    absent = {"modalities": data.DataError, "validation": data.DataError, "pairs": suite.SuiteError}
+    absent = dict.fromkeys(("modalities", "validation"), data.DataError)
+    absent |= dict.fromkeys(("pairs", "lol", "lol_v2_real"), suite.SuiteError)
     for name, error in absent.items():
         with pytest.raises(error, match="nowhere"):
             suite.load(name, source="nowhere.csv", pairs=("nowhere", "nowhere"))
@@ -122,6 +125,10 @@ GOOD = '[images]\nsource = "samples"\nrole = "test"\n'
         (GOOD + '[degradation]\npreset = "lowlight"\n', "degradation.realisations is missing"),
         (GOOD + "[sweep]\nseed = 0\ngains = [0]\nnoises = [0]\nblurs = [0]\n", "sweep.gains is"),
         (GOOD + "[sweep]\nseed = true\n", "sweep.seed must be a int"),
+        (
+            '[pairs]\nlow = "a"\nclean = "b"\n[same_photographs]\nsha256 = ["12"]\n',
+            "same_photographs.sha256 has '12'; expected a SHA-256",
+        ),
         ("[sweep]\nseed = 0\ngains = [1]\nnoises = [0]\nblurs = [0]\n", r"\[images\] is for"),
         (
             GOOD.replace("test", "tests")

@@ -146,6 +146,8 @@ def latex(table: Sequence[Entry], seconds: Mapping[str, float] | None = None) ->
     variants = list(dict.fromkeys(entry.variant for entry in table))
     bold = set()
     for number, metric in enumerate(dict.fromkeys(entry.metric for entry in table)):
+        if not METRICS[metric].better:
+            continue
         scores = {e.variant: e.mean * METRICS[metric].better for e in table if e.metric == metric}
         best = max(scores.values())
         # after the variant and its seeds, each metric has a mean and a difference

@@ -138,7 +138,10 @@ def _overlaps(
     suite: Suite, everyone: Sequence[Method], allow_overlap: bool
 ) -> dict[str, list[str]]:
     """Describes the overlap of each method's training images with the suite's, or refuses it."""
-    notes = {method.name: method_loader.overlap(method, suite.hashes) for method in everyone}
+    notes = {
+        method.name: method_loader.overlap(method, suite.hashes, suite.same_photographs)
+        for method in everyone
+    }
     for method in everyone:
         trained = [note for note in notes[method.name] if note.startswith("trained")]
         if trained and not allow_overlap:
@@ -248,9 +251,13 @@ def _write(folder: Path, result: EvaluationResult) -> None:
 
 
 def compare(rows: Iterable[statistics.Row], method: str) -> list[statistics.Comparison]:
-    """`statistics.compare` on the metrics that the method has: outputs in files lack identity."""
+    """`statistics.compare` on the metrics that the method has: outputs in files lack identity.
+
+    Metrics of which neither more nor less is better are left out.
+    """
     rows = list(rows)
     has = {row.metric for row in rows if row.method == method}
+    has -= {name for name, metric in measures.METRICS.items() if not metric.better}
     return statistics.compare([row for row in rows if row.metric in has], method)
 
 

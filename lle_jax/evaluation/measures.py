@@ -49,7 +49,8 @@ class Metric(NamedTuple):
 
     Attributes:
       title: the column's heading.
-      better: +1 where more is better, -1 where less is.
+      better: +1 where more is better, -1 where less is; 0 where neither is: then no method is best,
+        none are compared, and the page has the standard deviation over images.
       digits: decimals that are shown.
       function: of a `Pair`, traced by JAX; None where the value does not exist. A metric without
         a function is measured on the method and not on an output.
@@ -74,6 +75,9 @@ METRICS = {
     ),
     "ssim": Metric("SSIM", 1, 3, lambda p: metrics.ssim(p.output, p.clean)),
     "ssim_gt_mean": Metric("SSIM, GT-mean", 1, 3, lambda p: metrics.ssim(p.matched, p.clean)),
+    "brightness_ratio": Metric(
+        "brightness / truth's", 0, 3, lambda p: metrics.brightness_ratio(p.output, p.clean)
+    ),
     "ciede2000": Metric("CIEDE2000", -1, 2, lambda p: metrics.ciede2000(p.output, p.clean)),
     "gmsd": Metric("GMSD", -1, 3, lambda p: metrics.gmsd(p.output, p.clean)),
     "structure_added": Metric("structure added", -1, 3, lambda p: p.structure.added),

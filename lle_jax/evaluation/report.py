@@ -17,13 +17,14 @@ from lle_jax import jobs, pages
 from lle_jax.evaluation import curves as curves_of
 from lle_jax.evaluation import statistics, suite
 from lle_jax.evaluation.evaluate import EvaluationResult
-from lle_jax.evaluation.measures import METRICS
+from lle_jax.evaluation.measures import METRICS, Metric
 from lle_jax.evaluation.methods import Method
 from lle_jax.files import write_bytes
 from lle_jax.pages import NAME, text
 
 PICTURES = 24
 WORST = 10
+_ARROWS = {1: "↑", -1: "↓", 0: ""}  # by Metric.better
 _SIDE = 384  # of a picture, at most
 _LISTS = {
     "psnr": "least gain in PSNR over the input",
@@ -103,23 +104,31 @@ def _summary(summary: dict) -> str:
                 cells.append('<td data-value="">-</td>')
                 continue
             digits = METRICS[metric].digits
-            interval = "" if math.isnan(cell.low) else (
-                f'<span class="spread">{cell.low:.{digits}f} to {cell.high:.{digits}f}</span>'
-            )  # fmt: skip
             cells.append(
-                f'<td data-value="{cell.mean:.6g}">{_number(cell.mean, digits)}{interval}</td>'
+                f'<td data-value="{cell.mean:.6g}">{_number(cell.mean, digits)}'
+                f"{_deviation(cell, METRICS[metric])}</td>"
             )
         lines.append(f"<tr>{''.join(cells)}</tr>")
     heads = [
         "method",
-        *(f"{METRICS[m].title} {'↑' if METRICS[m].better > 0 else '↓'}" for m in columns),
+        *(f"{METRICS[m].title} {_ARROWS[METRICS[m].better]}".strip() for m in columns),
     ]
     return pages.table(heads, heads[:1], lines, "Means over images")
 
 
+def _deviation(cell: statistics.Summary, metric: Metric) -> str:
+    """The interval of a mean, or the standard deviation where that is what the metric says."""
+    if math.isnan(cell.low):  # of one image
+        return ""
+    digits = metric.digits
+    interval = f"{cell.low:.{digits}f} to {cell.high:.{digits}f}"
+    said = interval if metric.better else f"± {cell.std:.{digits}f}"
+    return f'<span class="spread">{said}</span>'
+
+
 def _interval_plot(metric: str, summary: dict) -> str:
     cells = [cell for (_, name), cell in summary.items() if name == metric]
-    if len(cells) < 2:
+    if len(cells) < 2 or not METRICS[metric].better:
         return ""
     ends = [v for c in cells for v in (c.mean, c.low, c.high) if not math.isnan(v)]
     low, high = min(ends), max(ends)

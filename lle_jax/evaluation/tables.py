@@ -50,6 +50,8 @@ def _cells(
         rows.append(row)
     best = set()
     for x, metric in enumerate(columns, start=1):
+        if not METRICS[metric].better:
+            continue
         scores = {
             (y, x): cells[name, metric].mean * METRICS[metric].better
             for y, name in enumerate(names, start=1)

@@ -7,7 +7,7 @@ from lle_jax.metrics.contrast import (
     eme,
     local_entropy,
 )
-from lle_jax.metrics.fidelity import gt_mean, mae, psnr
+from lle_jax.metrics.fidelity import brightness_ratio, gt_mean, mae, psnr
 from lle_jax.metrics.harm import (
     StructureChange,
     background_colour_shift,
@@ -37,6 +37,7 @@ __all__ = [
     "SpotChange",
     "StructureChange",
     "background_colour_shift",
+    "brightness_ratio",
     "brisque",
     "ciede2000",
     "ciede2000_map",

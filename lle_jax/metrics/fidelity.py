@@ -73,7 +73,30 @@ def gt_mean(image: jax.Array, reference: jax.Array) -> jax.Array:
       ValueError: on a wrong rank, dtype or channel count, or shapes that differ.
     """
     image, reference = pair(image, reference)
-    have, want = (
-        jnp.mean(colour.luma(x), axis=(-3, -2, -1), keepdims=True) for x in (image, reference)
-    )
+    have, want = _mean_luma(image), _mean_luma(reference)
     return jnp.clip(image * (want / jnp.maximum(have, 1e-6)), 0, 1)
+
+
+def brightness_ratio(image: jax.Array, reference: jax.Array) -> jax.Array:
+    """Divides the mean luma by the reference's: 1 where an image is as bright as the truth.
+
+    Its standard deviation over images is near 0 for outputs whose brightness was taken from the
+    truth, as by `gt_mean`, whatever was done to them afterwards.
+
+    Args:
+      image: `[..., H, W, C]` in [0, 1], C 1 or 3.
+      reference: same shape. A mean below half a level of 255 counts as that.
+
+    Returns:
+      One value per image, shape `[...]`.
+
+    Raises:
+      ValueError: on a wrong rank, dtype or channel count, or shapes that differ.
+    """
+    image, reference = pair(image, reference)
+    ratio = _mean_luma(image) / jnp.maximum(_mean_luma(reference), 0.5 / 255)
+    return ratio[..., 0, 0, 0]
+
+
+def _mean_luma(image: jax.Array) -> jax.Array:
+    return jnp.mean(colour.luma(image), axis=(-3, -2, -1), keepdims=True)

@@ -1,6 +1,8 @@
 import csv
 import json
 import re
+import tomllib
+from pathlib import Path
 
 import jax
 import ml_collections
@@ -103,6 +105,95 @@ def test_a_method_trained_on_the_suite_is_refused_and_with_the_flag_warned_of(
     result = evaluate.evaluate(small_suite, [trained], [], tmp_path, allow_overlap=True)
     assert "trained on 2" in result.record["warnings"]["brightener"][0]
     assert "trained on 2" in (tmp_path / "suite.json").read_text()
+
+
+@pytest.fixture
+def pairs(tmp_path, photographs):
+    """(folder of low-light images, of their truths) with three pairs."""
+    folders = tmp_path / "low", tmp_path / "clean"
+    for number, gain in enumerate((0.1, 0.2, 0.4)):
+        clean = np.ascontiguousarray(np.roll(photographs[number % 2], 9 * number, 0)[:40, :48])
+        for folder, image in zip(folders, (gain * clean, clean), strict=True):
+            folder.mkdir(exist_ok=True)
+            images.write(folder / f"{number}.png", image)
+    return folders
+
+
+def write_suite(path, pairs, sha256):
+    """A suite of pairs of whose photographs other files have these hashes."""
+    low, clean = (folder.as_posix() for folder in pairs)
+    path.write_text(
+        f'[pairs]\nlow = "{low}"\nclean = "{clean}"\n[same_photographs]\nsha256 = {sha256}\n'
+    )
+    return suite.load(str(path))
+
+
+def test_a_method_trained_on_other_files_of_the_photographs_is_refused(
+    pairs, brightener, with_hashes, tmp_path
+):
+    """LOL-v1's photograph N is LOL-v2-real's, in another file: its hash is listed in the suite."""
+    listed = [f"{number:064x}" for number in range(5)]
+    loaded = write_suite(tmp_path / "v2.toml", pairs, listed)
+    trained = with_hashes(brightener, training_hashes=[*listed[1:3], "a" * 64])
+    message = "trained on 2 other files of the suite's photographs"
+    with pytest.raises(evaluate.EvaluationError, match=message):
+        evaluate.evaluate(loaded, [trained], [], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    notes = methods.overlap(trained, loaded.hashes, loaded.same_photographs)
+    assert notes == [message]
+    chosen = with_hashes(brightener, validation_hashes=listed[:1])
+    (note,) = methods.overlap(chosen, loaded.hashes, loaded.same_photographs)
+    assert note.startswith("validated on 1 other files of the suite's photographs while training")
+    # a file of the suite itself counts once
+    both = write_suite(tmp_path / "both.toml", pairs, sorted(loaded.hashes)[:1])
+    known = with_hashes(brightener, training_hashes=sorted(loaded.hashes)[:1])
+    notes = methods.overlap(known, both.hashes, both.same_photographs)
+    assert notes == ["trained on 1 of the suite's 6 images"]
+
+
+def test_the_suite_of_lol_v2_real_lists_the_files_of_lol_v1():
+    with (suite.folder() / "lol_v2_real.toml").open("rb") as file:
+        listed = tomllib.load(file)["same_photographs"]["sha256"]
+    # 89 of the 100 photographs are in LOL-v1, and some of its scenes have one truth
+    assert len(listed) == len(set(listed)) == 133
+    eval15 = Path(__file__).parents[3] / "shared" / "data" / "lol_eval15"
+    if not eval15.is_dir():
+        pytest.skip("../shared/data/lol_eval15 is not here")
+    for number in (665, 669, 748, 778, 780):
+        for side in ("low", "high"):
+            known = images.sha256(eval15 / side / f"{number}.png") in listed
+            assert known == (number >= 690)
+
+
+def test_the_deviation_of_brightness_shows_who_used_the_truth(pairs, brightener, tmp_path):
+    def use_truth(case):
+        return np.asarray(metrics.gt_mean(case.low, case.clean))
+
+    informed = methods.Method("informed", use_truth, None, {"kind": "test"})
+    loaded = suite.load("pairs", pairs=tuple(map(str, pairs)))
+    folder = tmp_path / "out"
+    result = evaluate.evaluate(loaded, [informed, brightener], [], folder)
+    report.write(folder, result, [informed, brightener])
+
+    def luma(image):
+        return np.mean(image @ np.array([0.299, 0.587, 0.114]))
+
+    ratios = [luma(np.clip(2.5 * case.low, 0, 1)) / luma(case.clean) for case in loaded.cases()]
+    rows = read_csv(folder / "summary.csv")
+    std = {r["method"]: float(r["std"]) for r in rows if r["metric"] == "brightness_ratio"}
+    np.testing.assert_allclose(std["brightener"], np.std(ratios, ddof=1), rtol=1e-4)
+    assert std["brightener"] > 0.3
+    assert std["informed"] < 0.01  # of clipped pixels and of levels of 255
+    printed = tables.table(result.summary, ("psnr", "brightness_ratio"))
+    header, *lines = printed.splitlines()
+    assert header.rstrip().endswith("brightness / truth's")
+    assert [line.split()[-1] for line in lines] == [
+        f"{std[name]:.3f}" for name in ("low", "informed", "brightener")
+    ]
+    page = (folder / "index.html").read_text()
+    assert f'>{np.mean(ratios):.3f}<span class="spread">± {std["brightener"]:.3f}<' in page
+    # neither more nor less is better
+    assert "brightness_ratio" not in {c.metric for c in result.comparisons}
 
 
 def test_validation_on_the_suite_and_unknown_training_are_warned_of(

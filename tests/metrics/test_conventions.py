@@ -12,6 +12,7 @@ from lle_jax.metrics.conventions import select
 PAIRED = {
     "psnr": metrics.psnr,
     "mae": metrics.mae,
+    "brightness_ratio": metrics.brightness_ratio,
     "ssim": metrics.ssim,
     "ms_ssim": metrics.ms_ssim,
     "ciede2000": metrics.ciede2000,

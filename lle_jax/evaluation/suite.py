@@ -142,11 +142,8 @@ class Suite:
         }
         for index in self._order():
             name, modality = self.images.names[index], self.images.modalities[index]
-            made = [
-                each
-                for each in self._realisations()
-                if wanted is None or label(name, each[0]) in wanted
-            ]
+            made = self._realisations()
+            made = [each for each in made if wanted is None or label(name, each[0]) in wanted]
             if not made:
                 continue  # the image need not be decoded
             clean = self.images[index]

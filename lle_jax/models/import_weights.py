@@ -231,9 +231,9 @@ def _fold_batch_norm(source: _Source, norm: str) -> _Source:
 
     That is another convolution: each output is scaled, its bias besides shifted.
     """
-    parts = ("weight", "running_var", "bias", "running_mean")
-    parts = parts if source.name.endswith("bias") else parts[:2]
-    outputs = source.shape[0]
+    parts = ["weight", "running_var"]
+    if source.name.endswith("bias"):
+        parts += ["bias", "running_mean"]
 
     def fold(array: np.ndarray, scale: np.ndarray, variance: np.ndarray, *more) -> np.ndarray:
         factor = scale / np.sqrt(variance.astype(np.float64) + 1e-5)
@@ -242,7 +242,7 @@ def _fold_batch_norm(source: _Source, norm: str) -> _Source:
         shift, mean = more
         return (array - mean) * factor + shift
 
-    also = {f"{norm}.{part}": (outputs,) for part in parts}
+    also = {f"{norm}.{part}": source.shape[:1] for part in parts}
     return _Source(source.name, source.shape, fold, also)
 
 

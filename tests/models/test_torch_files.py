@@ -203,6 +203,9 @@ def test_safetensors_by_their_definition():
     np.testing.assert_array_equal(found["a"], np.float32([1, 2, 3]))
     np.testing.assert_array_equal(found["b"], np.float32([[4], [5], [6]]))
     np.testing.assert_array_equal(found["c"], np.float32([1, -3, np.inf]))
+    counters = np.array([1, -2, 3], "<i8").tobytes()
+    found = torch_files.parse(safetensors({"d": entry(0, 24, dtype="I64")}, counters), "FILE")
+    np.testing.assert_array_equal(found["d"], np.float32([1, -2, 3]))
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,7 @@ NETWORK_KEYS = {
     "retinexformer": {"width": 16, "blocks": (1, 1, 1)},
     "cidnet": {"widths": (12, 12, 24, 24), "heads": (1, 2, 4)},
     "zero_dce": {"width": 8, "iterations": 4},
+    "flol": {"width": 4, "amplitude_width": 4, "frequency_blocks": 1, "spatial_blocks": 1},
     "iat": {"width": 8, "blocks": 1, "global_width": 16},
 }
 

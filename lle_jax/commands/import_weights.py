@@ -16,7 +16,7 @@ def add(commands) -> None:
         "--model",
         required=True,
         metavar="NETWORK",
-        help="its architecture: iat, nafnet, retinexformer or zero_dce",
+        help="its architecture: flol, iat, nafnet, retinexformer or zero_dce",
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder of the release"

@@ -44,6 +44,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "blocks": 3,  # of each of its two parts
         "global_width": 64,  # channels of the global branch
     },
+    "flol": {
+        "width": 16,  # channels of the spatial stage
+        "amplitude_width": 8,  # channels of the frequency stage
+        "frequency_blocks": 4,  # that restore what is noisy
+        "spatial_blocks": 6,  # that restore what is not
+    },
 }
 
 # Keys of earlier versions, and what they are called now.

@@ -12,6 +12,7 @@ from flax import nnx
 from lle_jax import checks, colour
 from lle_jax.models.cidnet import CIDNet
 from lle_jax.models.dual_path import DualPath
+from lle_jax.models.flol import FLOL
 from lle_jax.models.iat import IAT
 from lle_jax.models.nafnet import NAFNet
 from lle_jax.models.retinexformer import Retinexformer
@@ -26,6 +27,7 @@ NETWORKS = {
     "zero_dce": ZeroDCE,
     "cidnet": CIDNet,
     "iat": IAT,
+    "flol": FLOL,
 }
 
 Apply = Callable[[nnx.State, jax.Array], jax.Array]

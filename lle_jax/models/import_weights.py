@@ -223,6 +223,41 @@ def _zero_dce_sizes(tensors: Mapping[str, np.ndarray]) -> dict:
     }
 
 
+def _flol_sizes(tensors: Mapping[str, np.ndarray]) -> dict:
+    return {
+        "width": _length(tensors, "conv_first_1.weight"),
+        "amplitude_width": _length(tensors, "AmpNet.0.conv_init.weight"),
+        "frequency_blocks": _blocks(tensors, r"transformer\.block\.\d+\.cat\.weight"),
+        "spatial_blocks": _blocks(tensors, r"recon_trunk_light\.\d+\.conv1\.weight"),
+    }
+
+
+_FLOL = (  # our names -> theirs
+    (r"^amp_net\.", "AmpNet.0."),
+    (r"^(feature_extraction|recon_trunk)\.", r"\1.0."),
+    (r"^transformer\.", "transformer.block."),
+    (r"\.sge\.", ".sge.dwc."),
+    (r"\.(process[12])\.1\.", r".\1.2."),
+)
+
+
+def _flol(name: str, shape: _Shape) -> _Source:
+    for pattern, replacement in _FLOL:
+        name = re.sub(pattern, replacement, name)
+    if name.endswith(("beta", "gamma")):
+        return _Source(name, (1, *shape, 1, 1), np.ravel)
+    source = _plain(name, shape)
+    if name.startswith("upconv"):
+
+        def depth_last(x: np.ndarray) -> np.ndarray:
+            """PixelShuffle counts channel, row, column; `depth_to_space` row, column, channel."""
+            x = np.moveaxis(x.reshape(-1, 2, 2, *x.shape[1:]), 0, 2)
+            return source.convert(x.reshape(-1, *x.shape[3:]))
+
+        return _Source(source.name, source.shape, depth_last)
+    return source
+
+
 _CONV_LARGE = "global_net.conv_large.proj."
 
 
@@ -274,6 +309,7 @@ def _iat(name: str, shape: _Shape) -> _Source:
 
 
 NETWORKS = {
+    "flol": (_flol_sizes, _flol),
     "iat": (_iat_sizes, _iat),
     "nafnet": (_nafnet_sizes, _nafnet),
     "retinexformer": (_retinexformer_sizes, _retinexformer),

@@ -12,7 +12,7 @@ from lle_jax.checkpoints import release
 from lle_jax.models import import_weights, torch_files
 
 REFERENCE = Path(__file__).parents[1] / "reference"
-NAMES = ("iat", "nafnet", "retinexformer", "zero_dce")
+NAMES = ("flol", "iat", "nafnet", "retinexformer", "zero_dce")
 FOLDED = ("iat",)  # a batch normalisation and the convolution before it become one convolution
 
 
@@ -112,7 +112,7 @@ def test_sizes_that_nobody_has_are_refused_at_once(recorder, recorded):
     deep = tensors | {f"downs.{level}.weight": np.zeros(1, np.float32) for level in range(2, 40)}
     with pytest.raises(ValueError, match="40 levels"):
         import_weights.convert(deep, "nafnet")
-    with pytest.raises(ValueError, match="no import for 'unet'; expected one of iat, nafnet"):
+    with pytest.raises(ValueError, match="no import for 'unet'; expected one of flol, iat, nafnet"):
         import_weights.convert(tensors, "unet")
 
 

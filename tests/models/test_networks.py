@@ -15,6 +15,7 @@ SMALLEST = {
     "retinexformer": {"width": 4, "blocks": (1,)},
     "zero_dce": {"width": 2, "iterations": 1},
     "cidnet": {"widths": (2, 2), "heads": (1,)},
+    "flol": {"width": 4, "amplitude_width": 2, "frequency_blocks": 1, "spatial_blocks": 1},
     "iat": {"width": 4, "blocks": 1, "global_width": 8},
 }
 

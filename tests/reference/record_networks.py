@@ -20,6 +20,7 @@ PATH = FOLDER / "networks.json"
 TINY = FOLDER / "zero_dce_tiny.pth"
 TINY_LEGACY = FOLDER / "zero_dce_tiny.legacy.pth"
 SIZES = {
+    "flol": {"width": 4, "amplitude_width": 4, "frequency_blocks": 2, "spatial_blocks": 2},
     "iat": {"width": 4, "blocks": 2, "global_width": 8},
     "nafnet": {"width": 4, "encoder": [1, 2], "middle": 2, "decoder": [2, 1]},
     "retinexformer": {"width": 8, "blocks": [1, 2, 1]},
@@ -373,7 +374,122 @@ def modules() -> dict:
             x = torch.einsum("bihw,boi->bohw", image * factor + addend, color)
             return x.clamp(1e-8, 1) ** gamma[..., None, None]
 
-    kinds = {"iat": IAT, "nafnet": NAFNet, "retinexformer": Retinexformer, "zero_dce": ZeroDCE}
+    def two_layers(c):
+        return nn.Sequential(pointwise(c, c), nn.LeakyReLU(0.1), pointwise(c, c))
+
+    class Frequency(nn.Module):
+        def __init__(self, c):
+            super().__init__()
+            self.fpre = pointwise(c, c)
+            self.process1, self.process2 = two_layers(c), two_layers(c)
+
+        def forward(self, x):
+            spectrum = torch.fft.rfft2(self.fpre(x))
+            parts = self.process1(spectrum.abs()), self.process2(spectrum.angle())
+            return torch.fft.irfft2(torch.polar(*parts), s=x.shape[2:]) + x
+
+    class Depthwise(nn.Module):
+        def __init__(self, c):
+            super().__init__()
+            self.dwc = nn.Conv2d(c, c, 3, padding=1, groups=c)
+
+    class AmplitudeBlock(nn.Module):
+        def __init__(self, c):
+            super().__init__()
+            self.norm1, self.norm2 = ChannelNorm(c), ChannelNorm(c)
+            self.conv1, self.conv3 = pointwise(c, 2 * c), pointwise(c, c)
+            self.conv2 = nn.Conv2d(2 * c, 2 * c, 3, padding=1, groups=2 * c)
+            self.conv4, self.conv5 = pointwise(c, 2 * c), pointwise(c, c)
+            self.fatt, self.sge = Frequency(c), Depthwise(c)
+            self.beta = nn.Parameter(torch.zeros(1, c, 1, 1))
+            self.gamma = nn.Parameter(torch.zeros(1, c, 1, 1))
+
+        def forward(self, x):
+            first, second = self.conv2(self.conv1(self.norm1(x))).chunk(2, dim=1)
+            x = self.conv3(self.fatt(self.sge.dwc(first) * second))
+            x = x + x * self.beta
+            return x + self.gamma * self.conv5(gate(self.conv4(self.norm2(x))))
+
+    class AmplitudeNet(nn.Module):
+        def __init__(self, c):
+            super().__init__()
+            self.conv_init, self.conv_out = pointwise(3, c), pointwise(c, 3)
+            self.conv1, self.conv2, self.conv3 = (AmplitudeBlock(c) for _ in range(3))
+
+        def forward(self, x):
+            x = self.conv_init(F.interpolate(x, scale_factor=0.5, mode="bilinear"))
+            x = self.conv_out(self.conv3(self.conv2(self.conv1(x))))
+            return F.interpolate(x, scale_factor=2, mode="bilinear")
+
+    class Residual(nn.Module):
+        def __init__(self, c):
+            super().__init__()
+            self.conv1 = nn.Conv2d(c, c, 3, padding=1)
+            self.conv2 = nn.Conv2d(c, c, 3, padding=1)
+
+        def forward(self, x):
+            return x + self.conv2(F.relu(self.conv1(x)))
+
+    class Process(nn.Module):
+        def __init__(self, c):
+            super().__init__()
+            self.frequency_process, self.cat = Frequency(c), pointwise(c, c)
+
+        def forward(self, x):
+            return x + self.cat(self.frequency_process(x))
+
+    class FLOL(nn.Module):
+        def __init__(self, width, amplitude_width, frequency_blocks, spatial_blocks):
+            super().__init__()
+            c = width
+            self.AmpNet = nn.Sequential(AmplitudeNet(amplitude_width), nn.Sigmoid())
+            self.conv_first_1 = nn.Conv2d(6, c, 3, padding=1)
+            self.conv_first_2 = nn.Conv2d(c, c, 3, stride=2, padding=1)
+            self.conv_first_3 = nn.Conv2d(c, c, 3, stride=2, padding=1)
+            self.feature_extraction = nn.Sequential(Residual(c))
+            self.recon_trunk = nn.Sequential(Residual(c))
+            self.upconv1 = nn.Conv2d(2 * c, 4 * c, 3, padding=1)
+            self.upconv2 = nn.Conv2d(2 * c, 4 * c, 3, padding=1)
+            self.HRconv = nn.Conv2d(2 * c, c, 3, padding=1)
+            self.conv_last = nn.Conv2d(c, 3, 3, padding=1)
+            self.transformer = nn.Module()
+            self.transformer.block = nn.Sequential(*(Process(c) for _ in range(frequency_blocks)))
+            self.recon_trunk_light = nn.Sequential(*(Residual(c) for _ in range(spatial_blocks)))
+
+        def clear(self, image):
+            taps = torch.exp(-0.5 * (torch.arange(-2, 3, dtype=image.dtype) / 1.5) ** 2)
+            kernel = torch.outer(taps, taps)[None, None] / taps.sum() ** 2
+            padded = F.pad(image, (2, 2, 2, 2), "reflect").flatten(0, 1)[:, None]
+            smooth = F.conv2d(padded, kernel).reshape(image.shape)
+            weights = torch.tensor([0.299, 0.587, 0.114], dtype=image.dtype)
+            luma, light = (torch.einsum("bchw,c->bhw", x, weights) for x in (image, smooth))
+            ratio = light / ((luma - light).abs() + 0.0001)
+            return (ratio / (ratio.amax((1, 2), keepdim=True) + 0.0001)).clamp(0, 1)[:, None]
+
+        def forward(self, image):
+            bright = torch.fft.ifft2(torch.fft.fft2(image) / (self.AmpNet(image) + 1e-8)).real
+            extend = 0, -image.shape[3] % 8, 0, -image.shape[2] % 8
+            padded, bright = (F.pad(x, extend, "reflect") for x in (image, bright))
+            leaky = nn.LeakyReLU(0.1)
+            x1 = leaky(self.conv_first_1(torch.cat([bright, padded], 1)))
+            x2 = leaky(self.conv_first_2(x1))
+            x3 = leaky(self.conv_first_3(x2))
+            x = self.feature_extraction(x3)
+            clear = F.interpolate(self.clear(bright), size=x.shape[2:], mode="nearest")
+            far, near = x + self.transformer.block(x), self.recon_trunk_light(x)
+            x = torch.cat([self.recon_trunk(far * (1 - clear) + near * clear), x3], 1)
+            x = torch.cat([leaky(F.pixel_shuffle(self.upconv1(x), 2)), x2], 1)
+            x = torch.cat([leaky(F.pixel_shuffle(self.upconv2(x), 2)), x1], 1)
+            x = padded + self.conv_last(leaky(self.HRconv(x)))
+            return x[:, :, : image.shape[2], : image.shape[3]]
+
+    kinds = {
+        "flol": FLOL,
+        "iat": IAT,
+        "nafnet": NAFNet,
+        "retinexformer": Retinexformer,
+        "zero_dce": ZeroDCE,
+    }
     return {name: kinds[name](**sizes) for name, sizes in SIZES.items()} | {
         "tiny": ZeroDCE(width=2, iterations=1)
     }

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from lle_jax import cli, models
+from lle_jax import cli, images, models
 from lle_jax.checkpoints import release
 from lle_jax.models import import_weights, torch_files
 
@@ -138,3 +138,27 @@ def test_a_file_that_pytorch_wrote(recorder, tmp_path):
         np.testing.assert_array_equal(older[name], newer[name])
     config, _ = import_weights.convert(newer, "zero_dce")
     assert (config.width, config.iterations) == (2, 1)
+
+
+SHARED = Path(__file__).parents[3] / "shared"
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "expected"),
+    [  # PSNR of the modules of record_networks.py in PyTorch, float32, on images 1 and 111
+        ("iat", "iat_lol_v1.pth", (22.8694, 28.7049)),
+        ("zero_dce", "zero_dce_Epoch99.pth", (13.8060, 12.6468)),
+        ("flol", "flol_all.pt", (21.6691, 20.0454)),
+    ],
+)
+def test_public_weights_give_what_they_do_in_pytorch(name, file, expected):
+    weights, pairs = SHARED / "weights" / file, SHARED / "data" / "lol_eval15"
+    if not weights.is_file() or not pairs.is_dir():
+        pytest.skip("../shared/weights and ../shared/data/lol_eval15 are not here")
+    tensors = torch_files.parse(torch_files.load(weights), weights)
+    config, params = import_weights.convert(tensors, name)
+    enhance = jax.jit(models.forward(config))
+    for image, psnr in zip(("1.png", "111.png"), expected, strict=True):
+        low, clean = (images.read(pairs / side / image).pixels for side in ("low", "high"))
+        error = np.mean((np.asarray(enhance(params, low), np.float64) - clean) ** 2)
+        assert abs(-10 * np.log10(error) - psnr) < 0.005

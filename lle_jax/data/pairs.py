@@ -160,8 +160,9 @@ def _of_folders(source: str) -> tuple[Path, list[Pair], list[tuple[str, str]]]:
     for folder in (root, *(folder for couple in couples for folder in couple)):
         if not folder.is_dir():
             raise DataError(
-                f"{folder}: no such folder; set --config.data.pairs to LOW,CLEAN, to a folder with "
-                "low/ and high/ in it, or to a manifest"
+                f"{folder}: no such folder; put our485/low, our485/high, eval15/low and "
+                "eval15/high of LOL-v1 there, or set --config.data.pairs to LOW,CLEAN, a folder "
+                "with low/ and high/ in it, or a manifest"
             )
     try:
         couples = couples or _couples(root, images.scan(root).images)

@@ -27,7 +27,9 @@ def add(commands) -> None:
 
 def names() -> list[str]:
     """Lists the experiments that come with the package."""
-    return sorted({path.stem for path in FOLDER.glob("*.py")} - {"__init__", "base"})
+    paths = (*FOLDER.glob("*.py"), *(FOLDER / "lol").glob("*.py"))
+    names = {path.relative_to(FOLDER).with_suffix("").as_posix() for path in paths}
+    return sorted(names - {"__init__", "base", "lol/__init__"})
 
 
 def run(arguments: argparse.Namespace) -> int:

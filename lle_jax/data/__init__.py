@@ -1,23 +1,17 @@
-"""Well-lit images and the batches of crops that training draws from them."""
+"""Images, clean or in pairs, and the batches of crops that training draws from them."""
 
+from lle_jax.data.manifest import MODALITIES, ROLES, DataError
 from lle_jax.data.pipeline import Batch, crops
-from lle_jax.data.sources import (
-    MODALITIES,
-    ROLES,
-    DataError,
-    Images,
-    Splits,
-    image_key,
-    join,
-    load,
-    skipped_lines,
-)
+from lle_jax.data.roles import Folds
+from lle_jax.data.sources import load
+from lle_jax.data.splits import Images, Splits, image_key, join, skipped_lines
 
 __all__ = [
     "MODALITIES",
     "ROLES",
     "Batch",
     "DataError",
+    "Folds",
     "Images",
     "Splits",
     "crops",

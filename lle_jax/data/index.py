@@ -17,7 +17,7 @@ import lle_jax
 from lle_jax import files
 
 # To be raised when an image is accepted, rejected, turned or hashed in another way than before.
-_FORMAT = 1
+_FORMAT = 2
 # Other versions of these may accept other files.
 _DECODERS = (
     "imagecodecs", "numpy", "opencv-python-headless", "pillow", "pillow-heif", "pydicom",
@@ -32,11 +32,15 @@ class Record(NamedTuple):
       state: of the file before it was read; None where it cannot be trusted, see `files.state`.
       digest: SHA-256 of the file.
       size: (height, width).
+      channels: 1 or 3.
+      bits: per sample.
     """
 
     state: files.State | None
     digest: str
     size: tuple[int, int]
+    channels: int
+    bits: int
 
 
 def read(source: Path, paths: Sequence[Path]) -> list[Record | None]:
@@ -49,8 +53,9 @@ def read(source: Path, paths: Sequence[Path]) -> list[Record | None]:
         checksum, _, content = _path(source).read_bytes().partition(b"\n")
         header, rows = json.loads(content)
         if checksum == _checksum(content) and header == _header(source):
-            for path, values, digest, size in rows:
-                records[path] = Record(files.State(*values), digest, tuple(size))
+            for path, values, digest, size, channels, bits in rows:
+                state = files.State(*values)
+                records[path] = Record(state, digest, tuple(size), channels, bits)
     return [records.get(str(path.absolute())) for path in paths]
 
 

@@ -1,7 +1,8 @@
 """Manifests: CSV files that say of each image where it lies, what it shows and its role.
 
 Columns, in any order and case: `path` (relative to the manifest), `modality`, and optionally
-`role` (train, validation or val, test) and `patient` or `group`, whose images all have one role.
+`role` (train, validation or val, test), `patient` or `group`, whose images all have one role, and
+`low_path`, the measured low-light version of the image.
 Other columns are ignored.
 """
 
@@ -32,6 +33,7 @@ class Row(NamedTuple):
       modality: one of MODALITIES.
       role: one of ROLES, "" where the manifest gives none.
       group: of what patient, or other unit that must not be divided, it is; "" if not stated.
+      low: where its measured low-light version lies, None without one.
     """
 
     number: int
@@ -39,6 +41,7 @@ class Row(NamedTuple):
     modality: str
     role: str
     group: str
+    low: Path | None = None
 
 
 def read(path: Path) -> tuple[list[Row], list[tuple[str, str]]]:
@@ -59,7 +62,7 @@ def read(path: Path) -> tuple[list[Row], list[tuple[str, str]]]:
     if len(units) > 1:
         raise DataError(f"{path}: columns patient and group; keep the one that must not be divided")
     unit = units[0] if units else ""
-    rows: dict[Path, Row] = {}
+    rows: dict[tuple[Path, Path | None], Row] = {}  # an image may have several low-light versions
     rejected = []
     for number, record in enumerate(records, start=2):
         if record["modality"] not in MODALITIES:
@@ -68,7 +71,7 @@ def read(path: Path) -> tuple[list[Row], list[tuple[str, str]]]:
             rejected.append((str(path.parent / record["path"]), reason))
             continue
         row = _row(path, number, record, unit)
-        first = rows.setdefault(row.image, row)
+        first = rows.setdefault((row.image, row.low), row)
         if first[1:] != row[1:]:
             raise DataError(
                 f"{path}: rows {first.number} and {number} differ on {record['path']!r}; keep one"
@@ -104,10 +107,18 @@ def _row(manifest: Path, number: int, record: Mapping[str, str], unit: str) -> R
         role = {"val": "validation"}.get(record["role"], record["role"])
         if role not in ROLES:
             raise DataError(f"{manifest}:{number}: role is {record['role']!r}; expected {ROLES}")
-    image = manifest.parent / record["path"]
-    if not image.resolve().is_relative_to(manifest.parent.resolve()):
-        raise DataError(f"{manifest}:{number}: {record['path']!r} lies outside the folder")
-    return Row(number, image, record["modality"], role, record[unit] if unit else "")
+    low = record.get("low_path")
+    for path in filter(None, (record["path"], low)):
+        if not (manifest.parent / path).resolve().is_relative_to(manifest.parent.resolve()):
+            raise DataError(f"{manifest}:{number}: {path!r} lies outside the folder")
+    return Row(
+        number,
+        manifest.parent / record["path"],
+        record["modality"],
+        role,
+        record[unit] if unit else "",
+        manifest.parent / low if low else None,
+    )
 
 
 def _check_groups(manifest: Path, unit: str, rows: Sequence[Row]) -> None:

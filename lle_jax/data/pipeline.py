@@ -1,6 +1,7 @@
-"""Random crops of clean images, batched by grain; the iterator's position can be saved.
+"""Random crops of images, batched by grain; the iterator's position can be saved.
 
-Degradation is not done here: it runs on the accelerator, inside the training step.
+Degradation is not done here: it runs on the accelerator, inside the training step. Only low-light
+images that were measured come from here, cut and turned as their clean versions are.
 """
 
 import functools
@@ -14,17 +15,20 @@ import grain
 import jax
 import numpy as np
 
-from lle_jax.data.sources import DataError, Images
+from lle_jax.data.manifest import DataError
+from lle_jax.data.splits import Images
 
 
 class Batch(NamedTuple):
     """Clean crops `[B, H, W, 3]`, float32 in [0, 1], and what each is of, int32 `[B]`.
 
-    `modality` counts in MODALITIES.
+    `modality` counts in MODALITIES. `low` has the measured low-light versions, `[B, H, W, 3]`, NaN
+    for a crop without one; None where no image has any.
     """
 
     clean: np.ndarray | jax.Array
     modality: np.ndarray | jax.Array
+    low: np.ndarray | jax.Array | None = None
 
 
 class _Shuffled(Sequence[Batch]):
@@ -63,32 +67,49 @@ class _Shuffled(Sequence[Batch]):
             return [self[one] for one in range(len(self))[index]]
         epoch, position = divmod(index, len(self.order))
         place = int(self._shuffled(epoch)[position])
-        return Batch(self.images[place], self.modality_ids[place])
+        return Batch(self.images[place], self.modality_ids[place], self.images.low(place))
 
 
 class _RandomCrop(grain.transforms.RandomMap):
-    """A random square crop in a random one of the eight orientations of a square."""
+    """A random square crop in a random one of the eight orientations of a square.
 
-    def __init__(self, crop: int, min_scale: float = 1.0):
+    Args:
+      crop: its side.
+      min_scale: below 1, it shows up to 1 / this as much along each side, reduced.
+      with_low: every element gets a low-light image, NaN where none was measured.
+    """
+
+    def __init__(self, crop: int, min_scale: float = 1.0, with_low: bool = False):
         self.crop = crop
         self.min_scale = min_scale
+        self.with_low = with_low
 
     def random_map(self, element: Batch, rng: np.random.Generator) -> Batch:
-        image = np.asarray(element.clean)
+        height, width = np.shape(element.clean)[:2]
         side = self.crop
         if self.min_scale < 1:
-            largest = min(*image.shape[:2], int(self.crop / self.min_scale))
+            largest = min(height, width, int(self.crop / self.min_scale))
             side = round(math.exp(rng.uniform(math.log(self.crop), math.log(largest))))
-        top, left = (rng.integers(length - side + 1) for length in image.shape[:2])
-        image = image[top : top + side, left : left + side]
-        if side > self.crop:
-            image = cv2.resize(image, (self.crop, self.crop), interpolation=cv2.INTER_AREA)
-            image = image.reshape(self.crop, self.crop, -1)
-        image = np.rot90(image, int(rng.integers(4)))
-        if rng.integers(2):
-            image = image[:, ::-1]
-        image = np.broadcast_to(image, (self.crop, self.crop, 3)).astype(np.float32)
-        return Batch(image, element.modality)
+        top, left = (rng.integers(length - side + 1) for length in (height, width))
+        turns, mirrored = int(rng.integers(4)), rng.integers(2)
+
+        def cut(image: np.ndarray) -> np.ndarray:
+            image = image[top : top + side, left : left + side]
+            if side > self.crop:
+                shape = (self.crop, self.crop)
+                image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
+                image = image.reshape(*shape, -1)
+            image = np.rot90(image, turns)
+            if mirrored:
+                image = image[:, ::-1]
+            return np.broadcast_to(image, (self.crop, self.crop, 3)).astype(np.float32)
+
+        clean, low = cut(np.asarray(element.clean)), None
+        if element.low is not None:
+            low = cut(np.asarray(element.low))
+        elif self.with_low:
+            low = np.full_like(clean, np.nan)
+        return Batch(clean, element.modality, low)
 
 
 def crops(
@@ -99,6 +120,7 @@ def crops(
     seed: int,
     random_resized_crop_min_scale: float = 1.0,
     balance: bool = False,
+    pairs_weight: float = 1.0,
 ) -> grain.DatasetIterator:
     """An endless iterator over batches of random crops.
 
@@ -114,6 +136,8 @@ def crops(
       random_resized_crop_min_scale: below 1, a crop shows up to 1 / this as much of the image
         along each side, reduced by area averaging, so that batches hold what is global too.
       balance: every modality appears equally often, the images of rarer ones repeatedly.
+      pairs_weight: where only some images have measured low-light versions, the share of crops
+        from those.
 
     Returns:
       An iterator of `Batch`, `batch_size / processes` crops each; a grey image has three equal
@@ -122,21 +146,25 @@ def crops(
     Raises:
       DataError: if no image is as large as a side.
     """
+    kinds, weights = _kinds(images, pairs_weight)
     processes = jax.process_count()
     parts = []
     for number, side in enumerate(sides):
-        large = _at_least(images, side)
-        if not len(large):
-            raise DataError(
-                f"no training image is {side} pixels high and wide; remove {side} from "
-                "--config.data.context_sizes, or add larger images"
+        cropped = []
+        for kind in kinds:
+            large = _at_least(kind, side)
+            if not len(large):
+                raise DataError(
+                    f"no training image is {side} pixels high and wide; remove {side} from "
+                    "--config.data.context_sizes, or add larger images"
+                )
+            cropped.append(
+                grain.MapDataset.source(_Shuffled(large, balance, seed + number))
+                .seed(seed + number)
+                .random_map(_RandomCrop(side, random_resized_crop_min_scale, len(kinds) > 1))
             )
-        parts.append(
-            grain.MapDataset.source(_Shuffled(large, balance, seed + number))
-            .seed(seed + number)
-            .random_map(_RandomCrop(side, random_resized_crop_min_scale))
-            .batch(batch_size // processes, drop_remainder=True)
-        )
+        part = grain.MapDataset.mix(cropped, weights) if len(kinds) > 1 else cropped[0]
+        parts.append(part.batch(batch_size // processes, drop_remainder=True))
     dataset = parts[0] if len(parts) == 1 else grain.MapDataset.mix(parts)
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
     return iter(dataset.to_iter_dataset(options))
@@ -145,3 +173,12 @@ def crops(
 def _at_least(images: Images, side: int) -> Images:
     """Returns the images at least `side` high and wide."""
     return images.subset([index for index, size in enumerate(images.sizes) if min(size) >= side])
+
+
+def _kinds(images: Images, pairs_weight: float) -> tuple[list[Images], list[float]]:
+    """Divides images into those with and without a measured low-light version, with weights."""
+    measured = np.array([load is not None for load in images.low_loaders])
+    if measured.all() or not measured.any():
+        return [images], [1.0]
+    kinds = [images.subset(np.flatnonzero(measured == wanted).tolist()) for wanted in (True, False)]
+    return kinds, [pairs_weight, 1 - pairs_weight]

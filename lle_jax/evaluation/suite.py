@@ -10,7 +10,6 @@ The first two need [images]: a `source` as of `data.load`, and a `role`.
 [same_photographs] lists the `sha256` of other files of the photographs, which no method may know.
 """
 
-import collections
 import dataclasses
 import difflib
 import functools
@@ -28,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lle_jax import data, degrade, files, images
-from lle_jax.images.files import copy_name, refusal
+from lle_jax.data import pairs
 
 _SECTIONS: dict[str, dict[str, type]] = {
     "images": {"source": str, "role": str},
@@ -92,7 +91,6 @@ class Suite:
     images: data.Images
     hashes: frozenset[str]
     rejected: tuple[tuple[str, str], ...]
-    _low: data.Images | None = None
 
     @property
     def kind(self) -> str:
@@ -193,8 +191,8 @@ class Suite:
         return degrade.apply(key, parameters, jnp.asarray(clean)), parameters
 
     def _paired(self, index: int, clean: np.ndarray) -> tuple[np.ndarray, None]:
-        assert self._low is not None  # a suite of pairs has them
-        low = self._low[index]
+        low = self.images.low(index)
+        assert low is not None  # a suite of pairs has them
         if low.shape != clean.shape:
             raise SuiteError(
                 f"{self.images.names[index]}: the low-light image is {low.shape}, its truth "
@@ -282,6 +280,20 @@ def from_images(
     return Suite(name, {"degradation": part}, images, frozenset(images.hashes), skipped)
 
 
+def from_pairs(
+    name: str, images: data.Images, *, rejected: Iterable[tuple[str, str]] = ()
+) -> Suite:
+    """A suite of measured pairs that are at hand, each image with its low-light version.
+
+    Args:
+      name: of the suite.
+      images: of pairs, as of `data.load`.
+      rejected: (path, reason) of files that were skipped.
+    """
+    skipped = tuple((path, reason) for path, reason in rejected)
+    return Suite(name, {"pairs": {}}, images, frozenset(images.all_hashes), skipped)
+
+
 def _check(path: Path, settings: dict[str, Any]) -> None:
     for name, section in settings.items():
         if name == "description":
@@ -333,7 +345,7 @@ def _load_pairs(name: str, settings: dict) -> Suite:
     for root in (low, clean):
         if not root.is_dir():
             raise SuiteError(f"{root}: no such folder; give both with --pairs LOW CLEAN")
-    matched, rejected = match_pairs(low, clean)
+    matched, rejected = pairs.match(low, clean)
     if not matched:
         raise SuiteError(f"{low} and {clean} have no image of the same name")
     relative = [truth.relative_to(clean) for _, truth in matched]
@@ -342,57 +354,19 @@ def _load_pairs(name: str, settings: dict) -> Suite:
         names = [path.as_posix().replace("/", "_") for path in relative]
     if len({name.casefold() for name in names}) < len(names):
         raise SuiteError(f"{clean}: names of images differ in case or folder only; rename them")
-    dark, light = (_listed([pair[side] for pair in matched], names) for side in range(2))
-    hashes = frozenset(dark.hashes + light.hashes)
-    return Suite(name, settings, light, hashes, tuple(rejected), dark)
-
-
-def match_pairs(low: Path, clean: Path) -> tuple[list[tuple[Path, Path]], list[tuple[str, str]]]:
-    """Matches the images of two folders by their path, or by it without the suffix where unique.
-
-    Returns:
-      pairs (low, clean), and (path, reason) of what has no partner.
-    """
-    dark, light = images.scan(low), images.scan(clean)
-    partners = {path.relative_to(low): path for path in dark.images}
-    matched, remaining = [], []
-    rejected = [(str(path), refusal(path)) for path in (*dark.others, *light.others)]
-    for truth in light.images:
-        same = partners.pop(truth.relative_to(clean), None)
-        matched.append((same, truth)) if same else remaining.append(truth)
-    for truth in list(remaining):  # copies of a format that is not written: scan.webp.png
-        same = partners.pop(copy_name(truth.relative_to(clean)), None)
-        if same:
-            matched.append((same, truth))
-            remaining.remove(truth)
-    by_stem: dict[Path, list[Path]] = {}
-    for path in partners:
-        by_stem.setdefault(images.stem(path), []).append(path)
-    truths = collections.Counter(images.stem(truth.relative_to(clean)) for truth in remaining)
-    for truth in remaining:
-        stem = images.stem(truth.relative_to(clean))
-        candidates = by_stem.get(stem, [])
-        if len(candidates) == truths[stem] == 1:
-            matched.append((partners.pop(candidates[0]), truth))
-        elif candidates:
-            reason = f"{truth}: several images of that name, which differ in suffix; rename them"
-            rejected.append((str(truth), reason))
-        else:
-            rejected.append((str(truth), f"{truth}: {low} has no image of that name"))
-    rejected += [(str(p), f"{p}: {clean} has no image of that name") for p in partners.values()]
-    return sorted(matched, key=lambda pair: pair[1]), rejected
-
-
-def _listed(paths: list[Path], names: list[str]) -> data.Images:
-    """Files as they are, for pairs, which must stay in step."""
-
-    def load(path: Path) -> np.ndarray:
-        pixels = images.read(path).pixels
-        return pixels if pixels.ndim == 3 else pixels[len(pixels) // 2]
-
-    return data.Images(
+    low_hashes, hashes = (tuple(images.sha256(pair[side]) for pair in matched) for side in range(2))
+    listed = data.Images(
         tuple(names),
-        tuple(images.sha256(path) for path in paths),
-        ((0, 0),) * len(paths),
-        tuple(functools.partial(load, path) for path in paths),
+        hashes,
+        ((0, 0),) * len(matched),
+        tuple(functools.partial(_still, truth) for _, truth in matched),
+        low_loaders=tuple(functools.partial(_still, dark) for dark, _ in matched),
+        low_hashes=low_hashes,
     )
+    return Suite(name, settings, listed, frozenset(listed.all_hashes), tuple(rejected))
+
+
+def _still(path: Path) -> np.ndarray:
+    """Reads a picture; of several frames the middle one."""
+    pixels = images.read(path).pixels
+    return pixels if pixels.ndim == 3 else pixels[len(pixels) // 2]

@@ -80,11 +80,16 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.data = ml_collections.ConfigDict()
     config.data.source = "samples"  # or a folder of well-lit images, a manifest, or several: a,b
+    config.data.pairs = ""  # measured pairs: LOW,CLEAN, a folder with low/ and high/, or a manifest
+    config.data.pairs_weight = 1.0  # share of crops from pairs; the others are from data.source
+    config.data.folds = 0  # above 0, cross-validation: this many folds
+    config.data.fold = 0  # the one to test on, from 0; the next is for validation
     config.data.balance = False  # draw every modality equally often
     config.data.crop = 96  # side of the crops that are restored, in pixels
     config.data.context_sizes = ()  # sides of the context crops they are cut from; () for none
     config.data.random_resized_crop_min_scale = 1.0  # below 1, crops are reduced by up to this
     config.data.photometric_augmentation = 0.0  # fraction of crops given another contrast
+    config.data.mixup = 0.0  # alpha of the Beta distribution that mixes two crops; 0 mixes none
     config.data.batch_size = 8  # over all devices
 
     config.degradation = ml_collections.ConfigDict()

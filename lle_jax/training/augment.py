@@ -65,3 +65,30 @@ def random(key: jax.Array, images: jax.Array, fraction: float) -> jax.Array:
         return jnp.select([chosen == number for number in range(4)], ways)
 
     return jax.vmap(one)(jax.random.split(key, len(images)), images)
+
+
+def mixup(
+    key: jax.Array, alpha: float, low: jax.Array, clean: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Mixes each pair with a random other one of the batch, both images alike.
+
+    Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018, arXiv:1710.09412, with the
+    low-light and the clean image in place of input and label, as MIRNet trains (Zamir et al.,
+    arXiv:2205.01649). Every pair has its own weight.
+
+    Args:
+      key: of the weights and the order.
+      alpha: of the symmetric Beta distribution of the weights, above 0.
+      low, clean: `[B, H, W, C]`.
+
+    Returns:
+      (low, clean), mixed.
+    """
+    weight_key, order_key = jax.random.split(key)
+    weight = jax.random.beta(weight_key, alpha, alpha, (len(low), 1, 1, 1), low.dtype)
+    order = jax.random.permutation(order_key, len(low))
+
+    def mix(image: jax.Array) -> jax.Array:
+        return weight * image + (1 - weight) * image[order]
+
+    return mix(low), mix(clean)

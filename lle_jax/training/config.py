@@ -15,7 +15,11 @@ _COUNTS = {
     "train": ("steps", "log_every", "validate_every", "checkpoint_every"),
     "evaluation": ("realisations",),
 }
-_FRACTIONS = {"data": ("photometric_augmentation",), "degradation": ("clean_fraction",)}
+_FRACTIONS = {
+    "data": ("photometric_augmentation", "pairs_weight"),
+    "degradation": ("clean_fraction",),
+}
+MIN_FOLDS = 3  # one each to test, to validate and to train
 MIN_CROP = 11  # side of the window of SSIM
 
 
@@ -67,6 +71,21 @@ def check(config: ml_collections.ConfigDict) -> None:
             f"data.random_resized_crop_min_scale is {data.random_resized_crop_min_scale}; expected "
             "a number in (0, 1]"
         )
+    if data.folds and not (data.folds >= MIN_FOLDS and 0 <= data.fold < data.folds):
+        raise ConfigError(
+            f"data.folds is {data.folds} and data.fold {data.fold}; expected at least {MIN_FOLDS} "
+            "folds, and a fold from 0 to one less"
+        )
+    if not data.folds and data.fold:
+        raise ConfigError(f"data.fold is {data.fold} without folds; set data.folds")
+    if data.pairs and not data.pairs_weight:
+        raise ConfigError(
+            "data.pairs_weight is 0, so that no pair would be used; set data.pairs to ''"
+        )
+    if not data.pairs and data.pairs_weight != 1:
+        raise ConfigError(f"data.pairs_weight is {data.pairs_weight} without data.pairs; set that")
+    if data.mixup < 0:
+        raise ConfigError(f"data.mixup is {data.mixup}; expected 0 or more")
     for side in data.context_sizes:
         if side < data.crop:
             raise ConfigError(f"data.context_sizes: {side} is less than data.crop ({data.crop})")

@@ -33,6 +33,21 @@ def make(preset: str, drop: Sequence[str] = ()) -> Degrade:
     return random_degradation
 
 
+def prefer_measured(
+    batch: data.Batch, low: jax.Array, clean: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns (low, clean) as measured where the batch has a low-light version, else as given.
+
+    Args:
+      batch: whose `low` is NaN where nothing was measured, or None.
+      low, clean: `[B, H, W, 3]`, modelled low light and what it was modelled from.
+    """
+    if batch.low is None:
+        return low, clean
+    measured = ~jnp.isnan(batch.low)
+    return jnp.where(measured, batch.low, low), jnp.where(measured, batch.clean, clean)
+
+
 def keep_clean(key: jax.Array, low: jax.Array, clean: jax.Array, fraction: float) -> jax.Array:
     """Replaces a random fraction of the degraded images `[B, H, W, C]` by the clean ones.
 

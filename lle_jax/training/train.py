@@ -19,21 +19,28 @@ import ml_collections
 import numpy as np
 import optax
 
-from lle_jax import classical, console, data, files, interrupt, jobs, metrics, models, rundir
+from lle_jax import classical, console, data, files, interrupt, jobs, models, rundir
 from lle_jax.checkpoints import load, provenance
 from lle_jax.checkpoints.run import CheckpointError, Checkpoints
 from lle_jax.evaluation import evaluate, methods, report, suite, tables
 from lle_jax.experiments import base
 from lle_jax.models import cost, params
 from lle_jax.phase_timer import PhaseTimer
-from lle_jax.training import augment, degradation, losses, optimiser, sharding, uncertainty
+from lle_jax.training import (
+    augment,
+    degradation,
+    losses,
+    optimiser,
+    sharding,
+    uncertainty,
+    validation,
+)
 from lle_jax.training import config as configs
 from lle_jax.training import objective as objectives
 from lle_jax.training.log import Log, repair_scalars
 from lle_jax.training.state import TrainState, create
 
 NO_CHECKPOINT = "no checkpoint yet; train first, with --mode train"
-MAX_VALIDATION = 16  # central crops that are validated on, one per image
 
 
 class TrainingError(ValueError):
@@ -84,7 +91,13 @@ def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bo
         configs.upgrade(config, base.get_config(), base.RENAMED_KEYS)
         configs.check(config)
         rundir.check(workdir, config, renamed=base.RENAMED_KEYS)
-        splits = data.load(config.data.source, crop=config.data.crop)
+        splits = data.load(
+            config.data.source,
+            crop=config.data.crop,
+            pairs=config.data.pairs,
+            pairs_weight=config.data.pairs_weight,
+            folds=data.Folds(config.data.folds, config.data.fold),
+        )
         experiment = prepare(config)
         record, environment = describe(config, splits, experiment)
         if evaluate_only and not (workdir / "checkpoints").is_dir():
@@ -140,6 +153,8 @@ def prepare(config: ml_collections.ConfigDict) -> Experiment:
 def make_step(config: ml_collections.ConfigDict, experiment: Experiment) -> jax.stages.Wrapped:
     """Returns the jitted `step(state, batch) -> (state, scalars)`: degrade, restore, update.
 
+    A measured low-light version takes the place of a modelled one.
+
     The batch is split over the devices, image by image; the state is whole on each. The result does
     not depend on their number. The moving average of the parameters warms up as (1 + step) /
     (10 + step) (tf.train.ExponentialMovingAverage), so that it forgets the initial ones.
@@ -148,13 +163,18 @@ def make_step(config: ml_collections.ConfigDict, experiment: Experiment) -> jax.
 
     def step(state: TrainState, batch: data.Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        augment_key, degrade_key, clean_key, tile_key = jax.random.split(key, 4)
+        augment_key, degrade_key, clean_key, tile_key, mixup_key = jax.random.split(key, 5)
         clean = jnp.asarray(batch.clean)
-        if config.data.photometric_augmentation:
-            clean = augment.random(augment_key, clean, config.data.photometric_augmentation)
-        low = experiment.degrade_in_training(degrade_key, batch._replace(clean=clean))
+        low = clean if batch.low is None else jnp.asarray(batch.low)
+        if not config.data.pairs or config.data.pairs_weight < 1:  # not all were measured
+            if config.data.photometric_augmentation:
+                clean = augment.random(augment_key, clean, config.data.photometric_augmentation)
+            low = experiment.degrade_in_training(degrade_key, batch._replace(clean=clean))
+            low, clean = degradation.prefer_measured(batch, low, clean)
         if config.degradation.clean_fraction:
             low = degradation.keep_clean(clean_key, low, clean, config.degradation.clean_fraction)
+        if config.data.mixup:
+            low, clean = augment.mixup(mixup_key, config.data.mixup, low, clean)
 
         def loss_of(parameters) -> jax.Array:
             return objective.loss(*objective.forward(tile_key, parameters, low, clean))
@@ -199,7 +219,7 @@ def train_loop(
     with timer("set-up"):
         iterator = make_iterator(config, splits.train, position)
     with timer("compile"):
-        validate = make_validation(config, experiment, splits.validation)
+        validate = validation.make(config, experiment.apply, experiment.degrade, splits.validation)
         programs = compile_steps(config, experiment, state)
     due = functools.partial(is_due, total=total)
     bar = jobs.progress("train", total, "step", initial=first)
@@ -262,6 +282,7 @@ def make_iterator(config: ml_collections.ConfigDict, images: data.Images, positi
         seed=config.seed,
         random_resized_crop_min_scale=config.data.random_resized_crop_min_scale,
         balance=config.data.balance,
+        pairs_weight=config.data.pairs_weight,
     )
     if position is not None:
         iterator.set_state(position)
@@ -279,38 +300,10 @@ def compile_steps(
     programs: dict[int, Callable] = {}
     for side in tuple(config.data.context_sizes) or (config.data.crop,):
         clean = declare((size, side, side, 3), np.float32)
-        batch = data.Batch(clean, declare((size,), np.int32))
+        low = clean if config.data.pairs else None
+        batch = data.Batch(clean, declare((size,), np.int32), low)
         programs[side] = step.lower(state, batch).compile()
     return programs
-
-
-def make_validation(
-    config: ml_collections.ConfigDict, experiment: Experiment, images: data.Images
-) -> Callable[..., dict[str, float]]:
-    """Returns `validate(params, log, step) -> scalars` over the images' central crops."""
-    crop = config.data.crop
-    chosen = np.linspace(0, len(images) - 1, min(len(images), MAX_VALIDATION)).astype(int)
-    centres = []
-    for image in map(images.__getitem__, chosen):
-        top, left = ((side - crop) // 2 for side in image.shape[:2])
-        image = image[top : top + crop, left : left + crop]
-        centres.append(np.broadcast_to(image, (crop, crop, 3)))
-    clean = np.stack(centres)
-    batch = data.Batch(clean, images.modality_ids[chosen])
-    key = jax.random.key(config.evaluation.seed)
-    low = jax.device_get(jax.jit(experiment.degrade)(key, batch))
-
-    @jax.jit
-    def measure(parameters, low, clean):
-        enhanced = jnp.clip(experiment.apply(parameters, low), 0, 1)
-        return enhanced, metrics.psnr(enhanced, clean).mean(), metrics.ssim(enhanced, clean).mean()
-
-    def validate(parameters, log: Log, step: int) -> dict[str, float]:
-        enhanced, psnr, ssim = jax.device_get(measure(parameters, low, clean))
-        log.grid(step, [low, enhanced, clean])
-        return {"validation_psnr": float(psnr), "validation_ssim": float(ssim)}
-
-    return validate
 
 
 def restore(folder: Path, template: TrainState) -> tuple[TrainState, dict] | None:
@@ -372,14 +365,17 @@ def evaluate_test_images(
 ) -> None:
     """Evaluates the moving average of the parameters on the test images, as `lle evaluate` does."""
     step, folder = int(state.step), workdir / "evaluation"
-    test = suite.from_images(
-        "test",
-        splits.test,
-        preset=config.degradation.preset,
-        realisations=config.evaluation.realisations,
-        seed=config.evaluation.seed,
-        rejected=splits.rejected,
-    )
+    if config.data.pairs:
+        test = suite.from_pairs("test", splits.test, rejected=splits.rejected)
+    else:
+        test = suite.from_images(
+            "test",
+            splits.test,
+            preset=config.degradation.preset,
+            realisations=config.evaluation.realisations,
+            seed=config.evaluation.seed,
+            rejected=splits.rejected,
+        )
     network = methods.from_network(
         f"{config.model.name} (EMA)",
         config.model,

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from lle_jax.data import names as unique_names
+from lle_jax.data.pairs import match
 from lle_jax.evaluation import methods
-from lle_jax.evaluation.suite import match_pairs
 
 GREY = np.full((8, 8), 99, np.uint8)
 
@@ -42,7 +42,7 @@ def test_outputs_are_found_by_the_whole_name_of_their_case(tmp_path):
 def test_copies_of_formats_that_are_not_written_are_paired_with_their_sources(tmp_path):
     clean = fill(tmp_path / "clean", "scan.webp", "scan.gif", "scan.png", "other.jp2")
     low = fill(tmp_path / "low", "scan.webp.png", "scan.gif.png", "scan.png", "other.png")
-    matched, rejected = match_pairs(low, clean)
+    matched, rejected = match(low, clean)
     assert sorted((dark.name, light.name) for dark, light in matched) == [
         ("other.png", "other.jp2"),
         ("scan.gif.png", "scan.gif"),

@@ -16,7 +16,7 @@ from PIL import Image
 
 from lle_jax import cli, images
 from lle_jax.commands.enhance import compilation_cache
-from lle_jax.evaluation import suite
+from lle_jax.data import pairs
 from lle_jax.inference import enhance, files, tiles
 
 
@@ -281,7 +281,7 @@ def test_what_is_written_beside_outputs_is_no_input(lle, uncertain, inputs, tmp_
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6
     assert lines[-1].startswith("10 skipped: side-by-side picture, uncertainty map (")
-    matched, rejected = suite.match_pairs(inputs / "deep", out / "deep")
+    matched, rejected = pairs.match(inputs / "deep", out / "deep")
     assert [truth.name for _, truth in matched] == ["a.jpg", "b.png"]
     assert len(rejected) == 4
     assert lle(out / "a.png.compare.png", "-o", tmp_path / "again") == 2

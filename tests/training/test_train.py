@@ -342,7 +342,7 @@ def test_a_batch_passes_six_files_of_data_and_training_from_disk_to_loss(photogr
     trunk = {path.as_posix() for path in inside if path.parts[0] in ("data", "training")}
     around = {"training/sharding.py", "training/optimiser.py"}  # where it lies; after the loss
     assert trunk - around == {
-        "data/sources.py",
+        "data/splits.py",
         "data/pipeline.py",
         "training/train.py",
         "training/degradation.py",

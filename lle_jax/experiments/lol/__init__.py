@@ -1,0 +1,1 @@
+"""Supervised training on LOL-v1, the common set of real low-light pairs."""

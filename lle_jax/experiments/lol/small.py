@@ -1,0 +1,14 @@
+"""A U-Net of fewer than 0.1 M parameters on LOL-v1; otherwise as experiments/lol/unet.py.
+
+python -m lle_jax.main --config experiments/lol/small.py
+"""
+
+import ml_collections
+
+from lle_jax.experiments.lol import unet
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = unet.get_config()
+    config.model.widths = (16, 24, 32)
+    return config

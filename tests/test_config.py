@@ -252,7 +252,7 @@ def paths(tmp_path_factory):
     (folder / "images").mkdir()
     for inside in ("pairs/low", "pairs/high"):
         (folder / inside).mkdir(parents=True)
-    for number in range(3):
+    for number in range(4):
         for inside in ("images", "pairs/low", "pairs/high"):
             images.write(folder / inside / f"{number}.png", rng.random((24, 24, 3), np.float32))
     config = make(**TINY)

@@ -64,11 +64,23 @@ def splits(source, crop):
     return data.load(source, crop=crop)
 
 
+@functools.cache
+def splits_of(source, pairs, weight, folds, fold):
+    config = make(**{"data.source": source, "data.pairs": pairs, "data.pairs_weight": weight})
+    config.data.update(folds=folds, fold=fold)
+    return train.load_images(config)
+
+
 def batches(config, _):
     """The first four batches that training draws."""
-    iterator = train.make_iterator(config, splits(config.data.source, 16).train, None)
+    names = ("source", "pairs", "pairs_weight", "folds", "fold")
+    parts = splits_of(*(config.data[name] for name in names))
+    iterator = train.make_iterator(config, parts.train, None)
     drawn = [next(iterator) for _ in range(4)]
-    return [(batch.clean.shape, batch.clean.tobytes(), batch.modality.tobytes()) for batch in drawn]
+    return [
+        (batch.clean.shape, *(np.asarray(part).tobytes() for part in batch if part is not None))
+        for batch in drawn
+    ]
 
 
 def steps(config, _):
@@ -165,11 +177,16 @@ ZERO = {"model": base.network("zero_dce"), "loss.kind": "zero_reference"}
 KEYS = {
     "seed": (batches, 1, {}),
     "data.source": (batches, "<images>", {}),
+    "data.pairs": (batches, "<pairs>", {}),
+    "data.pairs_weight": (batches, 0.5, {"data.pairs": "<pairs>"}),
+    "data.folds": (batches, 3, {"data.source": "<images>"}),
+    "data.fold": (batches, 1, {"data.source": "<images>", "data.folds": 3}),
     "data.balance": (batches, True, {}),
     "data.crop": (batches, 24, {}),
     "data.context_sizes": (batches, (16, 24), {}),
     "data.random_resized_crop_min_scale": (batches, 0.5, {}),
     "data.photometric_augmentation": (steps, 1.0, QUICK),
+    "data.mixup": (steps, 1.0, QUICK),
     "data.batch_size": (batches, 8, {}),
     "degradation.preset": (steps, "<preset>", PLAIN),
     "degradation.drop": (steps, ("exposure",), QUICK),
@@ -235,12 +252,15 @@ def paths(tmp_path_factory):
     (folder / "preset.toml").write_text(PRESET)
     rng = np.random.default_rng(0)
     (folder / "images").mkdir()
-    for number in range(3):
-        images.write(folder / "images" / f"{number}.png", rng.random((24, 24, 3), np.float32))
+    for inside in ("pairs/low", "pairs/high"):
+        (folder / inside).mkdir(parents=True)
+    for number in range(4):
+        for inside in ("images", "pairs/low", "pairs/high"):
+            images.write(folder / inside / f"{number}.png", rng.random((24, 24, 3), np.float32))
     config = make(**TINY)
     _, params = models.build(config.model, jax.random.key(9))
     release.save(folder / "release", config.model, params, {})
-    names = {"images": "images", "preset": "preset.toml", "release": "release"}
+    names = {"images": "images", "pairs": "pairs", "preset": "preset.toml", "release": "release"}
     return {f"<{name}>": str(folder / path) for name, path in names.items()}
 
 

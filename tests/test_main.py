@@ -327,6 +327,12 @@ def test_a_config_that_is_no_experiment(text, message, server, tmp_path):
         (["--config.data.source=empty"], "empty: no images in this folder"),
         (["--config.data.source=texts"], "none of the 1 images can be read"),
         (["--config.data.source=images", "--config.data.crop=40"], "smaller than the crop of 40"),
+        (["--config.data.source=pairs"], "low beside high looks like pairs"),
+        (["--config.data.pairs=nowhere"], "nowhere: no such folder; put our485/low"),
+        (["--config.data.pairs=pairs"], "24x20 and 24x24 pixels; a pair must be of one size"),
+        (["--config.data.pairs=broken,images"], "broken/1.png"),
+        (["--config.data.folds=2"], "data.folds is 2"),
+        (["--config.data.pairs_weight=0.5"], "data.pairs_weight is 0.5 without data.pairs"),
         (["--workdir=file/run"], "file/run: the run directory cannot be written"),
         (["--config.model.name=unett"], "model.name is 'unett'; expected one of unet"),
         (["--config.degradation.preset=nowhere"], "nowhere"),
@@ -353,6 +359,14 @@ def test_what_the_caller_can_put_right_is_one_line_and_writes_nothing(
     (tmp_path / "images").mkdir()
     for number in range(3):
         (tmp_path / "images" / f"{number}.png").write_bytes((folder / f"{number}.png").read_bytes())
+    shutil.copytree(tmp_path / "images", tmp_path / "broken")
+    whole = (tmp_path / "broken" / "1.png").read_bytes()
+    (tmp_path / "broken" / "1.png").write_bytes(whole[: len(whole) // 2])
+    for name, width in (("low", 20), ("high", 24)):
+        (tmp_path / "pairs" / name).mkdir(parents=True)
+        for number in range(3):
+            picture = np.full((24, width, 3), number / 255, np.float32)
+            images.write(tmp_path / "pairs" / name / f"{number}.png", picture)
     (tmp_path / "file").write_text("in the way")
     before = sorted(tmp_path.rglob("*"))
     base = ["--config", str(ROOT / "experiments/unet.py"), "--workdir=run"]

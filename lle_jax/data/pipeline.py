@@ -18,6 +18,8 @@ import numpy as np
 from lle_jax.data.manifest import DataError
 from lle_jax.data.splits import Images
 
+_MEMORY = 2**30  # bytes of decoded images that are kept, since decoding can take a third of a step
+
 
 class Batch(NamedTuple):
     """Clean crops `[B, H, W, 3]`, float32 in [0, 1], and what each is of, int32 `[B]`.
@@ -51,6 +53,8 @@ class _Shuffled(Sequence[Batch]):
         self.order = order[jax.process_index() :: jax.process_count()]
         self.seed = seed
         self._shuffled = functools.lru_cache(maxsize=4)(self._shuffle)
+        self._decoded: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
+        self._room = _MEMORY
 
     def _shuffle(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self.seed, epoch)).permutation(self.order)
@@ -67,7 +71,26 @@ class _Shuffled(Sequence[Batch]):
             return [self[one] for one in range(len(self))[index]]
         epoch, position = divmod(index, len(self.order))
         place = int(self._shuffled(epoch)[position])
-        return Batch(self.images[place], self.modality_ids[place], self.images.low(place))
+        clean, low = self._decode(place)
+        return Batch(clean, self.modality_ids[place], low)
+
+    def _decode(self, place: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns an image and its low-light version, kept as bytes while there is room."""
+        if place in self._decoded:
+            return self._decoded[place]
+        low = self.images.low(place)
+        both = _as_bytes(self.images[place]), None if low is None else _as_bytes(low)
+        size = sum(image.nbytes for image in both if image is not None)
+        if size <= self._room and all(image is None or image.dtype == np.uint8 for image in both):
+            self._room -= size
+            self._decoded[place] = both
+        return both
+
+
+def _as_bytes(image: np.ndarray) -> np.ndarray:
+    """Returns an image of 8 bits as uint8, a quarter of the memory; any other as it is."""
+    levels = np.rint(image * 255).astype(np.uint8)
+    return levels if np.array_equal(levels / np.float32(255), image) else image
 
 
 class _RandomCrop(grain.transforms.RandomMap):
@@ -95,6 +118,8 @@ class _RandomCrop(grain.transforms.RandomMap):
 
         def cut(image: np.ndarray) -> np.ndarray:
             image = image[top : top + side, left : left + side]
+            if image.dtype == np.uint8:
+                image = image / np.float32(255)
             if side > self.crop:
                 shape = (self.crop, self.crop)
                 image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)

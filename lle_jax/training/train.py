@@ -91,13 +91,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bo
         configs.upgrade(config, base.get_config(), base.RENAMED_KEYS)
         configs.check(config)
         rundir.check(workdir, config, renamed=base.RENAMED_KEYS)
-        splits = data.load(
-            config.data.source,
-            crop=config.data.crop,
-            pairs=config.data.pairs,
-            pairs_weight=config.data.pairs_weight,
-            folds=data.Folds(config.data.folds, config.data.fold),
-        )
+        splits = load_images(config)
         experiment = prepare(config)
         record, environment = describe(config, splits, experiment)
         if evaluate_only and not (workdir / "checkpoints").is_dir():
@@ -118,6 +112,15 @@ def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bo
         with timer("evaluate"):
             evaluate_test_images(config, splits, state, record, workdir)
     console.note(timer.summary())
+
+
+def load_images(config: ml_collections.ConfigDict) -> data.Splits:
+    """Finds the images of a config; raises DataError if they cannot be used."""
+    folds = data.Folds(config.data.folds, config.data.fold)
+    pairs, weight = config.data.pairs, config.data.pairs_weight
+    return data.load(
+        config.data.source, crop=config.data.crop, pairs=pairs, pairs_weight=weight, folds=folds
+    )
 
 
 def prepare(config: ml_collections.ConfigDict) -> Experiment:

@@ -216,7 +216,7 @@ def test_an_image_of_the_pairs_test_is_not_trained_on_as_a_clean_image(tmp_path)
     for number, role in enumerate(data.ROLES, start=1):
         write_pairs(tmp_path / "x", clean, [f"{role}/{name}" for name in names(4)], seed=number)
     shutil.copy(measured / "high" / f"{tested[-2:]}.png", clean / "train" / "copy.png")
-    with pytest.raises(data.DataError, match="copy in train and .* in test are the same"):
+    with pytest.raises(data.DataError, match=r"copy in train and .* in test are the same"):
         data.load(str(clean), pairs=str(measured), pairs_weight=0.5, crop=16)
 
 

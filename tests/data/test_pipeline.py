@@ -176,3 +176,26 @@ def test_crops_of_several_sides_take_turns_and_small_images_have_no_large_ones(p
         data.DataError, match=r"no training image is 25 pixels high and wide; .*data\.context_sizes"
     ):
         data.crops(mixed, sides=(CROP, SIDE + 1), batch_size=1, seed=0)
+
+
+@pytest.mark.parametrize("levels", [255, 1000])
+def test_decoded_images_of_8_bits_are_kept_and_come_out_unchanged(pictures, monkeypatch, levels):
+    decoded = []
+
+    def counted(load):
+        def loader():
+            decoded.append(load)
+            return np.rint(load() * levels).astype(np.float32) / np.float32(levels)
+
+        return loader
+
+    loaders = tuple(map(counted, pictures.loaders))
+    images = dataclasses.replace(pictures, loaders=loaders, low_loaders=loaders)
+    options = {"sides": (CROP,), "batch_size": 7, "seed": 0}
+    first = take(data.crops(images, **options), 3)
+    # Those kept are decoded once, or at most once in each of two threads; others each time.
+    assert len(decoded) <= 28 if levels == 255 else len(decoded) >= 42
+    monkeypatch.setattr(pipeline, "_MEMORY", 0)
+    for batch, expected in zip(first, take(data.crops(images, **options), 3), strict=True):
+        np.testing.assert_array_equal(batch.clean, expected.clean)
+        np.testing.assert_array_equal(batch.low, expected.low)

@@ -54,3 +54,21 @@ def test_a_fraction_of_the_images_is_changed_each_in_its_own_way(
     assert found.min() >= 0
     assert found.max() <= 1
     assert len(np.unique(found[changed].mean(axis=(1, 2, 3)).round(5))) >= changed.sum() - 2
+
+
+def test_mixup_mixes_both_images_of_a_pair_alike():
+    clean = np.random.default_rng(0).random((64, 2, 2, 3), np.float32)
+    low, mixed = jax.jit(augment.mixup, static_argnums=1)(jax.random.key(0), 1.2, clean / 4, clean)
+    np.testing.assert_allclose(low * 4, mixed, rtol=1e-6)
+    # Every output lies on the line between its own image and another of the batch.
+    weights = []
+    for image, result in zip(clean.reshape(64, -1), np.asarray(mixed).reshape(64, -1), strict=True):
+        steps = clean.reshape(64, -1) - image
+        share = (steps @ (result - image)) / np.maximum((steps**2).sum(1), 1e-9)
+        errors = np.abs(image + share[:, None] * steps - result).max(1)
+        errors[(steps**2).sum(1) == 0] = np.abs(result - image).max()
+        assert errors.min() < 1e-5
+        weights.append(1 - share[errors.argmin()])
+    # Moments of the symmetric Beta distribution: mean 1 / 2, variance 1 / (4 (2 alpha + 1)).
+    assert abs(np.mean(weights) - 0.5) < 0.12
+    assert abs(np.var(weights) - 1 / (4 * 3.4)) < 0.03

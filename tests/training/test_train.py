@@ -349,3 +349,17 @@ def test_a_batch_passes_six_files_of_data_and_training_from_disk_to_loss(photogr
         "training/objective.py",
         "training/losses.py",
     }
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.5])
+def test_a_step_takes_the_measured_low_light_version_where_there_is_one(weight):
+    """The loss tells what the step was given: 0.1 where measured, half of 0.8 where modelled."""
+    *_, experiment, config = quadratic(**{"data.pairs": "pairs", "data.pairs_weight": weight})
+    low = np.full((2, 4, 4, 3), 0.1, np.float32)
+    if weight < 1:
+        low[1] = np.nan
+    batch = data.Batch(np.full_like(low, 0.8), np.zeros(2, np.int32), low)
+    step = train.make_step(config, experiment)
+    _, scalars = step(experiment.state, sharding.to_devices(batch, experiment.mesh))
+    expected = 0.7**2 if weight == 1 else (0.7**2 + 0.4**2) / 2
+    np.testing.assert_allclose(scalars["loss"], expected, rtol=1e-3)

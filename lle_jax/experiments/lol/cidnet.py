@@ -3,8 +3,8 @@
     python -m lle_jax.main --config experiments/lol/cidnet.py
 
 For a GPU. Data as for experiments/lol/unet.py. Published: 23.81 dB without the truth's mean. The
-published run trains on all 485 pairs, computes its losses in HVI as well as in RGB, and adds an edge
-loss and one of VGG's features.
+published run trains on all 485 pairs, computes its losses in HVI as well as in RGB, and adds an
+edge loss and one of VGG's features.
 """
 
 import ml_collections

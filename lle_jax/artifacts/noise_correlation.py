@@ -5,6 +5,7 @@ so in colour than in brightness. The measures here answer for such noise, `noise
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ from lle_jax import checks, colour
 BLOCK = 16
 MAX_LAG = 7  # pixels; noise further apart is taken to be independent
 MIN_SIDE = 64
-_SHARE = 0.15  # of the usable blocks, those of least variance
+_SHARE = 0.08  # of the usable blocks, those of least variance
 _MIN_BLOCKS = 16  # usable ones
 _MAX_OVERLAPPING = 512**2  # pixels; a larger image has enough blocks side by side
 _CLEARANCE = 2  # standard deviations from 0 and 1
@@ -59,7 +60,7 @@ def noise_correlation(image: jax.Array) -> NoiseCorrelation:
     """Estimates autocorrelation lengths, spectral slope and sigma of the noise in one image.
 
     From each block of 16 x 16 pixels a plane is subtracted. The autocovariance is the mean over the
-    15 % of the blocks with the least variance, corrected twice:
+    8 % of the blocks with the least variance, corrected twice:
 
     - Subtracting a plane takes noise of low frequency, too. Its effect on the autocovariance at
       lags up to 7 pixels is a known linear map, which is inverted; further covariance is taken
@@ -67,7 +68,7 @@ def noise_correlation(image: jax.Array) -> NoiseCorrelation:
     - Noise that is correlated varies much from block to block, so that the blocks of least variance
       have less noise of low frequency than others. To condition Gaussian noise on a small sum of
       squares is, for many blocks, to tilt its distribution exponentially: each eigenvalue p of
-      the covariance becomes p / (1 + t p). The t follows from the variance that the lowest 15 %
+      the covariance becomes p / (1 + t p). The t follows from the variance that the lowest 8 %
       of a gamma distribution have with as many degrees of freedom as the autocovariance implies.
 
     Blocks that come within two standard deviations of 0 or 1 are left out, in red and green for
@@ -115,18 +116,19 @@ def _image_noise(x: jax.Array) -> NoiseCorrelation:
     planes = jnp.einsum("pi,npc->nic", basis, centred, precision="highest")
     residual = weight * (centred - jnp.einsum("pi,nic->npc", basis, planes, precision="highest"))
     if x.shape[-1] == 1:
-        luma = _plane_noise(residual, weight, clear[:, 0], 1.0)
-        zero = jnp.where(jnp.isnan(luma.sigma), jnp.nan, 0)
-        nan = jnp.full_like(zero, jnp.nan)
-        return NoiseCorrelation(luma, PlaneNoise(zero, nan, nan, nan))
+        luma = PlaneNoise(*_plane_noise(residual, weight, clear[:, 0], 1.0, 1.0))
+        none = jnp.where(jnp.isnan(luma.sigma), jnp.nan, 0)
+        return NoiseCorrelation(luma, PlaneNoise(none, *[jnp.full_like(none, jnp.nan)] * 3))
     projected = jnp.dot(residual, jnp.asarray(_PLANES.T, x.dtype), precision="highest")
+    luma, chroma = projected[..., :1], projected[..., 1:]
+    # by one program for both, which compiles in half the time: a second plane of luma is 0
+    both = jnp.stack([jnp.concatenate([luma, jnp.zeros_like(luma)], axis=-1), chroma])
     # blue carries 3 % of the noise of luma
-    return NoiseCorrelation(
-        _plane_noise(
-            projected[..., :1], weight, clear[:, 0] & clear[:, 1], float(np.sum(_PLANES[0] ** 2))
-        ),
-        _plane_noise(projected[..., 1:], weight, jnp.all(clear, axis=-1), 1.0),
-    )
+    usable = jnp.stack([clear[:, 0] & clear[:, 1], jnp.all(clear, axis=-1)])
+    planes = jnp.array([1, 2], x.dtype)
+    gain = jnp.array([np.sum(_PLANES[0] ** 2), 1], x.dtype)
+    values = jax.vmap(_plane_noise, (0, None, 0, 0, 0))(both, weight, usable, planes, gain)
+    return NoiseCorrelation(*(PlaneNoise(*(v[i] for v in values)) for i in range(2)))
 
 
 def _blocks(x: jax.Array) -> jax.Array:
@@ -143,29 +145,33 @@ def _blocks(x: jax.Array) -> jax.Array:
 
 
 def _plane_noise(
-    residual: jax.Array, weight: jax.Array, usable: jax.Array, gain: float
+    residual: jax.Array,
+    weight: jax.Array,
+    usable: jax.Array,
+    planes: jax.Array | float,
+    gain: jax.Array | float,
 ) -> PlaneNoise:
     """Measures the noise of planes that are pooled.
 
     Args:
-      residual: of the blocks, `[n, 256, planes]`.
+      residual: of the blocks, `[n, 256, C]`.
       weight: of the pixels, `[n, 256, 1]`.
       usable: which blocks count, `[n]`.
+      planes: how many there are; others are 0.
       gain: what variance a plane has of independent samples of variance 1.
     """
-    variance = jnp.mean(jnp.sum(residual**2, axis=1), axis=-1) / jnp.maximum(
-        jnp.sum(weight[..., 0], axis=1), 1
-    )
+    pixels = jnp.maximum(jnp.sum(weight, axis=(1, 2)), 1)
+    variance = jnp.sum(residual**2, axis=(1, 2)) / (planes * pixels)
     rounding = gain / (12 * 255**2)
     # a constant block is drawn, or was clipped
     varying = usable & (variance > 1e-3 * rounding)
     chosen = jnp.ceil(_SHARE * jnp.sum(varying))
-    most = -(-len(variance) * 15 // 100)
+    most = math.ceil(_SHARE * len(variance))
     _, order = jax.lax.top_k(jnp.where(varying, -variance, -jnp.inf), most)
     of_rank = (jnp.arange(most) < chosen).astype(residual.dtype)
-    measured = _lagged_products(residual[order], weight[order], of_rank)
+    measured = _lagged_products(residual[order], weight[order], of_rank) / planes
     covariance = jnp.dot(jnp.asarray(_unbiased(), measured.dtype), measured, precision="highest")
-    power = _untilted(_power(covariance), 2 * residual.shape[-1])
+    power = _untilted(_power(covariance), planes)
     covariance = jnp.fft.ifft2(power).real
     noise = covariance[0, 0] - rounding
     correlated = noise > rounding / 2
@@ -182,7 +188,7 @@ def _plane_noise(
 
 
 def _lagged_products(residual: jax.Array, weight: jax.Array, of_block: jax.Array) -> jax.Array:
-    """The mean product of pixels at each of `_lags`, over blocks of these weights and planes."""
+    """The mean product of pixels at each of `_lags`, summed over planes."""
 
     def products(values):
         padded = (2 * BLOCK, 2 * BLOCK)
@@ -191,8 +197,7 @@ def _lagged_products(residual: jax.Array, weight: jax.Array, of_block: jax.Array
         down, across = _lags().T
         return jnp.fft.irfft2(power, padded)[down, across]
 
-    pairs = residual.shape[-1] * products(weight)
-    return products(residual) / jnp.maximum(pairs, 0.5)
+    return products(residual) / jnp.maximum(products(weight), 0.5)
 
 
 def _power(covariance: jax.Array) -> jax.Array:
@@ -203,17 +208,16 @@ def _power(covariance: jax.Array) -> jax.Array:
     return jnp.maximum(jnp.fft.fft2(grid).real, 0)
 
 
-def _untilted(power: jax.Array, freedom: int) -> jax.Array:
+def _untilted(power: jax.Array, planes: jax.Array | float) -> jax.Array:
     """The power spectrum of all noise, given that of the blocks with the least variance.
 
     Args:
       power: of the chosen blocks.
-      freedom: degrees of freedom that an eigenvalue stands for.
+      planes: how many independent planes were pooled.
     """
     peak = jnp.maximum(jnp.max(power), 1e-20)
     x = power / peak
-    # half the degrees of freedom: each frequency of real noise is there twice
-    degrees = freedom / 2 * jnp.sum(x) ** 2 / jnp.maximum(jnp.sum(x**2), 1e-20)
+    degrees = planes * jnp.sum(x) ** 2 / jnp.maximum(jnp.sum(x**2), 1e-20)
     table = [jnp.asarray(values, power.dtype) for values in _variance_of_chosen()]
     total = jnp.sum(x) / jnp.interp(jnp.log(degrees), *table)
 

@@ -1,4 +1,4 @@
-"""Do strength and correlation of noise, from the dark picture alone, agree with those of real pairs?
+"""Do sigma and correlation of noise, from the dark picture alone, agree with real pairs?
 
     python benchmarks/noise_correlation.py [path of shared/data]
 

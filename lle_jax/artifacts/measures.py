@@ -82,7 +82,8 @@ def all_measures(image: jax.Array) -> dict[str, jax.Array]:
 
     Returns:
       `[...]` each; NaN for what needs a larger image: 16 x 16 pixels for noise, blur, JPEG and
-      blockiness, 64 x 64 for a sensor's noise and the correlation of noise, and what `study` says for its measures.
+      blockiness, 64 x 64 for a sensor's noise and the correlation of noise, and what `study` says
+      for its measures.
 
     Raises:
       ValueError: if the image is malformed.

@@ -59,12 +59,12 @@ class NoiseCorrelation(NamedTuple):
 def noise_correlation(image: jax.Array) -> NoiseCorrelation:
     """Estimates autocorrelation lengths, spectral slope and sigma of the noise in one image.
 
-    From each block of 16 x 16 pixels a plane is subtracted. The autocovariance is the mean over the
-    8 % of the blocks with the least variance, corrected twice:
+    From each block of 16 x 16 pixels a quadratic surface is subtracted. The autocovariance is the
+    mean over the 8 % of the blocks with the least variance, corrected twice:
 
-    - Subtracting a plane takes noise of low frequency, too. Its effect on the autocovariance at
-      lags up to 7 pixels is a known linear map, which is inverted; further covariance is taken
-      for 0.
+    - Subtracting the surface takes noise of low frequency, too. Its effect on the autocovariance
+      at lags up to 7 pixels is a known linear map, which is inverted; further covariance is
+      taken for 0.
     - Noise that is correlated varies much from block to block, so that the blocks of least variance
       have less noise of low frequency than others. To condition Gaussian noise on a small sum of
       squares is, for many blocks, to tilt its distribution exponentially: each eigenvalue p of
@@ -112,9 +112,9 @@ def _image_noise(x: jax.Array) -> NoiseCorrelation:
     deviation = jnp.sqrt(jnp.sum(centred**2, axis=1) / jnp.maximum(count, 1))
     clear = (mean > _CLEARANCE * deviation) & (mean + _CLEARANCE * deviation < 1)
     clear &= count >= BLOCK**2 / 2
-    basis = jnp.asarray(_plane_basis(), x.dtype)
-    planes = jnp.einsum("pi,npc->nic", basis, centred, precision="highest")
-    residual = weight * (centred - jnp.einsum("pi,nic->npc", basis, planes, precision="highest"))
+    basis = jnp.asarray(_surfaces(), x.dtype)
+    fitted = jnp.einsum("pi,npc->nic", basis, centred, precision="highest")
+    residual = weight * (centred - jnp.einsum("pi,nic->npc", basis, fitted, precision="highest"))
     if x.shape[-1] == 1:
         luma = PlaneNoise(*_plane_noise(residual, weight, clear[:, 0], 1.0, 1.0))
         none = jnp.where(jnp.isnan(luma.sigma), jnp.nan, 0)
@@ -256,10 +256,10 @@ def _slope(covariance: jax.Array, rounding: float) -> jax.Array:
 
 
 @functools.cache
-def _plane_basis() -> np.ndarray:
-    """An orthonormal basis of the planes over a block: `[256, 3]`."""
+def _surfaces() -> np.ndarray:
+    """An orthonormal basis of the quadratic surfaces over a block: `[256, 6]`."""
     y, x = np.indices((BLOCK, BLOCK)).reshape(2, -1) - (BLOCK - 1) / 2
-    return np.linalg.qr(np.stack([np.ones(BLOCK**2), y, x], axis=1))[0]
+    return np.linalg.qr(np.stack([np.ones(BLOCK**2), y, x, y * y, x * y, x * x], axis=1))[0]
 
 
 @functools.cache
@@ -271,8 +271,8 @@ def _lags() -> np.ndarray:
 
 @functools.cache
 def _unbiased() -> np.ndarray:
-    """From the mean product at each lag, after a plane was subtracted, to the autocovariance."""
-    basis, lags = _plane_basis(), _lags()
+    """From the mean product at each lag, after a surface was subtracted, to the autocovariance."""
+    basis, lags = _surfaces(), _lags()
     position = np.indices((BLOCK, BLOCK)).reshape(2, -1)
     difference = position[:, None] - position[:, :, None]
     # the lag between two pixels, opposite ones alike, as an index; the last for longer ones
@@ -284,8 +284,8 @@ def _unbiased() -> np.ndarray:
     columns = []
     for number in range(len(lags)):
         noise = (index == number).astype(np.float64)
-        planes = noise @ basis
-        left = noise - basis @ planes.T - planes @ basis.T + basis @ (basis.T @ planes) @ basis.T
+        fitted = noise @ basis
+        left = noise - basis @ fitted.T - fitted @ basis.T + basis @ (basis.T @ fitted) @ basis.T
         columns.append(np.bincount(index.ravel(), left.ravel())[:-1] / pairs)
     return np.linalg.inv(np.stack(columns, axis=1))
 

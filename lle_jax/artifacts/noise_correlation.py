@@ -23,6 +23,7 @@ _MIN_BLOCKS = 16  # usable ones
 _MAX_OVERLAPPING = 512**2  # pixels; a larger image has enough blocks side by side
 _CLEARANCE = 2  # standard deviations from 0 and 1
 _STEPS = 25
+_REFITS = 4
 _BINS = np.arange(2, 9) / BLOCK  # cycles per pixel
 # Luma, and two orthonormal colour differences, of which independent noise has the same sigma.
 _PLANES = np.array(
@@ -103,28 +104,23 @@ def noise_correlation(image: jax.Array) -> NoiseCorrelation:
 @jax.jit
 def _image_noise(x: jax.Array) -> NoiseCorrelation:
     pixels = _blocks(x)
-    # the weight of impulses is 0
-    extreme = jnp.all(pixels <= 0, axis=-1) | jnp.all(pixels >= 1, axis=-1)
-    weight = (~extreme).astype(x.dtype)[..., None]
-    count = jnp.sum(weight, axis=1)
-    mean = jnp.sum(weight * pixels, axis=1) / jnp.maximum(count, 1)
-    centred = weight * (pixels - mean[:, None])
-    deviation = jnp.sqrt(jnp.sum(centred**2, axis=1) / jnp.maximum(count, 1))
-    clear = (mean > _CLEARANCE * deviation) & (mean + _CLEARANCE * deviation < 1)
-    clear &= count >= BLOCK**2 / 2
-    basis = jnp.asarray(_surfaces(), x.dtype)
-    fitted = jnp.einsum("pi,npc->nic", basis, centred, precision="highest")
-    residual = weight * (centred - jnp.einsum("pi,nic->npc", basis, fitted, precision="highest"))
+    extreme = jnp.all(pixels <= 0, axis=0) | jnp.all(pixels >= 1, axis=0)
+    weight = (~extreme).astype(x.dtype)  # none for impulses
+    count = jnp.sum(weight, axis=-1)
+    mean = jnp.sum(weight * pixels, axis=-1) / jnp.maximum(count, 1)
+    squares = jnp.sum(weight * (pixels - mean[..., None]) ** 2, axis=-1)
+    clearance = _CLEARANCE * jnp.sqrt(squares / jnp.maximum(count, 1))
+    clear = (mean > clearance) & (mean + clearance < 1) & (count >= BLOCK**2 / 2)
     if x.shape[-1] == 1:
-        luma = PlaneNoise(*_plane_noise(residual, weight, clear[:, 0], 1.0, 1.0))
+        luma = PlaneNoise(*_plane_noise(_residual(pixels, weight), weight, clear[0], 1.0, 1.0))
         none = jnp.where(jnp.isnan(luma.sigma), jnp.nan, 0)
         return NoiseCorrelation(luma, PlaneNoise(none, *[jnp.full_like(none, jnp.nan)] * 3))
-    projected = jnp.dot(residual, jnp.asarray(_PLANES.T, x.dtype), precision="highest")
-    luma, chroma = projected[..., :1], projected[..., 1:]
+    projected = jnp.tensordot(jnp.asarray(_PLANES, x.dtype), pixels, 1, precision="highest")
+    residual = _residual(projected, weight)
     # by one program for both, which compiles in half the time: a second plane of luma is 0
-    both = jnp.stack([jnp.concatenate([luma, jnp.zeros_like(luma)], axis=-1), chroma])
+    both = jnp.stack([residual[:1].repeat(2, axis=0).at[1].set(0), residual[1:]])
     # blue carries 3 % of the noise of luma
-    usable = jnp.stack([clear[:, 0] & clear[:, 1], jnp.all(clear, axis=-1)])
+    usable = jnp.stack([clear[0] & clear[1], jnp.all(clear, axis=0)])
     planes = jnp.array([1, 2], x.dtype)
     gain = jnp.array([np.sum(_PLANES[0] ** 2), 1], x.dtype)
     values = jax.vmap(_plane_noise, (0, None, 0, 0, 0))(both, weight, usable, planes, gain)
@@ -132,16 +128,31 @@ def _image_noise(x: jax.Array) -> NoiseCorrelation:
 
 
 def _blocks(x: jax.Array) -> jax.Array:
-    """The blocks of `[H, W, C]`, half overlapping in small images: `[n, 256, C]`."""
+    """The blocks of `[H, W, C]`, half overlapping in small images: `[C, n, 256]`."""
     offsets = (0, BLOCK // 2) if x.shape[0] * x.shape[1] <= _MAX_OVERLAPPING else (0,)
     parts = []
     for top in offsets:
         for left in offsets:
             rows, columns = (x.shape[0] - top) // BLOCK, (x.shape[1] - left) // BLOCK
             part = x[top : top + rows * BLOCK, left : left + columns * BLOCK]
-            part = part.reshape(rows, BLOCK, columns, BLOCK, -1).swapaxes(1, 2)
-            parts.append(part.reshape(rows * columns, BLOCK**2, -1))
-    return jnp.concatenate(parts)
+            part = part.reshape(rows, BLOCK, columns, BLOCK, -1).transpose(4, 0, 2, 1, 3)
+            parts.append(part.reshape(-1, rows * columns, BLOCK**2))
+    return jnp.concatenate(parts, axis=1)
+
+
+def _residual(values: jax.Array, weight: jax.Array) -> jax.Array:
+    """What blocks `[C, n, 256]` differ by from quadratic surfaces; 0 where the weight is 0."""
+    basis = jnp.asarray(_surfaces(), values.dtype)
+    count = jnp.maximum(jnp.sum(weight, axis=-1), 1)
+    mean = jnp.sum(weight * values, axis=-1) / count
+
+    def refit(_, surface):
+        filled = jnp.where(weight > 0, values, surface)
+        return jnp.dot(jnp.dot(filled, basis, precision="highest"), basis.T, precision="highest")
+
+    start = jnp.broadcast_to(mean[..., None], values.shape)
+    # a missing pixel is taken from the surface, which converges where most pixels are there
+    return weight * (values - jax.lax.fori_loop(0, _REFITS, refit, start))
 
 
 def _plane_noise(
@@ -154,14 +165,14 @@ def _plane_noise(
     """Measures the noise of planes that are pooled.
 
     Args:
-      residual: of the blocks, `[n, 256, C]`.
-      weight: of the pixels, `[n, 256, 1]`.
+      residual: of the blocks, `[C, n, 256]`.
+      weight: of the pixels, `[n, 256]`.
       usable: which blocks count, `[n]`.
       planes: how many there are; others are 0.
       gain: what variance a plane has of independent samples of variance 1.
     """
-    pixels = jnp.maximum(jnp.sum(weight, axis=(1, 2)), 1)
-    variance = jnp.sum(residual**2, axis=(1, 2)) / (planes * pixels)
+    pixels = jnp.maximum(jnp.sum(weight, axis=-1), 1)
+    variance = jnp.sum(residual**2, axis=(0, 2)) / (planes * pixels)
     rounding = gain / (12 * 255**2)
     # a constant block is drawn, or was clipped
     varying = usable & (variance > 1e-3 * rounding)
@@ -169,7 +180,7 @@ def _plane_noise(
     most = math.ceil(_SHARE * len(variance))
     _, order = jax.lax.top_k(jnp.where(varying, -variance, -jnp.inf), most)
     of_rank = (jnp.arange(most) < chosen).astype(residual.dtype)
-    measured = _lagged_products(residual[order], weight[order], of_rank) / planes
+    measured = _lagged_products(residual[:, order], weight[None, order], of_rank) / planes
     covariance = jnp.dot(jnp.asarray(_unbiased(), measured.dtype), measured, precision="highest")
     power = _untilted(_power(covariance), planes)
     covariance = jnp.fft.ifft2(power).real
@@ -192,8 +203,8 @@ def _lagged_products(residual: jax.Array, weight: jax.Array, of_block: jax.Array
 
     def products(values):
         padded = (2 * BLOCK, 2 * BLOCK)
-        spectrum = jnp.fft.rfft2(values.reshape(len(values), BLOCK, BLOCK, -1), padded, (1, 2))
-        power = jnp.einsum("n,nyxc->yx", of_block, spectrum.real**2 + spectrum.imag**2)
+        spectrum = jnp.fft.rfft2(values.reshape(*values.shape[:2], BLOCK, BLOCK), padded)
+        power = jnp.einsum("n,cnyx->yx", of_block, spectrum.real**2 + spectrum.imag**2)
         down, across = _lags().T
         return jnp.fft.irfft2(power, padded)[down, across]
 

@@ -252,7 +252,7 @@ def _length(correlation: jax.Array) -> jax.Array:
     return jnp.where(jnp.any(below <= 1 / np.e), crossing[first], MAX_LAG)
 
 
-def _slope(covariance: jax.Array, rounding: float) -> jax.Array:
+def _slope(covariance: jax.Array, rounding: jax.Array | float) -> jax.Array:
     """Slope of log power over log frequency, by the estimator of Blackman and Tukey."""
     lag = np.abs(np.fft.fftfreq(BLOCK, 1 / BLOCK))
     window = np.cos(np.pi * lag / BLOCK) ** 2

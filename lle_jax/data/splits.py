@@ -138,7 +138,7 @@ def _examine(path: Path, name: str, record: index.Record | None) -> Entry | tupl
     if record is None or record.state != before:
         try:
             picture = images.read(path)
-            height, width, channels = _still(picture).shape
+            height, width, channels = still(picture).shape
             # The file is read twice, since reading and hashing take a fortieth of decoding.
             digest = images.sha256(path)
             record = index.Record(before, digest, (height, width), channels, picture.bits)
@@ -150,7 +150,7 @@ def _examine(path: Path, name: str, record: index.Record | None) -> Entry | tupl
 
 def _read(path: Path, record: index.Record) -> np.ndarray:
     """Reads the pixels of an image; raises DataError if the file is not that of the record."""
-    pixels = _still(images.read(path))
+    pixels = still(images.read(path))
     now = files.state(path)
     if (now is None or now != record.state) and images.sha256(path) != record.digest:
         reason = "changed since the images were checked; restore it and start again"
@@ -158,7 +158,7 @@ def _read(path: Path, record: index.Record) -> np.ndarray:
     return pixels
 
 
-def _still(picture: images.Picture) -> np.ndarray:
+def still(picture: images.Picture) -> np.ndarray:
     """Returns a picture's pixels; of several frames the middle one, which is seldom blank."""
     pixels = picture.pixels
     return pixels if pixels.ndim == 3 else pixels[len(pixels) // 2]

@@ -28,6 +28,7 @@ import numpy as np
 
 from lle_jax import data, degrade, files, images
 from lle_jax.data import pairs
+from lle_jax.data.splits import still
 
 _SECTIONS: dict[str, dict[str, type]] = {
     "images": {"source": str, "role": str},
@@ -359,14 +360,12 @@ def _load_pairs(name: str, settings: dict) -> Suite:
         tuple(names),
         hashes,
         ((0, 0),) * len(matched),
-        tuple(functools.partial(_still, truth) for _, truth in matched),
-        low_loaders=tuple(functools.partial(_still, dark) for dark, _ in matched),
+        tuple(functools.partial(_read, truth) for _, truth in matched),
+        low_loaders=tuple(functools.partial(_read, dark) for dark, _ in matched),
         low_hashes=low_hashes,
     )
     return Suite(name, settings, listed, frozenset(listed.all_hashes), tuple(rejected))
 
 
-def _still(path: Path) -> np.ndarray:
-    """Reads a picture; of several frames the middle one."""
-    pixels = images.read(path).pixels
-    return pixels if pixels.ndim == 3 else pixels[len(pixels) // 2]
+def _read(path: Path) -> np.ndarray:
+    return still(images.read(path))

@@ -24,7 +24,7 @@ from lle_jax.images import plan as plan_of_files
 from lle_jax.images.anonymise import anonymise
 from lle_jax.images.files import BESIDE_MARK, COMPARISON, SUFFIXES, UNCERTAINTY
 from lle_jax.images.plan import Pair, Plan
-from lle_jax.inference import enhance, tiles
+from lle_jax.inference import enhance, frames, tiles
 from lle_jax.jobs import Outcome
 
 JOURNAL = ".lle-enhance.jsonl"
@@ -144,10 +144,13 @@ def enhance_file(
     before = _shrunk(picture.pixels) if settings.compare else None
     pixels = picture.pixels
     unchanged = settings.skip_well_exposed and enhance.needs_nothing(net, pixels)
-    interval = _half_width(net, pixels, unchanged) if settings.uncertainty else None
+    rate = picture.frame_rate or frames.DEFAULT_RATE
+    interval = _half_width(net, pixels, rate, unchanged) if settings.uncertainty else None
     if not unchanged:
         # in place: an image of 12,000 x 9,000 pixels takes 1.3 GB
-        pixels, _ = enhance.enhance_pixels(net, pixels, settings.strength, inplace=True)
+        pixels, _ = enhance.enhance_pixels(
+            net, pixels, settings.strength, inplace=True, frame_rate=rate
+        )
     if unchanged and not settings.anonymise and _same_format(source, target):
         _copy(source, target)
     else:
@@ -188,7 +191,7 @@ def _sibling(target: Path, suffix: str) -> Path:
     return target.with_name(f"{target.name}{suffix}")
 
 
-def _half_width(net: tiles.Network, pixels: np.ndarray, unchanged: bool) -> np.ndarray:
+def _half_width(net: tiles.Network, pixels: np.ndarray, rate: float, unchanged: bool) -> np.ndarray:
     """Predicts the half-width of the prediction interval of each pixel, of each frame.
 
     It is 0 for what is unchanged.
@@ -203,7 +206,13 @@ def _half_width(net: tiles.Network, pixels: np.ndarray, unchanged: bool) -> np.n
     if unchanged:
         return np.zeros((*pixels.shape[:-1], 1), np.float32)
     if pixels.ndim == 4:
-        return np.stack([tiles.half_width(net, frame) for frame in pixels])
+        around = frames.contexts(net, pixels, rate)
+        return np.stack(
+            [
+                tiles.half_width(net, frame, context=each.context)
+                for frame, each in zip(pixels, around, strict=True)
+            ]
+        )
     return tiles.half_width(net, pixels)
 
 

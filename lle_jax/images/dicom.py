@@ -120,8 +120,8 @@ def _read(dataset: Dataset, path: Path, frame: int | None, max_pixels: int) -> P
 
 def _frame_rate(dataset: Dataset) -> float | None:
     """Frames per second, of the time between frames (ms) or of the rate to display them at."""
-    times = dataset.get("FrameTimeVector")  # of which the first is 0
-    for interval in (dataset.get("FrameTime"), np.median(times[1:]) if times else None):
+    times = np.ravel(dataset.get("FrameTimeVector") or [])[1:]  # before the first it is 0
+    for interval in (dataset.get("FrameTime"), np.median(times) if len(times) else None):
         if interval and 1 <= float(interval) <= 100_000:
             return 1000 / float(interval)
     for keyword in ("RecommendedDisplayFrameRate", "CineRate"):

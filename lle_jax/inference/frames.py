@@ -4,7 +4,8 @@ Fresh noise in each frame moves the enhanced brightness in two ways. It moves th
 the means of the cells, from which the context is computed, are averaged over the frames before and
 after. It also moves the mean of what is restored with any context, far more than it moves the
 input's mean: so the gain from the input's mean to the output's is averaged likewise, and each frame
-is bent to it. Both averages end at cuts. Memory is that of a second of frames at most.
+is bent to it. Both averages are over similar frames, so that fades and moving scenes are followed,
+and end at cuts. Memory is that of a second of frames at most.
 """
 
 import collections
@@ -21,11 +22,13 @@ from lle_jax.models import dual_path
 DEFAULT_RATE = 25.0  # frames per second, where a sequence states none
 RATES = (0.01, 1000.0)  # that are taken for one
 _TIME_CONSTANT = 1.0  # seconds, of the weights of frames before and after
-_AHEAD = 1.0  # seconds of later frames that are averaged
+_AHEAD = 1.0  # seconds of earlier and of later frames that are averaged
+# Change of regions at which the weight of a frame is 1 / e; at least three times the usual one.
+_SIMILAR, _SIMILAR_RATIO = 0.05, 3.0
 _HELD_BYTES = 256 * 2**20  # of enhanced frames that wait for the gain of later ones
 _MIN_HELD, _MAX_AHEAD = 8, 120  # frames, at any size and at any rate
+_REGIONS = 4  # along each side
 # A cut: regions change by a tenth, and by four times what they change by between other frames.
-_CUT_REGIONS = 4  # along each side
 _CUT_CHANGE = 0.1
 _CUT_RATIO = 4.0
 _MAX_LOG_CORRECTION = 0.1  # of the gain: noise moves it by a hundredth, moving scenes by more
@@ -36,16 +39,30 @@ class FrameContext(NamedTuple):
     """What is known of a frame from those around it.
 
     Attributes:
-      starts: it is the first frame of a shot.
       context: for `tiles.restore`; None for a network that needs the image as a whole.
+      place: where the frame stands in its shot.
+    """
+
+    context: dual_path.Context | None
+    place: "_Place"
+
+
+class _Place(NamedTuple):
+    """What decides which frames are averaged.
+
+    Attributes:
+      starts: it is the first frame of a shot.
+      regions: logarithm of the brightness of `_REGIONS` x `_REGIONS` regions.
+      usual: median change of the regions from frame to frame, around this one.
     """
 
     starts: bool
-    context: dual_path.Context | None
+    regions: np.ndarray
+    usual: float
 
 
 class _Item(NamedTuple):
-    starts: bool
+    place: _Place
     value: Any
     payload: Any
 
@@ -70,7 +87,7 @@ def contexts(
         context = None
         if net.finish_context is not None:
             context = net.finish_context(item.value, np.full((1, 1, 1, 1), item.payload))
-        yield FrameContext(item.starts, context)
+        yield FrameContext(context, item.place)
 
 
 def enhance_frames(
@@ -100,11 +117,11 @@ def enhance_frames(
 
     def restored() -> Iterator[_Item]:
         both = zip(itertools.chain([first], frames), contexts(net, ahead, rate), strict=False)
-        for frame, (starts, context) in both:
+        for frame, (context, place) in both:
             out = np.empty_like(frame)
             tiles.restore(net, frame, out, strength, largest, context)
             gain = math.log((_mean(out) + _DARK) / (_mean(frame) + _DARK))
-            yield _Item(starts, gain, (out, gain))
+            yield _Item(place, gain, (out, gain))
 
     held = max(_MIN_HELD, min(_frames_ahead(rate), _HELD_BYTES // first.nbytes))
     for item in _averages(restored(), rate, held):
@@ -121,62 +138,76 @@ def _mean(image: np.ndarray) -> float:
 
 
 def _shots(cells: Iterable[tuple[np.ndarray, bool]], ahead: int) -> Iterator[_Item]:
-    """Marks the first frame of each shot.
+    """Finds the first frame of each shot.
 
-    A frame differs from the one before by the mean change of the logarithm of brightness in
-    `_CUT_REGIONS` x `_CUT_REGIONS` regions. In a still scene that is noise, in a fade the same for
-    each frame; a cut stands out from the median of the frames around it.
+    A frame differs from the one before by the mean change of its regions. In a still scene that is
+    noise, in a fade the same for each frame; a cut stands out from the median of those around it.
     """
-    waiting: collections.deque[tuple[float, Any]] = collections.deque()
+    waiting: collections.deque[tuple[float, np.ndarray, Any]] = collections.deque()
     past: collections.deque[float] = collections.deque(maxlen=ahead)
     source = _changes(cells)
     while True:
         waiting.extend(itertools.islice(source, ahead + 1 - len(waiting)))
         if not waiting:
             return
-        change, (means, grey) = waiting.popleft()
-        others = [*past, *(later for later, _ in waiting)]
+        change, regions, (means, grey) = waiting.popleft()
+        others = [*past, *(later for later, _, _ in waiting)]
         usual = float(np.median(others)) if others else 0.0
-        yield _Item(change > max(_CUT_CHANGE, _CUT_RATIO * usual), means, grey)
+        starts = change > max(_CUT_CHANGE, _CUT_RATIO * usual)
+        yield _Item(_Place(starts, regions, usual), means, grey)
         if math.isfinite(change):
             past.append(change)
 
 
-def _changes(cells: Iterable[tuple[np.ndarray, bool]]) -> Iterator[tuple[float, Any]]:
-    """Yields each frame's change from the one before; infinite for the first."""
+def _changes(
+    cells: Iterable[tuple[np.ndarray, bool]],
+) -> Iterator[tuple[float, np.ndarray, Any]]:
+    """Yields each frame's change from the one before, infinite for the first, and its regions."""
     before = None
     for means, grey in cells:
         brightness = np.mean(means[0, ..., :3], axis=-1)
-        side = len(brightness) // _CUT_REGIONS
-        regions = brightness.reshape(_CUT_REGIONS, side, _CUT_REGIONS, side).mean(axis=(1, 3))
-        now = np.log(regions + 0.01)
-        yield math.inf if before is None else float(np.abs(now - before).mean()), (means, grey)
+        side = len(brightness) // _REGIONS
+        parts = brightness.reshape(_REGIONS, side, _REGIONS, side).mean(axis=(1, 3))
+        now = np.log(parts + 0.01)
+        yield math.inf if before is None else _distance(now, before), now, (means, grey)
         before = now
 
 
-def _averages(items: Iterable[_Item], rate: float, ahead: int) -> Iterator[_Item]:
-    """Replaces each value by the mean of its shot's, weighted by exp(-distance in time).
+def _distance(regions: np.ndarray, others: np.ndarray) -> float:
+    return float(np.abs(regions - others).mean())
 
-    Of earlier values a running sum is kept, of later ones `ahead` are read. Dividing by the sum of
-    the weights makes the mean right from the first frame on.
+
+def _averages(items: Iterable[_Item], rate: float, ahead: int) -> Iterator[_Item]:
+    """Replaces each value by a weighted mean over its shot.
+
+    Weights fall with the distance in time and with that of the regions. Dividing by their sum makes
+    the mean right from the first frame on.
+
+    Args:
+      items: as many as there are frames.
+      rate: frames per second.
+      ahead: how many earlier and later ones are averaged.
     """
     decay = math.exp(-1 / (rate * _TIME_CONSTANT))
+    past: collections.deque[_Item] = collections.deque(maxlen=ahead)
     waiting: collections.deque[_Item] = collections.deque()
     source = iter(items)
-    total: Any = 0.0
-    weight = 0.0
     while True:
         waiting.extend(itertools.islice(source, ahead + 1 - len(waiting)))
         if not waiting:
             return
         item = waiting.popleft()
-        if item.starts:
-            total, weight = 0.0, 0.0
-        total, weight = item.value + decay * total, 1 + decay * weight
-        value, weights, share = total, weight, 1.0
-        for later in itertools.takewhile(lambda each: not each.starts, waiting):
-            share *= decay
-            value, weights = value + share * later.value, weights + share
+        if item.place.starts:
+            past.clear()
+        later = itertools.takewhile(lambda each: not each.place.starts, waiting)
+        tolerance = max(_SIMILAR, _SIMILAR_RATIO * item.place.usual)
+        value, weights = item.value, 1.0
+        for side in (reversed(past), later):
+            for distance, each in enumerate(side, start=1):
+                change = _distance(each.place.regions, item.place.regions) / tolerance
+                share = decay**distance * math.exp(-(change**2))
+                value, weights = value + share * each.value, weights + share
+        past.append(item._replace(payload=None))  # which may hold a frame
         yield item._replace(value=value / weights)
 
 

@@ -5,8 +5,10 @@ frames. No more frames than those of about a second are in memory.
 """
 
 import collections
+import dataclasses
 import hashlib
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import lle_jax
-from lle_jax import console, images, jobs
+from lle_jax import images, jobs
 from lle_jax.images import video
 from lle_jax.images.anonymise import anonymise
 from lle_jax.images.errors import ImageError, shown
@@ -124,7 +126,7 @@ def _enhance_video(
 
     counts = video.rewrite(source, target, info, process, metadata=not settings.anonymise)
     if warning := counts.warning(info):
-        console.LOGGER.warning("%s: %s", shown(source), warning)
+        print(f"lle enhance: {shown(source)}: {warning}", file=sys.stderr)
 
 
 def _enhance_folder(
@@ -142,7 +144,9 @@ def _enhance_folder(
 
     def originals() -> Iterator[np.ndarray]:
         for picture in _pictures(path for path, _ in pairs):
-            waiting.append(picture)
+            # what is written like it needs of its pixels the shape only
+            shape_only = np.broadcast_to(np.float32(0), picture.pixels.shape)
+            waiting.append(dataclasses.replace(picture, pixels=shape_only))
             yield picture.pixels
 
     ahead = (picture.pixels for picture in _pictures(path for path, _ in pairs))

@@ -89,15 +89,18 @@ def run(arguments: argparse.Namespace) -> int:
     from lle_jax.images.plan import is_file
     from lle_jax.inference import files, frames
 
-    if arguments.frame_rate is not None and not arguments.video:
+    rate = arguments.frame_rate
+    if rate is not None and not arguments.video:
         raise ValueError("--frame-rate is that of folders of frames; add --video")
+    if arguments.video and rate is None:
+        rate = frames.DEFAULT_RATE
     settings = files.Settings(
         arguments.strength,
         arguments.skip_well_exposed,
         arguments.compare,
         arguments.anonymise,
         arguments.uncertainty,
-        (arguments.frame_rate or frames.DEFAULT_RATE) if arguments.video else None,
+        rate,
     )
     if "-" in (*arguments.inputs, arguments.output):
         if arguments.json:

@@ -108,7 +108,7 @@ def plan(
 
 def is_file(plan: Plan, output: Path) -> bool:
     """Whether the plan writes the file `output`, not files in a folder of that name."""
-    return [target for _, target in plan.pairs] == [output]
+    return [target for source, target in plan.pairs if not source.is_dir()] == [output]
 
 
 def relative(target: Path, output: Path | None) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def natural_key(path: Path) -> list[tuple[int, str]]:
     """Orders names as people do: "frame_2" before "frame_10"."""
     parts = re.split(r"(\d+)", path.name.casefold())
-    return [(int(part) if part.isdecimal() else -1, part) for part in parts]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def group(plan: Plan) -> Plan:

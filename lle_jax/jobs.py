@@ -311,6 +311,7 @@ def progress(description: str, total: int | None, unit: str, *, initial: int = 0
         **options,
         initial=initial,
         file=_Lines(),
+        position=0,  # of a bar within another too: the cursor of a log cannot move up
         delay=_BETWEEN_LINES,
         mininterval=_BETWEEN_LINES,
         maxinterval=2 * _BETWEEN_LINES,

@@ -21,7 +21,8 @@ def add(commands) -> None:
         "inputs",
         nargs="+",
         metavar="IN",
-        help="images, folders (mirrored in OUT), patterns; or - for one image from standard input",
+        help="images, videos, folders (mirrored in OUT), patterns; or - for one image from "
+        "standard input",
     )
     parser.add_argument(
         "-o",
@@ -60,6 +61,13 @@ def add(commands) -> None:
         metavar="FOLDER",
         help="a run directory or a release (default: the bundled model)",
     )
+    _add_sequences(parser)
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
+    parser.set_defaults(run=run)
+
+
+def _add_sequences(parser: argparse.ArgumentParser) -> None:
+    """Adds the options for the frames of a sequence."""
     parser.add_argument(
         "--video",
         action="store_true",
@@ -72,8 +80,6 @@ def add(commands) -> None:
         metavar="N",
         help="with --video, frames per second (default: 25)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
-    parser.set_defaults(run=run)
 
 
 class _Renamed(argparse.Action):

@@ -35,19 +35,7 @@ _MAX_LOG_CORRECTION = 0.1  # of the gain: noise moves it by a hundredth, moving 
 _DARK = 1e-3  # keeps the gain of a black frame finite
 
 
-class FrameContext(NamedTuple):
-    """What is known of a frame from those around it.
-
-    Attributes:
-      context: for `tiles.restore`; None for a network that needs the image as a whole.
-      place: where the frame stands in its shot.
-    """
-
-    context: dual_path.Context | None
-    place: "_Place"
-
-
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """What decides which frames are averaged.
 
     Attributes:
@@ -61,8 +49,20 @@ class _Place(NamedTuple):
     usual: float
 
 
+class FrameContext(NamedTuple):
+    """What is known of a frame from those around it.
+
+    Attributes:
+      context: for `tiles.restore`; None for a network that needs the image as a whole.
+      place: where the frame stands in its shot.
+    """
+
+    context: dual_path.Context | None
+    place: Place
+
+
 class _Item(NamedTuple):
-    place: _Place
+    place: Place
     value: Any
     payload: Any
 
@@ -154,7 +154,7 @@ def _shots(cells: Iterable[tuple[np.ndarray, bool]], ahead: int) -> Iterator[_It
         others = [*past, *(later for later, _, _ in waiting)]
         usual = float(np.median(others)) if others else 0.0
         starts = change > max(_CUT_CHANGE, _CUT_RATIO * usual)
-        yield _Item(_Place(starts, regions, usual), means, grey)
+        yield _Item(Place(starts, regions, usual), means, grey)
         if math.isfinite(change):
             past.append(change)
 

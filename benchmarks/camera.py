@@ -1,10 +1,11 @@
 """Is the noise of the preset `camera` correlated as that of real cameras in low light is?
 
-    python benchmarks/camera.py ../shared/data
+    python benchmarks/camera.py ../shared/data [docs/camera.png]
 
 In the flattest blocks of the well-lit pictures of LOL's 15 real test pairs (Wei et al., BMVC 2018),
-the autocorrelation at lags of 1 to 3 pixels along rows of: the real dark pictures, and the well-lit
-ones under the presets `camera` and `lowlight`, eight draws each, darkened as much as the real ones.
+the autocorrelation at lags of 1 to 3 pixels along rows, and the power spectrum, of: the real dark
+pictures, and the well-lit ones under the presets `camera` and `lowlight`, eight draws each,
+darkened as much as the real ones.
 Of the dim fundus and endoscopy pictures of `real_dark`, which have no truth, those blocks that are
 flattest when blurred, and neither black nor white. A plane is taken from each block first. Nothing
 here is fitted to these pictures.
@@ -17,11 +18,13 @@ from pathlib import Path
 import cv2
 import jax
 import numpy as np
+from matplotlib.figure import Figure
 
 from lle_jax import degrade, images
 from lle_jax.degrade.presets import Distribution
 
 BLOCK, SHARE, DRAWS, LAGS = 16, 0.1, 8, (1, 2, 3)
+BANDS, WIDTH = (0.125, 0.2, 0.275, 0.35, 0.425, 0.5), 0.0375  # cycles per pixel
 
 
 def blocks(image: np.ndarray) -> np.ndarray:
@@ -53,6 +56,18 @@ def correlation(image: np.ndarray, flat: np.ndarray) -> np.ndarray:
     )
 
 
+def spectrum(image: np.ndarray, flat: np.ndarray) -> np.ndarray:
+    """`[BANDS]`: power of luma by distance from frequency 0, over its mean; 1 for white noise."""
+    noise = blocks(planes(image))[flat][..., 0]
+    window = np.hanning(BLOCK + 2)[1:-1]
+    noise = (noise - noise.mean(axis=(1, 2), keepdims=True)) * window * window[:, None]
+    power = (np.abs(np.fft.fft2(noise)) ** 2).mean(axis=0)
+    frequency = np.fft.fftfreq(BLOCK)
+    distance = np.hypot(frequency, frequency[:, None])
+    bands = [power[np.abs(distance - centre) <= WIDTH].mean() for centre in BANDS]
+    return np.array(bands) / max(power[distance >= BANDS[0] - WIDTH].mean(), 1e-12)
+
+
 def flattest(image: np.ndarray) -> np.ndarray:
     """The numbers of the blocks whose luma varies least."""
     luma = blocks(planes(image))[..., 0]
@@ -77,24 +92,27 @@ def linear(image: np.ndarray) -> float:
     return float(np.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4).mean())
 
 
-def main() -> None:
-    """Prints the table: median over pictures, and the 10th and 90th percentile."""
-    root = Path(sys.argv[1]) / "lol_eval15"
+def measure(image: np.ndarray, flat: np.ndarray) -> np.ndarray:
+    """The autocorrelations of luma and of colour, then the spectrum."""
+    return np.concatenate([correlation(image, flat).ravel(), spectrum(image, flat)])
+
+
+def measured(root: Path) -> dict[str, np.ndarray]:
+    """`[pictures and draws, ...]` of `measure` for each kind of noise."""
     values: dict[str, list[np.ndarray]] = {
         "LOL, real": [], "real_dark": [], "camera": [], "lowlight": [],
     }  # fmt: skip
     for path in sorted(root.with_name("real_dark").iterdir()):
         if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp"):
             image = images.read(path).pixels
-            values["real_dark"].append(
-                correlation(image, flattest(cv2.GaussianBlur(image, (0, 0), 2)))
-            )
+            flat = flattest(cv2.GaussianBlur(image, (0, 0), 2))
+            values["real_dark"].append(measure(image, flat))
     for number, path in enumerate(sorted((root / "high").iterdir())):
         high, low = (
             images.read(folder / path.name).pixels for folder in (root / "high", root / "low")
         )
         flat = flattest(high)
-        values["LOL, real"].append(correlation(low, flat))
+        values["LOL, real"].append(measure(low, flat))
         gain = float(np.clip(linear(low) / linear(high), 1e-3, 1))
         for name in ("camera", "lowlight"):
             preset = darkened(degrade.load(name), gain)
@@ -102,15 +120,39 @@ def main() -> None:
                 key = jax.random.key(1000 * number + draw)
                 shown = np.asarray(degrade.sample_and_apply(key, preset, high)[0])
                 shown = np.rint(shown * 255).astype(np.float32) / 255
-                values[name].append(correlation(shown, flat))
-    print("| noise | luma, lag 1 | 2 | 3 | red - green, lag 1 | 2 | 3 |")
-    print("|---|---|---|---|---|---|---|")
+                values[name].append(measure(shown, flat))
+    return {name: np.stack(each) for name, each in values.items()}
+
+
+def draw(values: dict[str, np.ndarray], path: Path) -> None:
+    """Draws autocorrelation of luma and spectrum: medians, 10th to 90th percentile shaded."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     for name, each in values.items():
-        low, middle, high = np.nanquantile(
-            np.stack(each).reshape(len(each), -1), (0.1, 0.5, 0.9), axis=0
-        )
-        cells = [f"{m:.2f} ({a:.2f} to {b:.2f})" for a, m, b in zip(low, middle, high, strict=True)]
-        print(f"| {name} | {' | '.join(cells)} |")
+        low, middle, high = np.nanquantile(each, (0.1, 0.5, 0.9), axis=0)
+        for axes, x, part in ((left, LAGS, slice(0, 3)), (right, BANDS, slice(6, None))):
+            (line,) = axes.plot(x, middle[part], label=name)
+            axes.fill_between(x, low[part], high[part], alpha=0.15, color=line.get_color())
+    left.set(xlabel="lag (pixels)", ylabel="autocorrelation of luma", xticks=LAGS)
+    right.set(xlabel="frequency (cycles per pixel)", ylabel="power over white noise's")
+    right.set_yscale("log")
+    left.legend()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Prints the tables: median over pictures, and the 10th and 90th percentile."""
+    values = measured(Path(sys.argv[1]) / "lol_eval15")
+    lags = [f"{kind}, lag {lag}" for kind in ("luma", "red - green") for lag in LAGS]
+    bands = [f"{centre:g}" for centre in BANDS]
+    for heads, part in ((lags, slice(0, 6)), (bands, slice(6, None))):
+        print(f"\n| noise | {' | '.join(heads)} |\n|{'---|' * (len(heads) + 1)}")
+        for name, each in values.items():
+            quantiles = np.nanquantile(each[:, part], (0.1, 0.5, 0.9), axis=0)
+            cells = [f"{m:.2f} ({a:.2f} to {b:.2f})" for a, m, b in quantiles.T]
+            print(f"| {name} | {' | '.join(cells)} |")
+    if len(sys.argv) > 2:
+        draw(values, Path(sys.argv[2]))
 
 
 if __name__ == "__main__":

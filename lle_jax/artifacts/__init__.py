@@ -17,12 +17,15 @@ from lle_jax.artifacts.blur import blur_sigma
 from lle_jax.artifacts.exposure import Exposure, exposure
 from lle_jax.artifacts.impulses import impulse_density
 from lle_jax.artifacts.noise import noise_sigma
+from lle_jax.artifacts.noise_correlation import NoiseCorrelation, PlaneNoise, noise_correlation
 from lle_jax.artifacts.sensor import NoiseModel, noise_model
 
 __all__ = [
     "Exposure",
     "JpegTraces",
+    "NoiseCorrelation",
     "NoiseModel",
+    "PlaneNoise",
     "blockiness",
     "blur_sigma",
     "exposure",
@@ -30,6 +33,7 @@ __all__ = [
     "impulse_density",
     "jpeg_quality",
     "jpeg_traces",
+    "noise_correlation",
     "noise_model",
     "noise_sigma",
     "quality_of_table",

@@ -28,6 +28,7 @@ from lle_jax.artifacts.blur import blur_sigma
 from lle_jax.artifacts.exposure import exposure
 from lle_jax.artifacts.impulses import impulse_density
 from lle_jax.artifacts.noise import noise_sigma
+from lle_jax.artifacts.noise_correlation import MIN_SIDE, PlaneNoise, noise_correlation
 from lle_jax.artifacts.sensor import noise_model
 from lle_jax.images.errors import quiet
 
@@ -45,6 +46,14 @@ UNITS = {
     "noise_sigma": "of [0, 1]",
     "gain": "linear light per photon",
     "read_noise": "linear, of [0, 1]",
+    "noise_luma_sigma": "of [0, 1]",
+    "noise_luma_length_x": "pixels",
+    "noise_luma_length_y": "pixels",
+    "noise_luma_slope": "log power per log frequency",
+    "noise_chroma_sigma": "of [0, 1]",
+    "noise_chroma_length_x": "pixels",
+    "noise_chroma_length_y": "pixels",
+    "noise_chroma_slope": "log power per log frequency",
     "salt": "fraction",
     "pepper": "fraction",
     "blur_sigma": "pixels",
@@ -73,7 +82,8 @@ def all_measures(image: jax.Array) -> dict[str, jax.Array]:
 
     Returns:
       `[...]` each; NaN for what needs a larger image: 16 x 16 pixels for noise, blur, JPEG and
-      blockiness, and what `study` says for its measures.
+      blockiness, 64 x 64 for a sensor's noise and the correlation of noise, and what `study` says
+      for its measures.
 
     Raises:
       ValueError: if the image is malformed.
@@ -203,12 +213,19 @@ def _of_centre_crop(image: jax.Array) -> dict[str, jax.Array]:
     large_enough = min(image.shape[-3:-1]) >= _MIN_SIDE
     nan = jnp.full(image.shape[:-3], jnp.nan, checks.compute_dtype(image))
     sensor = noise_model(image) if min(image.shape[-3:-1]) >= _SENSOR_MIN_SIDE else (nan, nan)
+    correlated = min(image.shape[-3:-1]) >= MIN_SIDE
+    planes = noise_correlation(image) if correlated else (PlaneNoise(*[nan] * 4),) * 2
     salt, pepper = impulse_density(image)
     traces = jpeg_traces(image) if large_enough else (nan, nan)
     return {
         "noise_sigma": noise_sigma(image) if large_enough else nan,
         "gain": sensor[0],
         "read_noise": sensor[1],
+        **{
+            f"noise_{plane}_{name}": value
+            for plane, noise in zip(("luma", "chroma"), planes, strict=True)
+            for name, value in noise._asdict().items()
+        },
         "salt": salt,
         "pepper": pepper,
         "blur_sigma": blur_sigma(image) if large_enough else nan,

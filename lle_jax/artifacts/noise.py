@@ -69,7 +69,7 @@ def noise_sigma(image: jax.Array) -> jax.Array:
     is this package's own.
 
     It answers for noise that is white and of one strength. Grain of the picture counts as noise;
-    noise that was blurred, compressed or enlarged is under-estimated.
+    noise that was blurred, compressed or enlarged is under-estimated: see `noise_correlation`.
 
     Args:
       image: `[..., H, W, C]` in [0, 1], at least 8 x 8; channels are pooled.

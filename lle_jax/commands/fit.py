@@ -26,7 +26,8 @@ def add(commands) -> None:
     parser.add_argument(
         "--prior",
         help="preset whose ranges are searched, a name or a .toml file (default: configs/fit/"
-        "prior.toml, exposure, blur, noise, impulses and JPEG)",
+        "prior.toml, exposure, blur, white noise, impulses and JPEG; sensor: also the correlated "
+        "noise of a camera that may denoise)",
     )
     parser.add_argument("--seed", type=int, default=0, help="whole number (default 0)")
     parser.add_argument(
@@ -40,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     from lle_jax.degrade import presets
     from lle_jax.fit import preset
 
-    prior = degrade.load(arguments.prior or presets.folder().parent / "fit" / "prior.toml")
+    named = presets.folder().parent / "fit" / f"{arguments.prior or 'prior'}.toml"
+    prior = degrade.load(named if named.is_file() else arguments.prior)
     report = preset.fit_files(
         arguments.inputs, arguments.clean, prior, arguments.output, arguments.seed
     )

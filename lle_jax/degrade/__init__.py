@@ -16,7 +16,7 @@ from lle_jax.degrade.chain import (
     sample_mixture,
     to_json,
 )
-from lle_jax.degrade.exposure import exposure, gamma, white_balance
+from lle_jax.degrade.exposure import exposure, gamma, tone_curve, white_balance
 from lle_jax.degrade.illumination import (
     cos4_vignetting,
     fundus_illumination,
@@ -69,5 +69,6 @@ __all__ = [
     "sample_mixture",
     "sharpen",
     "to_json",
+    "tone_curve",
     "white_balance",
 ]

@@ -73,6 +73,27 @@ def gamma(image: jax.Array, *, gamma: jax.Array | float) -> jax.Array:
     return (x * power).astype(image.dtype)
 
 
+def tone_curve(image: jax.Array, *, contrast: jax.Array | float) -> jax.Array:
+    """Bends a display-referred image by an S-curve: `x + contrast * x (1 - x) (2 x - 1)`.
+
+    At contrast 1 it is 3 x^2 - 2 x^3, the tone curve of Brooks et al., "Unprocessing images for
+    learned raw denoising", CVPR 2019, arXiv:1811.11127; below 0 it is flatter than a straight line.
+
+    Args:
+      image: `[..., H, W, C]` in [0, 1].
+      contrast: in [-1, 1], where the curve rises everywhere; 0 returns the image bit for bit. One
+        number, or one per image.
+
+    Raises:
+      ValueError: for a malformed image, or a concrete contrast outside [-1, 1].
+    """
+    image = checks.image(image)
+    checks.number("contrast", contrast, -1, 1)
+    amount = checks.per_image("contrast", contrast, image)
+    x = jnp.clip(image.astype(checks.compute_dtype(image)), 0, 1)
+    return (x + amount * (x * (1 - x) * (2 * x - 1))).astype(image.dtype)
+
+
 def scale_linear(image: jax.Array, factor: jax.Array) -> jax.Array:
     """Multiplies linear light by `factor`, which broadcasts; where it is 1, pixels stay as is."""
     x = jnp.clip(image.astype(checks.compute_dtype(image)), 0, 1)

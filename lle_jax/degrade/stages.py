@@ -12,7 +12,7 @@ import jax
 
 from lle_jax.degrade.blur import defocus_blur, gaussian_blur, motion_blur
 from lle_jax.degrade.camera import bayer_sensor, denoise, sharpen
-from lle_jax.degrade.exposure import channel_gains, gamma
+from lle_jax.degrade.exposure import channel_gains, gamma, tone_curve
 from lle_jax.degrade.illumination import (
     cos4_vignetting,
     fundus_illumination,
@@ -234,6 +234,13 @@ _ORDER = (
         "display",
         {"gamma": ParameterSpec(1, 10, 1, log_scaled=True)},
         key_id=12,
+    ),
+    Stage(
+        "tone_curve",
+        _keyless(tone_curve),
+        "display",
+        {"contrast": ParameterSpec(-1, 1, 0)},
+        key_id=20,
     ),
     Stage(
         "denoise",

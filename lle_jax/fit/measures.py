@@ -14,6 +14,14 @@ _OUTLIER = 0.1
 # Name and unit of each measure, and whether its logarithm is compared.
 MEASURES = {
     "noise sigma": ("of [0, 1]", 1e-4),
+    "luma noise sigma": ("of [0, 1]", 1e-4),
+    "luma noise length x": ("pixels", None),
+    "luma noise length y": ("pixels", None),
+    "luma noise slope": ("log per log", None),
+    "chroma noise sigma": ("of [0, 1]", 1e-4),
+    "chroma noise length x": ("pixels", None),
+    "chroma noise length y": ("pixels", None),
+    "chroma noise slope": ("log per log", None),
     "salt": ("fraction", 1e-5),
     "pepper": ("fraction", 1e-5),
     "blur sigma": ("pixels", None),
@@ -40,6 +48,7 @@ def measure(image: jax.Array) -> jax.Array:
     noise, luma is also compared with its median over 3 x 3 pixels, and the medians' blur measured.
     Outliers are pixels a tenth of the range from the median.
     """
+    noise = artifacts.noise_correlation(image)
     salt, pepper = artifacts.impulse_density(image)
     luma = colour.luma(image)
     median = force_materialize(_median(luma))
@@ -47,6 +56,8 @@ def measure(image: jax.Array) -> jax.Array:
     light = artifacts.exposure(image)
     values = (
         artifacts.noise_sigma(image),
+        *noise.luma,
+        *noise.chroma,
         salt,
         pepper,
         artifacts.blur_sigma(image),

@@ -30,6 +30,11 @@ def public(scene):
     return {
         "noise_sigma": artifacts.noise_sigma(scene),
         **artifacts.noise_model(scene)._asdict(),
+        **{
+            f"noise_{plane}_{name}": value
+            for plane, noise in artifacts.noise_correlation(scene)._asdict().items()
+            for name, value in noise._asdict().items()
+        },
         "salt": salt,
         "pepper": pepper,
         "blur_sigma": artifacts.blur_sigma(scene),
@@ -76,6 +81,7 @@ def test_a_small_image_lacks_only_the_measures_that_need_a_larger_one(side):
     found = measures.measure(image)
     lacking = {name for name, value in found.items() if math.isnan(value)}
     expected = {"gaussian_noise_variance", "gain", "read_noise"}
+    expected |= {name for name in measures.UNITS if name.startswith(("noise_luma", "noise_chroma"))}
     if side < 16:
         expected |= {"noise_sigma", "blur_sigma", "jpeg_quality", "jpeg_log_odds", "blockiness"}
     if side < 8:

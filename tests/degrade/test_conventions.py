@@ -36,6 +36,7 @@ def illumination(image, *, falloff):
 CASES = [
     Case(degrade.exposure, {"gain": 0.4}, {"gain": 1.0}, {"gain": -0.1}),
     Case(degrade.gamma, {"gamma": 1.5}, {"gamma": 1.0}, {"gamma": 0.9}),
+    Case(degrade.tone_curve, {"contrast": 0.7}, {"contrast": 0.0}, {"contrast": 1.1}),
     Case(
         degrade.white_balance,
         {"red": 0.8, "blue": 0.7},

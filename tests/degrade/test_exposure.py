@@ -28,6 +28,17 @@ def test_gamma_equals_scikit_image(photographs):
     np.testing.assert_allclose(degrade.gamma(photographs, gamma=1.7), expected, atol=1e-6)
 
 
+def test_the_tone_curve_is_smoothstep_at_full_contrast_and_rises_everywhere(photographs):
+    smoothstep = 3 * photographs**2 - 2 * photographs**3
+    np.testing.assert_allclose(degrade.tone_curve(photographs, contrast=1.0), smoothstep, atol=1e-6)
+    ramp = np.linspace(0, 1, 257, dtype=np.float32)[None, :, None]
+    for contrast in (-1.0, -0.3, 0.4, 1.0):
+        bent = np.asarray(degrade.tone_curve(ramp, contrast=contrast))[0, :, 0]
+        assert (np.diff(bent) >= 0).all()
+        np.testing.assert_allclose(bent[[0, 128, 256]], [0, 0.5, 1], atol=1e-6)
+        assert (bent[64] < 0.25) == (contrast > 0)
+
+
 def test_white_balance_scales_red_and_blue_in_linear_light(photographs):
     tinted = np.asarray(degrade.white_balance(photographs, red=0.8, blue=0.6))
     np.testing.assert_allclose(

@@ -41,6 +41,7 @@ KEY_IDS = {
     "bayer_sensor": 17,
     "denoise": 18,
     "sharpen": 19,
+    "tone_curve": 20,
 }
 
 

@@ -1,5 +1,6 @@
 """The fit finds hidden presets, here by two cheap measures; benchmarks/fit.py by the real ones."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import scipy.ndimage
 import skimage.data
 
-from lle_jax import cli, degrade, images
+from lle_jax import artifacts, cli, degrade, images
 from lle_jax.degrade import chain, presets
 from lle_jax.fit import distributions, measures
 from lle_jax.fit import preset as preset_files
@@ -96,6 +97,48 @@ sigma.loguniform = [0.02, 0.06]
     assert measures.classify(real, fitted.synthetic) < 0.65
     default = degraded(pictures[60:], "[exposure]\ngain.loguniform = [0.5, 0.9]\n", 7)
     assert measures.classify(real, np.asarray(brightness_and_noise(default))) > 0.9
+
+
+@jax.jit
+def noise_only(x):
+    """Luminance, and the noise measures of the fit."""
+    noise = artifacts.noise_correlation(x)
+    return jnp.stack([jnp.mean(x, axis=(-3, -2, -1)), *noise.luma, *noise.chroma], axis=-1)
+
+
+def lag_1_of_colour(preset):
+    """Correlation of red less green in pixels side by side, on a field without structure."""
+    field = np.broadcast_to(np.float32([0.5, 0.4, 0.3]), (16, 64, 64, 3))
+    parameters = degrade.sample(jax.random.key(3), preset, (len(field),))
+    low = np.asarray(degrade.apply(jax.random.key(4), parameters, field))
+    colours = low[..., 0] - low[..., 1]
+    colours = colours - colours.mean(axis=(1, 2), keepdims=True)
+    power = (colours**2).mean(axis=(1, 2))
+    return np.median((colours[..., 1:] * colours[..., :-1]).mean(axis=(1, 2)) / power)
+
+
+@pytest.mark.parametrize("correlated", [True, False])
+def test_the_fitted_noise_is_correlated_as_the_real_is(correlated, monkeypatch):
+    monkeypatch.setattr(distributions, "ROUNDS", 2)
+    monkeypatch.setattr(distributions, "SIMULATIONS", 192)
+    sensor = degrade.load(presets.folder().parent / "fit" / "sensor.toml")
+    chosen = ("bayer_sensor", "denoise", "gaussian_noise")
+    stages = tuple(stage for stage in sensor.stages if stage.name in chosen)
+    prior = dataclasses.replace(sensor, stages=stages)
+    hidden = (
+        "[bayer_sensor]\ngain = 0.002\nread_noise = 0.003\ntail = 0.3\nrow_noise = 0\nbits = 12\n"
+        "red = 2\nblue = 1.7\ncamera = 1\ncorrection = 0.5\n[denoise]\nluma = 0.01\nchroma = 0.05\n"
+        if correlated
+        else "[gaussian_noise]\nsigma.loguniform = [0.02, 0.05]\n"
+    )
+    photo = skimage.data.immunohistochemistry().astype(np.float32) / 255
+    pieces = photo.reshape(8, 64, 8, 64, 3).swapaxes(1, 2).reshape(-1, 64, 64, 3)
+    real = np.asarray(noise_only(degraded(pieces[::2], hidden, 5)))
+    fitted = distributions.fit(jax.random.key(0), prior, real, pieces[1::2], noise_only)
+    expected = lag_1_of_colour(presets.parse(hidden))
+    found = lag_1_of_colour(fitted.space.preset(fitted.parameters, "mine", ""))
+    assert (expected > 0.5) == correlated
+    assert found == pytest.approx(expected, abs=0.15)
 
 
 def test_a_prior_without_ranges_is_refused():

@@ -16,6 +16,7 @@ from lle_jax.experiments.lol import unet
 def get_config() -> ml_collections.ConfigDict:
     config = unet.get_config()
     config.model = base.network("cidnet")
+    config.data.batch_size = 8
     config.data.crop = 256
     config.loss.ssim = 0.5
     config.optim.lr = 1e-4

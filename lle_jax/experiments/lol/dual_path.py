@@ -14,6 +14,7 @@ from lle_jax.experiments.lol import unet
 def get_config() -> ml_collections.ConfigDict:
     config = unet.get_config()
     config.model = base.network("dual_path")
+    config.data.batch_size = 8
     config.data.crop = 128
     config.data.context_sizes = (384,)
     return config

@@ -16,6 +16,7 @@ from lle_jax.experiments.lol import unet
 def get_config() -> ml_collections.ConfigDict:
     config = unet.get_config()
     config.model = base.network("retinexformer")
+    config.data.batch_size = 8
     config.data.crop = 128
     config.data.mixup = 1.2
     config.loss.ssim = 0.0  # mean absolute error alone

@@ -10,5 +10,8 @@ from lle_jax.experiments.lol import unet
 
 def get_config() -> ml_collections.ConfigDict:
     config = unet.get_config()
+    config.data.crop = 192
+    config.data.batch_size = 8
     config.model.widths = (16, 24, 32)
+    config.train.steps = 5000
     return config

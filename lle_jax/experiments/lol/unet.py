@@ -14,10 +14,11 @@ from lle_jax.experiments import base
 def get_config() -> ml_collections.ConfigDict:
     config = base.get_config()
     config.data.pairs = "data/lol"
-    config.data.crop = 192
-    config.model.widths = (24, 48, 96)
+    config.data.crop = 256
+    config.data.batch_size = 6
+    config.model.widths = (16, 32, 64, 96, 96)  # the coarsest level sees most of a picture
     config.optim.ema_decay = 0.998
-    config.train.steps = 6000
+    config.train.steps = 4500
     config.train.log_every = 100
     config.train.validate_every = 1000
     config.train.checkpoint_every = 500

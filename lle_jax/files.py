@@ -10,7 +10,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -68,11 +68,18 @@ def write_bytes(path: Path, data: bytes | memoryview, *, mode: int = 0o666) -> N
       data: all of its bytes.
       mode: access rights, less those that the umask withholds.
     """
+    opener = functools.partial(os.open, mode=mode)
+    with replacing(path) as temporary, open(temporary, "xb", opener=opener) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives the temporary file of `write_bytes` to write to, for what does not fit into memory."""
     temporary = path.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
-        with open(temporary, "xb", opener=functools.partial(os.open, mode=mode)) as file:
-            file.write(data)
-            file.flush()
+        yield temporary
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:

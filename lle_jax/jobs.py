@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 _LINE = "{desc}: {n_fmt}/{total_fmt} {unit}s, {elapsed} elapsed, {remaining} to go{postfix}"
+_RATE = ", {rate_noinv_fmt}"  # of frames, as in a bar
 _BETWEEN_LINES = 10.0  # seconds between lines of progress, and before the first
 
 
@@ -310,10 +311,11 @@ def progress(description: str, total: int | None, unit: str, *, initial: int = 0
         **options,
         initial=initial,
         file=_Lines(),
+        position=0,  # of a bar within another too: the cursor of a log cannot move up
         delay=_BETWEEN_LINES,
         mininterval=_BETWEEN_LINES,
         maxinterval=2 * _BETWEEN_LINES,
-        bar_format=_LINE,
+        bar_format=_LINE + _RATE if unit == "frame" else _LINE,
     )
 
 

@@ -12,7 +12,8 @@ def add(commands) -> None:
     parser = commands.add_parser(
         "enhance",
         help="make brighter and cleaner copies of images",
-        description="Writes enhanced copies in the format, depth and colours of the originals, "
+        description="Writes enhanced copies of images and videos in the format, depth and colours "
+        "of the originals, "
         "with their metadata; DICOM as derived objects. Finished files are skipped, so an "
         "interrupted command can be repeated. Inputs are never overwritten.",
     )
@@ -20,7 +21,8 @@ def add(commands) -> None:
         "inputs",
         nargs="+",
         metavar="IN",
-        help="images, folders (mirrored in OUT), patterns; or - for one image from standard input",
+        help="images, videos, folders (mirrored in OUT), patterns; or - for one image from "
+        "standard input",
     )
     parser.add_argument(
         "-o",
@@ -59,8 +61,25 @@ def add(commands) -> None:
         metavar="FOLDER",
         help="a run directory or a release (default: the bundled model)",
     )
+    _add_sequences(parser)
     parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
     parser.set_defaults(run=run)
+
+
+def _add_sequences(parser: argparse.ArgumentParser) -> None:
+    """Adds the options for the frames of a sequence."""
+    parser.add_argument(
+        "--video",
+        action="store_true",
+        help="the images of a folder are the frames of one sequence, in the natural order of their "
+        "names, and get one exposure over time",
+    )
+    parser.add_argument(
+        "--frame-rate",
+        type=float,
+        metavar="N",
+        help="with --video, frames per second (default: 25)",
+    )
 
 
 class _Renamed(argparse.Action):
@@ -74,14 +93,20 @@ def run(arguments: argparse.Namespace) -> int:
     compilation_cache()
     from lle_jax import images, jobs
     from lle_jax.images.plan import is_file
-    from lle_jax.inference import files
+    from lle_jax.inference import files, frames
 
+    rate = arguments.frame_rate
+    if rate is not None and not arguments.video:
+        raise ValueError("--frame-rate is that of folders of frames; add --video")
+    if arguments.video and rate is None:
+        rate = frames.DEFAULT_RATE
     settings = files.Settings(
         arguments.strength,
         arguments.skip_well_exposed,
         arguments.compare,
         arguments.anonymise,
         arguments.uncertainty,
+        rate,
     )
     if "-" in (*arguments.inputs, arguments.output):
         if arguments.json:
@@ -131,9 +156,11 @@ def _pipe(arguments: argparse.Namespace, settings) -> int:
     from lle_jax.checkpoints import load
     from lle_jax.inference import enhance, files
 
-    siblings = settings.compare or settings.uncertainty
-    if len(arguments.inputs) != 1 or siblings or arguments.dry_run:
-        raise ValueError("- is for one image, without --compare, --uncertainty and --dry-run")
+    others = settings.compare or settings.uncertainty or arguments.video
+    if len(arguments.inputs) != 1 or others or arguments.dry_run:
+        raise ValueError(
+            "- is for one image, without --compare, --uncertainty, --video and --dry-run"
+        )
     output = arguments.output or "-"
     net, digest = enhance.load(arguments.model), load.digest(arguments.model)
     with tempfile.TemporaryDirectory() as folder:

@@ -113,8 +113,21 @@ def _read(dataset: Dataset, path: Path, frame: int | None, max_pixels: int) -> P
         format="dicom",
         bits=bits,
         frame=frame if count > 1 else None,
+        frame_rate=_frame_rate(dataset) if count > 1 else None,
         dataset=dataset,
     )
+
+
+def _frame_rate(dataset: Dataset) -> float | None:
+    """Frames per second, of the time between frames (ms) or of the rate to display them at."""
+    times = np.ravel(dataset.get("FrameTimeVector") or [])[1:]  # before the first it is 0
+    for interval in (dataset.get("FrameTime"), np.median(times) if len(times) else None):
+        if interval and 1 <= float(interval) <= 100_000:
+            return 1000 / float(interval)
+    for keyword in ("RecommendedDisplayFrameRate", "CineRate"):
+        if (rate := dataset.get(keyword)) and 0.01 <= float(rate) <= 1000:
+            return float(rate)
+    return None
 
 
 @contextlib.contextmanager

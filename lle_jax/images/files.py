@@ -23,6 +23,7 @@ READ_ONLY = (
     ".pgm", ".ppm", ".pnm", ".avif", ".heic", ".heif", ".hif",
 )  # fmt: skip
 SUFFIXES = (*WRITTEN, *READ_ONLY)
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv")  # of `images.video`; no images, so asked for by name
 # Pictures that are not read, so that they can be named instead of overlooked.
 OTHER_FORMATS = {
     **{f".{name}": name for name in (
@@ -127,7 +128,7 @@ def stem(path: Path) -> Path:
 def copy_name(path: Path) -> Path:
     """Returns the path of a processed copy: with a suffix added where its own is not written."""
     suffix = path.suffix.lower()
-    if suffix in WRITTEN:
+    if suffix in WRITTEN or suffix in VIDEOS:
         return path
     return path.with_name(f"{path.name}{'.png' if suffix in READ_ONLY else '.dcm'}")
 
@@ -161,7 +162,9 @@ def refusal(path: Path) -> str:
     return f"{shown(path)}: {kind} files are not read; convert it to PNG, TIFF or DICOM"
 
 
-def _is_image(path: Path) -> bool:
+def _is_image(path: Path, also: tuple[str, ...]) -> bool:
+    if path.suffix.lower() in also:
+        return path.is_file()
     if path.suffix.lower() in SUFFIXES:
         return path.is_file() and not is_beside(path)
     # a DICOMDIR has the preamble too, but is a table of contents
@@ -182,6 +185,7 @@ def scan(
     recursive: bool = True,
     *,
     required: bool = True,
+    also: tuple[str, ...] = (),
 ) -> Scan:
     """Lists the image files in files and folders, and the pictures to skip.
 
@@ -192,6 +196,7 @@ def scan(
       paths: a file or folder, or several.
       recursive: also look in folders inside folders.
       required: raise an error where every picture is one to skip.
+      also: further suffixes to list among the images, such as `VIDEOS`.
 
     Raises:
       ImageNotFoundError: (a FileNotFoundError) if one of `paths` does not exist.
@@ -205,7 +210,7 @@ def scan(
         with naming(path, "cannot be listed"):
             path.stat()
             candidates = set(_inside(path, recursive)) if path.is_dir() else {path}
-            inside = set(filter(_is_image, candidates))
+            inside = {candidate for candidate in candidates if _is_image(candidate, also)}
             unread = {p for p in candidates - inside if other_format(p) and p.is_file()}
             if not inside and not unread:
                 raise ImageError(

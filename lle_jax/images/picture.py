@@ -33,6 +33,7 @@ class Picture:
       icc: ICC profile. The pixels are as stored, not converted by it.
       dpi: horizontal and vertical pixels per inch.
       frame: the frame that was asked for, None when all were read.
+      frame_rate: frames per second, None where the file states none.
       dataset: the DICOM data set without its pixel data. It names the patient, so it is left out
         of the printed form.
     """
@@ -46,6 +47,7 @@ class Picture:
     icc: bytes | None = dataclasses.field(default=None, repr=False)
     dpi: tuple[float, float] | None = None
     frame: int | None = None
+    frame_rate: float | None = None
     dataset: Any = dataclasses.field(default=None, repr=False)
 
 

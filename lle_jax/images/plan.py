@@ -57,6 +57,7 @@ def plan(
     inputs: Iterable[str | Path],
     output: Path,
     outputs: Callable[[Path], Sequence[Path]] = lambda target: [target],
+    also: tuple[str, ...] = (),
 ) -> Plan:
     """Pairs every image in `inputs` with the file to write.
 
@@ -69,6 +70,7 @@ def plan(
       inputs: files, folders and patterns.
       output: a folder; or, for one image, a file by its suffix.
       outputs: all files that are written for a target, the target among them.
+      also: suffixes of further files to pair, such as `files.VIDEOS`.
 
     Raises:
       ImageError: if an input does not exist or holds no image, or would be overwritten.
@@ -76,15 +78,15 @@ def plan(
     output, paths = Path(output), expand(inputs)
     if output.suffix.lower() in READ_ONLY and not output.is_dir():
         raise ImageError(f"{output}: this format is not written; use one of {' '.join(WRITTEN)}")
-    if output.suffix.lower() in WRITTEN and not output.is_dir():
+    if output.suffix.lower() in (*WRITTEN, *also) and not output.is_dir():
         if len(paths) != 1 or paths[0].is_dir():
             raise ImageError(f"{output}: one file for several inputs; give -o a folder")
-        readable, others = scan(paths)
+        readable, others = scan(paths, also=also)
         entries = [_Entry(readable[0], output, readable[0].parent)]
     else:
         if output.exists() and not output.is_dir():
             raise ImageError(f"{output}: not a folder; choose another with -o")
-        entries, others = _mirror(paths, output)
+        entries, others = _mirror(paths, output, also)
     sources = {entry.source.resolve() for entry in entries}
     for entry in entries:
         for target in outputs(entry.target):
@@ -106,7 +108,7 @@ def plan(
 
 def is_file(plan: Plan, output: Path) -> bool:
     """Whether the plan writes the file `output`, not files in a folder of that name."""
-    return [target for _, target in plan.pairs] == [output]
+    return [target for source, target in plan.pairs if not source.is_dir()] == [output]
 
 
 def relative(target: Path, output: Path | None) -> str:
@@ -114,7 +116,9 @@ def relative(target: Path, output: Path | None) -> str:
     return target.name if output is None else target.relative_to(output).as_posix()
 
 
-def _mirror(paths: Sequence[Path], output: Path) -> tuple[list[_Entry], list[Path]]:
+def _mirror(
+    paths: Sequence[Path], output: Path, also: tuple[str, ...]
+) -> tuple[list[_Entry], list[Path]]:
     """Pairs images with paths in the folder `output`, each image once."""
     results = output.resolve()
     entries: dict[Path, _Entry] = {}
@@ -123,7 +127,7 @@ def _mirror(paths: Sequence[Path], output: Path) -> tuple[list[_Entry], list[Pat
         root = given if given.is_dir() else given.parent
         below = given.is_dir() and root.resolve() in results.parents
         # a file of another format among others is skipped
-        readable, unread = scan(given, required=len(paths) == 1)
+        readable, unread = scan(given, required=len(paths) == 1, also=also)
         for path in unread:
             if not (below and results in path.resolve().parents):
                 others.setdefault(path.resolve(), path)

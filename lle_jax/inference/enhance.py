@@ -17,7 +17,7 @@ import numpy as np
 from lle_jax import artifacts, checks, images
 from lle_jax.artifacts import measures, severity
 from lle_jax.checkpoints.load import digest, load_model
-from lle_jax.inference import tiles
+from lle_jax.inference import frames, tiles
 
 # PSNR of output and input at which the network has found nothing to do.
 NO_CHANGE_PSNR_DB = 20.0
@@ -28,17 +28,20 @@ def enhance(
     model: str | os.PathLike | tiles.Network | None = None,
     strength: float = 1.0,
     skip_well_exposed: bool = False,
+    frame_rate: float | None = None,
     **renamed: object,
 ) -> np.ndarray:
-    """Enhances one image, or each frame of several.
+    """Enhances one image, or each of several.
 
     Args:
       image_or_path: `[H, W]`, `[H, W, C]` or `[N, H, W, C]`, C 1 (grey), 2 (grey, alpha), 3 (RGB)
         or 4 (RGB, alpha); uint8, uint16, or floating point in [0, 1]. Or the path of a file, read
-        as by `images.read`, without its opacity.
+        as by `images.read`, without its opacity; its frames get one exposure over time.
       model: the folder of a release, or what `load` gave for one; None takes the bundled one.
       strength: 0 (unchanged) to 1: how much of the change is made.
       skip_well_exposed: return unchanged what `well_exposed` says needs nothing.
+      frame_rate: `[N, H, W, C]` are successive frames, as many a second, and get one exposure over
+        time (`inference.frames`); None takes each of an array by itself, and the rate of a file.
       **renamed: none; a former name of an argument is refused with its new one.
 
     Returns:
@@ -53,10 +56,13 @@ def enhance(
         now = "; gate is now skip_well_exposed" if name == "gate" else ""
         raise TypeError(f"enhance() got an unexpected argument {name!r}{now}")
     checks.number("strength", strength, 0, 1)
+    if frame_rate is not None:
+        checks.number("frame_rate", frame_rate, *frames.RATES)
     net = model if isinstance(model, tiles.Network) else load(model)
     if isinstance(image_or_path, str | os.PathLike):
-        pixels = images.read(image_or_path).pixels
-        return enhance_pixels(net, pixels, strength, skip_well_exposed)[0]
+        picture = images.read(image_or_path)
+        rate = frame_rate or picture.frame_rate or frames.DEFAULT_RATE
+        return enhance_pixels(net, picture.pixels, strength, skip_well_exposed, frame_rate=rate)[0]
     pixels, alpha, shape = _split(np.asarray(image_or_path))
     largest = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else None
     unit: np.ndarray
@@ -66,7 +72,7 @@ def enhance(
             raise ValueError("image has values outside [0, 1], or NaN; divide by its largest value")
     else:
         unit = pixels / np.float32(largest)
-    unit = enhance_pixels(net, unit, strength, skip_well_exposed)[0]
+    unit = enhance_pixels(net, unit, strength, skip_well_exposed, frame_rate=frame_rate)[0]
     out = unit if largest is None else np.rint(unit * np.float32(largest)).astype(pixels.dtype)
     if alpha is not None:
         out = np.concatenate([out, alpha.astype(out.dtype)], axis=-1)
@@ -117,26 +123,34 @@ def enhance_pixels(
     *,
     inplace: bool = False,
     largest: int | None = None,
+    frame_rate: float | None = None,
 ) -> tuple[np.ndarray, bool]:
     """Enhances a picture's pixels.
 
     Args:
       net: from `load`.
-      pixels: float32 `[H, W, C]`, or `[N, H, W, C]`, each frame by itself; in [0, 1], C 1 or 3.
+      pixels: float32 `[H, W, C]` or `[N, H, W, C]`, in [0, 1], C 1 or 3.
       strength, skip_well_exposed: see `enhance`; the middle one of several frames decides for all.
       inplace: overwrite `pixels`, where memory is short.
       largest: side of the largest tile; None goes by the memory there is.
+      frame_rate: of successive frames, per second; None takes each frame by itself.
 
     Returns:
       the enhanced pixels, and whether they are unchanged since they were well exposed.
     """
-    frames = pixels if pixels.ndim == 4 else pixels[None]
+    stack = pixels if pixels.ndim == 4 else pixels[None]
     if skip_well_exposed and needs_nothing(net, pixels):
         return pixels, True
     if strength == 0:
         return pixels, False
-    out = frames if inplace else np.empty_like(frames)
-    for frame, target in zip(frames, out, strict=True):
+    out = stack if inplace else np.empty_like(stack)
+    if frame_rate is not None and len(stack) > 1:
+        # in place too: a frame is overwritten after it and those around it have been read
+        enhanced = frames.enhance_frames(net, stack, stack, frame_rate, strength, largest)
+        for target, frame in zip(out, enhanced, strict=True):
+            target[...] = frame
+        return out, False
+    for frame, target in zip(stack, out, strict=True):
         tiles.restore(net, frame, target, strength=strength, largest=largest)
     return out.reshape(pixels.shape), False
 

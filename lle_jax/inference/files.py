@@ -21,10 +21,11 @@ from lle_jax import checks, images, jobs
 from lle_jax.checkpoints.load import digest
 from lle_jax.files import remove_abandoned, write_bytes
 from lle_jax.images import plan as plan_of_files
+from lle_jax.images import video
 from lle_jax.images.anonymise import anonymise
-from lle_jax.images.files import BESIDE_MARK, COMPARISON, SUFFIXES, UNCERTAINTY
+from lle_jax.images.files import BESIDE_MARK, COMPARISON, SUFFIXES, UNCERTAINTY, VIDEOS
 from lle_jax.images.plan import Pair, Plan
-from lle_jax.inference import enhance, tiles
+from lle_jax.inference import enhance, frames, sequences, tiles
 from lle_jax.jobs import Outcome
 
 JOURNAL = ".lle-enhance.jsonl"
@@ -41,8 +42,12 @@ class Settings:
     compare: bool = False
     anonymise: bool = False
     uncertainty: bool = False
+    # folders hold the frames of a sequence, as many a second; None takes each image by itself
+    frame_rate: float | None = None
 
     def __post_init__(self) -> None:
+        if self.frame_rate is not None:
+            checks.number("frame_rate", self.frame_rate, *frames.RATES)
         checks.number("strength", self.strength, 0, 1)
         if self.uncertainty and self.strength < 1:
             raise ValueError("uncertainty is that of the whole change; leave out --strength")
@@ -58,14 +63,22 @@ class Settings:
 
 
 def plan(inputs: Iterable[str | Path], output: Path, settings: Settings | None = None) -> Plan:
-    """Pairs every image with the file to write; see `images.plan.plan`.
+    """Pairs every image and video with the file to write; see `images.plan.plan`.
+
+    With `settings.frame_rate`, each folder of images is paired with the folder of its outputs.
 
     Args:
       inputs: files, folders, and patterns as "scans/*.png".
       output: a folder; or, for one image, a file by its suffix.
       settings: say what is written beside the outputs.
     """
-    return plan_of_files.plan(inputs, output, (settings or Settings()).outputs)
+    settings = settings or Settings()
+
+    def outputs(target: Path) -> list[Path]:
+        return [target] if video.is_video(target) else settings.outputs(target)
+
+    planned = plan_of_files.plan(inputs, output, outputs, VIDEOS)
+    return planned if settings.frame_rate is None else sequences.group(planned)
 
 
 class Job:
@@ -101,7 +114,7 @@ class Job:
             remove_abandoned(folder)
         return jobs.run(
             pairs,
-            lambda pair: self._enhance(net, *pair),
+            lambda pair: self._enhance(net, *pair, progress),
             self._journal,
             progress,
             key=self._key,
@@ -116,15 +129,29 @@ class Job:
     def _finished(self, pair: Pair, record: dict[str, Any] | None) -> bool:
         return (
             record is not None
-            and all(path.exists() for path in self._settings.outputs(pair[1]))
-            and record.get("sha256") == images.sha256(pair[0])
+            and all(path.exists() for path in self._outputs(pair))
+            and record.get("sha256") == sequences.sha256(pair[0])
         )
 
-    def _enhance(self, net: tiles.Network, source: Path, target: Path) -> dict[str, Any]:
-        digest = images.sha256(source)
+    def _outputs(self, pair: Pair) -> list[Path]:
+        source, target = pair
+        if source.is_dir():
+            return [written for _, written in sequences.frame_pairs(source, target)]
+        return [target] if video.is_video(source) else self._settings.outputs(target)
+
+    def _enhance(
+        self, net: tiles.Network, source: Path, target: Path, progress: bool
+    ) -> dict[str, Any]:
+        digest = sequences.sha256(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            unchanged = enhance_file(net, source, target, self._settings, self._digest)
+            if source.is_dir() or video.is_video(source):
+                sequences.enhance_sequence(
+                    net, source, target, self._settings, self._digest, progress
+                )
+                unchanged = False
+            else:
+                unchanged = enhance_file(net, source, target, self._settings, self._digest)
         except jax.errors.JaxRuntimeError as error:
             raise MemoryError from error
         return {"sha256": digest, "unchanged": unchanged}
@@ -144,10 +171,13 @@ def enhance_file(
     before = _shrunk(picture.pixels) if settings.compare else None
     pixels = picture.pixels
     unchanged = settings.skip_well_exposed and enhance.needs_nothing(net, pixels)
-    interval = _half_width(net, pixels, unchanged) if settings.uncertainty else None
+    rate = picture.frame_rate or frames.DEFAULT_RATE
+    interval = _half_width(net, pixels, rate, unchanged) if settings.uncertainty else None
     if not unchanged:
         # in place: an image of 12,000 x 9,000 pixels takes 1.3 GB
-        pixels, _ = enhance.enhance_pixels(net, pixels, settings.strength, inplace=True)
+        pixels, _ = enhance.enhance_pixels(
+            net, pixels, settings.strength, inplace=True, frame_rate=rate
+        )
     if unchanged and not settings.anonymise and _same_format(source, target):
         _copy(source, target)
     else:
@@ -155,8 +185,8 @@ def enhance_file(
             target,
             pixels,
             like=anonymise(picture) if settings.anonymise else picture,
-            description=f"Enhanced with lle_jax {lle_jax.__version__}, model {digest[:12]}, "
-            f"strength {settings.strength:g}" + (", well exposed, unchanged" if unchanged else ""),
+            description=sequences.description(digest, settings.strength)
+            + (", well exposed, unchanged" if unchanged else ""),
         )
     if before is not None:
         _write_compare(_sibling(target, COMPARISON), before, _shrunk(pixels))
@@ -188,7 +218,7 @@ def _sibling(target: Path, suffix: str) -> Path:
     return target.with_name(f"{target.name}{suffix}")
 
 
-def _half_width(net: tiles.Network, pixels: np.ndarray, unchanged: bool) -> np.ndarray:
+def _half_width(net: tiles.Network, pixels: np.ndarray, rate: float, unchanged: bool) -> np.ndarray:
     """Predicts the half-width of the prediction interval of each pixel, of each frame.
 
     It is 0 for what is unchanged.
@@ -203,7 +233,13 @@ def _half_width(net: tiles.Network, pixels: np.ndarray, unchanged: bool) -> np.n
     if unchanged:
         return np.zeros((*pixels.shape[:-1], 1), np.float32)
     if pixels.ndim == 4:
-        return np.stack([tiles.half_width(net, frame) for frame in pixels])
+        around = frames.contexts(net, pixels, rate)
+        return np.stack(
+            [
+                tiles.half_width(net, frame, context=each.context)
+                for frame, each in zip(pixels, around, strict=True)
+            ]
+        )
     return tiles.half_width(net, pixels)
 
 

@@ -79,8 +79,9 @@ def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
 
 
 def cell_means(image: np.ndarray) -> np.ndarray:
-    """Computes `dual_path.cell_means` of `[H, W, 3]` strip by strip, `[1, CELLS, CELLS, 6]`."""
-    height, width = image.shape[:2]
+    """Computes `dual_path.cell_means` of `[H, W, C]` strip by strip, `[1, CELLS, CELLS, 6]`."""
+    height, width, channels = image.shape
+    image = image if channels == 3 else np.broadcast_to(image, (height, width, 3))
     columns = dual_path.cell_weights(width, 0, width)
     total = 0.0
     for top in range(0, height, _STRIP):
@@ -102,6 +103,7 @@ def restore(
     out: np.ndarray,
     strength: float = 1.0,
     largest: int | None = None,
+    context: dual_path.Context | None = None,
 ) -> None:
     """Restores an image into `out`, which may be the image itself.
 
@@ -111,13 +113,14 @@ def restore(
       out: of the same shape; gets values in [0, 1].
       strength: 0 to 1, how much of the change is made.
       largest: side of the largest tile in pixels; None goes by the memory there is.
+      context: of the frames around it (`frames.contexts`); None computes the image's own.
     """
     channels = image.shape[-1]
     if net.finish_context is None:
         restored = np.asarray(net.restore(image[None]))[0]
         out[...] = np.clip(image + np.float32(strength) * (np.clip(restored, 0, 1) - image), 0, 1)
         return
-    context, rows, columns = _plan(net, image, largest)
+    context, rows, columns = _plan(net, image, largest, context)
     waiting = []  # results that reach into what the next tiles still need of the image
     for row, after in itertools.zip_longest(rows, rows[1:]):
         result = np.empty((row.last - row.first, *image.shape[1:]), np.float32)
@@ -132,18 +135,23 @@ def restore(
             out[done_row.first : done_row.last] = done
 
 
-def half_width(net: Network, image: np.ndarray, largest: int | None = None) -> np.ndarray:
+def half_width(
+    net: Network,
+    image: np.ndarray,
+    largest: int | None = None,
+    context: dual_path.Context | None = None,
+) -> np.ndarray:
     """Predicts the half-width of the prediction interval of each restored value, at full strength.
 
     Args:
       net: from `network`, of a network that predicts its uncertainty.
-      image, largest: as in `restore`.
+      image, largest, context: as in `restore`.
 
     Returns:
       `[H, W, 1]` float32, in units of the image.
     """
     assert net.uncertainty is not None
-    context, rows, columns = _plan(net, image, largest)
+    context, rows, columns = _plan(net, image, largest, context)
     out = np.empty((*image.shape[:2], 1), np.float32)
     for row in rows:
         for column, inner, _ in _row(net, net.uncertainty, image, context, row, columns):
@@ -151,19 +159,24 @@ def half_width(net: Network, image: np.ndarray, largest: int | None = None) -> n
     return out
 
 
-def _plan(net: Network, image: np.ndarray, largest: int | None):
-    """Computes the context of the whole image, and the tiles' rows and columns."""
-    height, width, channels = image.shape
-    assert net.finish_context is not None
+def _plan(net: Network, image: np.ndarray, largest: int | None, context):
+    """Computes the context of the whole image if it is None, and the tiles' rows and columns."""
+    height, width = image.shape[:2]
     largest = tile_side() if largest is None else largest
-    colour = image if channels == 3 else np.broadcast_to(image, (height, width, 3))
-    context = net.finish_context(cell_means(colour), np.full((1, 1, 1, 1), is_grey(image)))
+    if context is None:
+        context = finish_context(net, image, cell_means(image))
     shape = choose_shape(height, width, net.multiple, net.reach, largest)
     rows, columns = (
         list(cover(size, side, net.multiple, net.reach))
         for size, side in zip((height, width), shape, strict=True)
     )
     return context, rows, columns
+
+
+def finish_context(net: Network, image: np.ndarray, cells: np.ndarray) -> dual_path.Context:
+    """Computes the context of `[H, W, C]` from the means of its cells, or of several frames'."""
+    assert net.finish_context is not None
+    return net.finish_context(cells, np.full((1, 1, 1, 1), is_grey(image)))
 
 
 def _row(net: Network, step: Callable, image: np.ndarray, context, row: "Part", columns):

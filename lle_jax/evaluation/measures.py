@@ -29,6 +29,7 @@ class Pair(NamedTuple):
       structure: what `metrics.structure_change` finds in the output.
       lpips_weights: of `metrics.load_lpips`; None where none were given.
       spots: what `metrics.spot_change` finds in the output, computed where a metric asks.
+      lines: what `metrics.line_change` finds in the output, likewise.
     """
 
     output: jax.Array
@@ -42,6 +43,10 @@ class Pair(NamedTuple):
     @property
     def spots(self) -> metrics.SpotChange:
         return _spot_change(self.output, self.clean)
+
+    @property
+    def lines(self) -> metrics.LineChange:
+        return _line_change(self.output, self.clean)
 
 
 class Metric(NamedTuple):
@@ -110,6 +115,18 @@ METRICS = {
     ),
     "bright_spots_lost": Metric(
         "bright spots lost / Mpx", -1, 0, lambda p: p.spots.bright_lost, standard=False
+    ),
+    "dark_lines_added": Metric(
+        "dark lines added (px / Mpx)", -1, 0, lambda p: p.lines.dark_added, standard=False
+    ),
+    "dark_lines_lost": Metric(
+        "dark lines lost (px / Mpx)", -1, 0, lambda p: p.lines.dark_lost, standard=False
+    ),
+    "bright_lines_added": Metric(
+        "bright lines added (px / Mpx)", -1, 0, lambda p: p.lines.bright_added, standard=False
+    ),
+    "bright_lines_lost": Metric(
+        "bright lines lost (px / Mpx)", -1, 0, lambda p: p.lines.bright_lost, standard=False
     ),
     "ms_ssim": Metric(
         "MS-SSIM", 1, 3, lambda p: metrics.ms_ssim(p.output, p.clean), standard=False
@@ -219,7 +236,9 @@ def _pairwise(
 
 
 _psnr = jax.jit(metrics.psnr)
-_spot_change = jax.jit(metrics.spot_change)  # traced once for all metrics that ask for it
+# Traced once for all metrics that ask for them.
+_spot_change = jax.jit(metrics.spot_change)
+_line_change = jax.jit(metrics.line_change)
 
 
 def measure_identity(output: np.ndarray, clean: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """Thin lines that an image has and its reference lacks, and the reverse.
 
-A thin dark line is read as a vessel, a hair or a fold, a bright one as a scar or a catheter. A network
-that joins grains of noise to a vessel, or smooths one away, hardly changes PSNR.
+A thin dark line is read as a vessel, a hair or a fold, a bright one as a scar or a catheter. A
+network that joins grains of noise to a vessel, or smooths one away, hardly changes PSNR.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,8 @@ ORIENTATIONS = 12
 PARTS = ((-6, -4), (-2, 0, 2), (4, 6))  # of the supporting segment, in pixels along the line
 EXTENT = (-4, -2, 0, 2, 4)  # a segment's support reaches its ends
 END = 0.5  # of the support's contrast, which a line has up to its end
+SIDE = 2  # pixels across the line, where both sides must slope ...
+EVEN = 0.25  # ... the lesser at least so much of the greater: an edge has one side only
 TOLERANCE = 2  # pixels
 FLANK = 6  # pixels from a stronger line of the other polarity, whose flanks are no lines
 # The second derivative, times sigma squared, at the centre of a line of contrast 1 and width
@@ -51,16 +53,16 @@ def line_change(
 ) -> LineChange:
     """Measures the length of an image's thin lines without counterpart in the reference, and back.
 
-    A line is a ridge or valley of luma 2 to 6 pixels wide, at least about 12 long and hardly curved
-    over that length, of a contrast to its surroundings of at least 0.05 unless `contrast` is given.
-    The contrast is the second derivative across, at three scales and in twelve directions, less the
-    one along, so that dots have none, divided by luma around, so that brightness leaves it; of the
-    three thirds of a segment of 13 pixels the least counts, and the segment's pixels get it back (a
-    directional opening: Soille and Talbot, IEEE TPAMI 23(11), 2001, doi:10.1109/34.969120). The
-    centreline is where the first derivative across vanishes within half a pixel (Steger, IEEE TPAMI
-    20(2), 1998, doi:10.1109/34.659930), which it does not at step edges, such as those of JPEG's
-    blocks. Within 6 pixels of a stronger line of the other polarity there is none: those are its
-    flanks.
+    A line is a ridge or valley of luma about 2 to 6 pixels wide, about 10 long at least and hardly
+    curved over that length, of a contrast to its surroundings of at least 0.05 unless `contrast` is
+    given. The contrast is the second derivative across, at three scales and in twelve directions,
+    less the one along, so that dots have none, divided by luma around, so that brightness leaves
+    it; of the three thirds of a segment of 13 pixels the least counts, and the segment's pixels get
+    it back (a directional opening: Soille and Talbot, IEEE TPAMI 23(11), 2001,
+    doi:10.1109/34.969120). The centreline is where the first derivative across vanishes within half
+    a pixel (Steger, IEEE TPAMI 20(2), 1998, doi:10.1109/34.659930), and luma slopes on both sides,
+    which it does not at step edges such as those of JPEG's blocks. Within 6 pixels of a stronger
+    line of the other polarity there is none: those are its flanks.
 
     A line has a counterpart where within 2 pixels the other image has half its contrast. The field
     of view is where the reference's surroundings are above 0.03; bright lines at a level above 0.96
@@ -148,7 +150,11 @@ def _directed(derivatives: list[jax.Array], direction: jax.Array) -> tuple[jax.A
     for offset in EXTENT[1:]:
         opened = jnp.maximum(opened, shifts(offset))
     value = jnp.where(signed >= END * opened, opened, 0)
-    return value, jnp.abs(slope) <= 0.5 * signed
+    shifts = _shifts(slope, jnp.stack([cos, -sin]), SIDE)
+    sides = jnp.stack([shifts(SIDE), -shifts(-SIDE)])
+    sides = jnp.stack([sides, -sides], axis=1)
+    two_sided = jnp.min(sides, axis=0) >= EVEN * jnp.max(sides, axis=0)
+    return value, two_sided & (jnp.abs(slope) <= 0.5 * signed)
 
 
 def _shifts(x: jax.Array, direction: jax.Array, reach: int) -> Callable[[int], jax.Array]:

@@ -152,6 +152,16 @@ METRICS = {
     ),
 }
 
+# What stands for several names of METRICS in --metrics.
+GROUPS = {
+    "invention": tuple(
+        f"{polarity}_{kind}_{change}"
+        for kind in ("spots", "lines")
+        for polarity in ("dark", "bright")
+        for change in ("added", "lost")
+    )
+}
+
 
 class EvaluationError(ValueError):
     """An evaluation is refused; the message says why and what to do."""
@@ -160,13 +170,16 @@ class EvaluationError(ValueError):
 def parse(text: str) -> tuple[str, ...]:
     """Reads names of METRICS from "psnr,ssim,niqe", each once, in the order given.
 
-    The plain metric is added after its GT-mean version, which is never shown alone.
+    A name of GROUPS stands for its metrics. The plain metric is added after its GT-mean version, which is never shown alone.
 
     Raises:
       EvaluationError: for an unknown name; it says the nearest one, or which there are.
     """
     names: list[str] = []
     for name in filter(None, map(str.strip, text.split(","))):
+        if name in GROUPS:
+            names += GROUPS[name]
+            continue
         if name not in METRICS:
             close = difflib.get_close_matches(name, METRICS, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"expected of {', '.join(METRICS)}"

@@ -17,7 +17,7 @@ from lle_jax import jobs, pages
 from lle_jax.evaluation import curves as curves_of
 from lle_jax.evaluation import statistics, suite
 from lle_jax.evaluation.evaluate import EvaluationResult
-from lle_jax.evaluation.measures import METRICS, Metric
+from lle_jax.evaluation.measures import GROUPS, METRICS, Metric
 from lle_jax.evaluation.methods import Method
 from lle_jax.files import write_bytes
 from lle_jax.pages import NAME, text
@@ -30,7 +30,7 @@ _LISTS = {
     "psnr": "least gain in PSNR over the input",
     "structure_added": "most structure added",
     "hallucination_rate": "most patches unlike the truth",
-}
+} | {name: f"most {name.replace('_', ' ')}" for name in GROUPS["invention"]}
 
 
 def write(
@@ -284,6 +284,8 @@ def _worst(result: EvaluationResult) -> dict[str, list[tuple[str, float]]]:
                 if metric == "psnr":
                     value -= values["low", metric, label]
                 entries.append((label, value))
+        if not entries:  # not measured
+            continue
         entries.sort(key=lambda item: item[1] * METRICS[metric].better)
         lists[metric] = entries[:WORST]
     return lists

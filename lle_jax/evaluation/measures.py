@@ -170,7 +170,8 @@ class EvaluationError(ValueError):
 def parse(text: str) -> tuple[str, ...]:
     """Reads names of METRICS from "psnr,ssim,niqe", each once, in the order given.
 
-    A name of GROUPS stands for its metrics. The plain metric is added after its GT-mean version, which is never shown alone.
+    A name of GROUPS stands for its metrics. The plain metric is added after its GT-mean version,
+    which is never shown alone.
 
     Raises:
       EvaluationError: for an unknown name; it says the nearest one, or which there are.
@@ -258,3 +259,14 @@ def measure_identity(output: np.ndarray, clean: np.ndarray) -> float:
     """Computes the PSNR of what a method makes of an image that needs nothing."""
     output = np.clip(np.asarray(output, np.float32), 0, 1)
     return min(float(_psnr(output, clean)), METRICS["identity"].greatest)
+
+
+def invention_maps(output: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Maps of the spots and lines that an output adds and loses, bool `[H, W]` each."""
+    output = np.clip(np.asarray(output, np.float32), 0, 1)
+    changes = _spot_change(output, clean), _line_change(output, clean)
+    added, lost = (
+        np.any([np.asarray(getattr(change, name)) for change in changes], axis=0)
+        for name in ("added_map", "lost_map")
+    )
+    return added, lost

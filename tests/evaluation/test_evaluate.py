@@ -462,7 +462,8 @@ def test_metrics_are_picked_by_name_and_a_plain_one_stands_beside_its_gt_mean():
     assert measures.parse("psnr_gt_mean") == ("psnr_gt_mean", "psnr")
     assert "niqe" not in measures.selected()
     invention = measures.parse("psnr,invention")
-    assert invention[0] == "psnr" and len(invention) == 9
+    assert invention[0] == "psnr"
+    assert len(invention) == 9
     assert set(invention) <= measures.METRICS.keys()
     assert set(measures.selected(["niqe", "psnr"])) == {*measures.selected(), "niqe"}
 

@@ -22,12 +22,19 @@ MAX_SIDE, MIN_SIDE = 256, 64
 
 
 def fit_files(
-    real: Iterable[Path], clean: Iterable[Path], prior: Preset, output: Path, seed: int = 0
+    real: Iterable[Path],
+    clean: Iterable[Path],
+    prior: Preset,
+    output: Path,
+    seed: int = 0,
+    *,
+    simulations: int | None = None,
 ) -> Report:
     """Fits `prior` to real low-light images and writes `output` (.toml) and a page (.html) beside.
 
     All images are cut to a square of one size in the middle, at most 256 pixels wide, along the
-    grid of JPEG's blocks. If some are grey and some are not, all are made grey.
+    grid of JPEG's blocks. If some are grey and some are not, all are made grey. Fewer
+    `simulations` (see `distributions.fit`) take less time.
 
     Raises:
       ValueError: for fewer than two real images, no clean image, an image among both, images
@@ -54,6 +61,7 @@ def fit_files(
         clean_crops,
         measures.measure,
         progress=lambda steps: jobs.track(steps, unit="batch", description="fit"),
+        simulations=simulations,
     )
     auc = measures.classify(measured, fitted.synthetic)
     provenance = (

@@ -1,0 +1,381 @@
+"""The job of `lle adapt`, top to bottom: fit, fine-tune, compare, release, page.
+
+    clinic/
+      adapt.json    the inputs' fingerprints, the settings, the plan, and what was decided
+      preset.toml   the degradation fitted to the dark images, with a page (preset.html)
+      run/          the run directory of the fine-tuning
+      evaluation/   both networks on the held-back clean images, with a page
+      release/      the adapted network, only if it is better
+      index.html    what was decided and why
+
+Each step that is finished is not done again, so that the same command resumes.
+"""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from lle_jax import checks, console, data, degrade, files, models, rundir
+from lle_jax.adapt import inputs, page, verdict
+from lle_jax.checkpoints import load, release, training_record
+from lle_jax.degrade import presets
+from lle_jax.degrade.presets import Preset
+from lle_jax.evaluation import evaluate, methods, report, suite
+from lle_jax.experiments import base
+from lle_jax.fit import distributions, measures, preset
+from lle_jax.training import sharding, train
+
+RECORD = "adapt.json"
+ADAPTED = "adapted"
+REALISATIONS, SEED = 3, 1  # low-light versions of each held-back image, and their seed
+CROP, CONTEXT = 128, 256  # sides of the training crops and of the context around them, at most
+# Shares of the time; the rest is for the comparison and the pages.
+FIT_SHARE, TRAIN_SHARE = 0.35, 0.45
+MIN_STEPS, MAX_STEPS = 20, 5000
+MIN_BATCHES = 6  # of simulations in a round of the fit: 192 synthetic images
+TIMED_STEPS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of an adaptation.
+
+    Attributes:
+      model: a release or run directory to start from; None takes the bundled release.
+      prior: whose ranges the fit searches: a name of configs/fit or a preset.
+      minutes: the time that fit, training and comparison may take together, about.
+      steps: of training; None takes what the time allows.
+      lr: peak of the learning rate, well below that of training from scratch.
+      seed: of the fit and the training.
+    """
+
+    model: Path | None = None
+    prior: str = "prior"
+    minutes: float = 30.0
+    steps: int | None = None
+    lr: float = 2e-4
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The outcome of an adaptation.
+
+    Attributes:
+      better: whether a release was written.
+      line: what was decided, in one line.
+      written: the files and folders to look at.
+      rejected: (path, reason) of images that are not used.
+      finished_before: nothing was done, since an earlier start had finished.
+    """
+
+    better: bool
+    line: str
+    written: tuple[Path, ...]
+    rejected: tuple[tuple[str, str], ...]
+    finished_before: bool = False
+
+
+def adapt(
+    dark: Sequence[Path], clean: Sequence[Path], output: Path, settings: Settings | None = None
+) -> Result:
+    """Adapts a network to a clinic's images; resumes where an earlier start stopped.
+
+    Nothing is written before the images and the model are known to be sound.
+
+    Args:
+      dark: real low-light images, files and folders.
+      clean: well-lit images of the same kind, not necessarily of the same scenes.
+      output: folder to write to.
+      settings: None takes the defaults.
+
+    Raises:
+      ValueError: of one line, for whatever the caller can put right.
+    """
+    settings = settings or Settings()
+    output = output.absolute()
+    checks.number("minutes", settings.minutes, 1, 24 * 60)
+    _check_output(output, [*dark, *clean])
+    prior = _prior(settings.prior)
+    distributions.Space.of(prior)  # complains before anything is read
+    start = load.load_model(settings.model)
+    provenance = start.provenance
+    found = inputs.read(dark, clean, provenance.training_hashes | provenance.validation_hashes)
+    record = _record_of(output, _asked(settings, prior, found))
+    if "line" in record:
+        return _result(output, record, found.rejected, finished_before=True)
+    with rundir.lock(output):
+        _save(output, record)
+        _announce(found, settings)
+        _fit(output, record, settings, prior, found)
+        config = _plan(output, record, settings, start, found)
+        train.train(config, output / "run", splits=found.clean, evaluate_after=False)
+        decided = _compare(output, record, settings, start, found)
+    return _result(output, record | {"better": decided.better}, found.rejected)
+
+
+def _check_output(output: Path, given: Iterable[Path]) -> None:
+    for path in given:
+        if path.is_dir() and output.is_relative_to(path.absolute()):
+            raise ValueError(f"{output}: inside {path}, whose images are read; choose another -o")
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output}: not a folder; choose another -o")
+    if output.is_dir() and any(output.iterdir()) and not (output / RECORD).exists():
+        raise ValueError(f"{output}: holds other files; choose another -o")
+
+
+def _prior(name: str) -> Preset:
+    named = presets.folder().parent / "fit" / f"{name}.toml"
+    return degrade.load(named if named.is_file() else name)
+
+
+def _asked(settings: Settings, prior: Preset, found: inputs.Inputs) -> dict[str, Any]:
+    """What decides the result: another start in the same folder must be asked for the same."""
+    return {
+        "dark images": _fingerprint(found.dark.hashes),
+        "clean images": found.clean.fingerprint[:16],
+        "model": load.digest(settings.model)[:16],
+        "prior": hashlib.sha256(repr(prior.stages).encode()).hexdigest()[:16],
+        "minutes": settings.minutes,
+        "steps": settings.steps,
+        "learning rate": settings.lr,
+        "seed": settings.seed,
+    }
+
+
+def _fingerprint(hashes: Iterable[str]) -> str:
+    return hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest()[:16]
+
+
+def _record_of(output: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """Reads the record of an earlier start with the same inputs, or begins one."""
+    path = output / RECORD
+    if not path.exists():
+        return {"asked": asked}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        before = record["asked"]
+        differing = [
+            f"{name} (there {before.get(name)}, here {value})"
+            for name, value in asked.items()
+            if before.get(name) != value
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{path}: damaged; choose another -o") from None
+    if differing:
+        raise ValueError(
+            f"{output} holds another adaptation: {', '.join(differing)}; choose another -o, or ask "
+            "for the same"
+        )
+    return record
+
+
+def _save(output: Path, record: dict[str, Any]) -> None:
+    files.write_text(output / RECORD, json.dumps(record, indent=1) + "\n")
+
+
+def _announce(found: inputs.Inputs, settings: Settings) -> None:
+    sizes = ", ".join(f"{len(getattr(found.clean, role))} {role}" for role in data.ROLES)
+    console.note(
+        f"{len(found.dark)} dark images; clean images: {sizes} (held back); "
+        f"{len(found.rejected)} skipped; about {settings.minutes:g} minutes"
+    )
+
+
+def _fit(
+    output: Path, record: dict[str, Any], settings: Settings, prior: Preset, found: inputs.Inputs
+) -> None:
+    """Fits the preset to the dark images, by the training images among the clean ones only."""
+    path = output / "preset.toml"
+    if path.exists():
+        console.note("fit: finished before")
+        return
+    began = time.monotonic()
+    if "simulations" not in record:
+        sizes = [*found.dark.sizes, *found.clean.train.sizes]
+        side = min(min(map(min, sizes)) // 16 * 16, preset.MAX_SIDE)
+        record["simulations"] = _simulations(prior, side, 60 * settings.minutes * FIT_SHARE)
+        _save(output, record)
+    console.note(f"fit: {record['simulations']} synthetic images a round")
+    path.with_suffix(".html").unlink(missing_ok=True)  # an interrupted start's, written first
+    preset.fit_files(
+        found.dark_paths,
+        found.train_paths,
+        prior,
+        path,
+        settings.seed,
+        simulations=record["simulations"],
+    )
+    record["fit_seconds"] = time.monotonic() - began
+    _save(output, record)
+
+
+def _simulations(prior: Preset, side: int, seconds: float) -> int:
+    """Returns how many synthetic images a round of the fit may have, from the time of a batch."""
+    batch, most = distributions.BATCH, distributions.SIMULATIONS
+    noise = np.random.default_rng(0).random((batch, side, side, 3), np.float32)
+    taken = 0.0
+    for number in range(2):  # the first one compiles
+        began = time.monotonic()
+        parameters = degrade.sample(jax.random.key(number), prior, (batch,))
+        np.asarray(measures.measure(degrade.apply(jax.random.key(number), parameters, noise)))
+        taken = time.monotonic() - began
+    batches = max(MIN_BATCHES, int(seconds / taken / (distributions.ROUNDS + 1)))
+    return min(batches * batch, most)
+
+
+def _plan(
+    output: Path,
+    record: dict[str, Any],
+    settings: Settings,
+    start: load.LoadedModel,
+    found: inputs.Inputs,
+) -> ml_collections.ConfigDict:
+    """Returns the config of the training, whose steps are planned once and then recorded."""
+    steps = record.get("steps", settings.steps)
+    if steps is None:
+        spent = record.get("fit_seconds", 60 * settings.minutes * FIT_SHARE)
+        left = 60 * settings.minutes * (FIT_SHARE + TRAIN_SHARE) - spent
+        trial = _config(output, settings, start, found, MAX_STEPS)
+        began = time.monotonic()
+        seconds = _seconds_per_step(trial, found.clean)
+        left -= 2 * (time.monotonic() - began)  # the training compiles again
+        steps = int(np.clip(left / seconds // 10 * 10, MIN_STEPS, MAX_STEPS))
+        console.note(f"training: {steps} steps, {seconds:.2f} s each")
+    if record.get("steps") != steps:
+        record["steps"] = steps
+        _save(output, record)
+    return _config(output, settings, start, found, steps)
+
+
+def _config(
+    output: Path, settings: Settings, start: load.LoadedModel, found: inputs.Inputs, steps: int
+) -> ml_collections.ConfigDict:
+    side = min(min(size) for size in (*found.clean.train.sizes, *found.clean.validation.sizes))
+    crop, context = min(CROP, side), min(CONTEXT, side)
+    config = base.get_config()
+    config.seed = settings.seed
+    config.data.source = str(output)  # recorded only: the images are given to `train`
+    config.data.crop = crop
+    # Of one size only, a network takes images of other sizes for better lit.
+    config.data.context_sizes = (crop, context) if context > crop else ()
+    config.data.random_resized_crop_min_scale = 0.5
+    config.data.batch_size = -(-8 // jax.device_count()) * jax.device_count()
+    config.degradation.preset = str(output / "preset.toml")
+    config.degradation.clean_fraction = 0.08  # well-exposed images must stay as they are
+    config.model = start.config
+    config.optim.lr = settings.lr
+    config.optim.warmup_steps = min(20, steps // 10)
+    config.optim.weight_decay = 0.0  # would pull the released parameters to 0
+    config.train.start_from = str((settings.model or release.BUNDLED).absolute())
+    config.train.steps = steps
+    config.train.log_every = max(1, min(20, steps // 20))
+    config.train.validate_every = max(1, steps // 5)
+    config.train.checkpoint_every = max(1, min(100, steps // 5))
+    config.evaluation.baselines = False
+    return config
+
+
+def _seconds_per_step(config: ml_collections.ConfigDict, images: data.Splits) -> float:
+    """Measures a step on the largest crops."""
+    config = config.copy_and_resolve_references()
+    config.data.context_sizes = config.data.context_sizes[-1:]
+    experiment = train.prepare(config)
+    state, iterator = experiment.state, train.make_iterator(config, images.train, None)
+    (program,) = train.compile_steps(config, experiment, state).values()
+    taken = []
+    for _ in range(TIMED_STEPS):
+        began = time.monotonic()
+        state, scalars = program(state, sharding.to_devices(next(iterator), experiment.mesh))
+        jax.block_until_ready(scalars)
+        taken.append(time.monotonic() - began)
+    return float(np.median(taken))
+
+
+def _compare(
+    output: Path,
+    record: dict[str, Any],
+    settings: Settings,
+    start: load.LoadedModel,
+    found: inputs.Inputs,
+) -> verdict.Verdict:
+    """Compares both networks, writes the release if it is better, and the pages."""
+    trained, details = training_record.read(output / "run")
+    name = "released" if settings.model is None else settings.model.resolve().name
+    name = f"{name} (start)" if name == ADAPTED else name
+    compared = [_method(ADAPTED, trained), _method(name, start)]
+    held_back = suite.from_images(
+        "held-back",
+        found.clean.test,
+        preset=str(output / "preset.toml"),
+        realisations=REALISATIONS,
+        seed=SEED,
+    )
+    folder = output / "evaluation"
+    result = evaluate.evaluate(held_back, compared, [], folder, more_metrics=verdict.SPOTS)
+    report.write(folder, result, compared, curves=output / "run" / "scalars.csv")
+    decided = verdict.decide(result, ADAPTED, name)
+    if decided.better:
+        _release(output, record, trained, details, decided)
+    networks = {name: start, ADAPTED: trained}
+    page.write(output, decided, held_back, found.dark, networks, start.provenance.complete)
+    record |= {"better": decided.better, "line": decided.line}
+    _save(output, record)
+    return decided
+
+
+def _method(name: str, model: load.LoadedModel) -> methods.Method:
+    provenance = model.provenance
+    return methods.from_network(
+        name,
+        model.config,
+        model.params,
+        provenance.record,
+        provenance.training_hashes,
+        provenance.validation_hashes,
+        provenance.complete,
+    )
+
+
+def _release(
+    output: Path,
+    record: dict[str, Any],
+    trained: load.LoadedModel,
+    details: dict[str, Any],
+    decided: verdict.Verdict,
+) -> None:
+    """Writes the release; its record says from what, to what, and how much better."""
+    lines = page.provenance_of(output / "preset.toml")
+    asked = record["asked"]
+    details |= {
+        "adapt.start": asked["model"],
+        "adapt.dark_images": asked["dark images"],
+        "adapt.clean_images": asked["clean images"],
+        "adapt.preset": " ".join(lines),
+        "adapt.decision": decided.line,
+        "adapt.uncertainty": "not recalibrated after the adaptation",
+    }
+    release.save(output / "release", trained.config, trained.params, details)
+    count = models.parameter_count(trained.params)
+    console.note(f"release: {output / 'release'}, {count:,} parameters")
+
+
+def _result(
+    output: Path,
+    record: dict[str, Any],
+    rejected: Sequence[tuple[str, str]],
+    *,
+    finished_before: bool = False,
+) -> Result:
+    names = ["index.html", "preset.toml", "preset.html", "run", "evaluation"]
+    names += ["release"] if record["better"] else []
+    written = tuple(output / name for name in names)
+    return Result(record["better"], record["line"], written, tuple(rejected), finished_before)

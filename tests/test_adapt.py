@@ -3,15 +3,18 @@
 import json
 import re
 import shutil
+import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import skimage.data
 
 import lle_jax
-from lle_jax import cli, images
-from lle_jax.adapt import inputs, job
+from lle_jax import cli, images, interrupt
+from lle_jax.adapt import inputs, job, verdict
 from lle_jax.checkpoints import release
+from lle_jax.evaluation import measures, statistics
 from lle_jax.fit import preset as fit
 from lle_jax.training import train
 
@@ -139,12 +142,11 @@ def test_one_that_is_not_better_gets_no_release_and_a_stop_is_resumed(
 
     def stop(*arguments):
         train_loop(*arguments)
-        raise KeyboardInterrupt
+        raise interrupt.Interrupted(signal.SIGTERM)
 
     with monkeypatch.context() as patched:
         patched.setattr(train, "train_loop", stop)
-        with pytest.raises(KeyboardInterrupt):
-            command(folders, folder, output, "--lr", "0")
+        assert command(folders, folder, output, "--lr", "0") == 75
     assert (output / "run" / "checkpoints" / "30").exists()
     assert not (output / "index.html").exists()
     capsys.readouterr()
@@ -180,10 +182,58 @@ def test_images_of_both_kinds_and_outputs_among_the_inputs_are_refused(folders, 
         job.adapt(dark, clean, folders / "dark" / "out")
     assert not (folders / "dark" / "out").exists()
     known = hashes(folders / "clean")
-    with pytest.raises(ValueError, match="trained on 30 of the 30 clean images; at least 9"):
+    with pytest.raises(ValueError, match="30 of them known to the model"):
         inputs.read(dark, clean, known)
     # what the model knows is for training
     some = set(sorted(known)[:10])
     found = inputs.read(dark, clean, some)
     assert some <= set(found.clean.train.hashes)
     assert (len(found.clean.test), len(found.clean.validation)) == (6, 3)
+
+
+def test_no_patient_of_a_manifest_is_divided(folders):
+    rows = [f"clean/{n}.png,microscopy,{n // 3}" for n in range(30)]
+    path = folders / "manifest.csv"
+    path.write_text("\n".join(["path,modality,patient", *rows]))
+    found = inputs.read([folders / "dark"], [path], ())
+    patients = [
+        {int(name.split("_")[-1]) // 3 for name in getattr(found.clean, role).names}
+        for role in ("train", "validation", "test")
+    ]
+    assert [len(each) for each in patients] == [7, 1, 2]
+    assert len(set.union(*patients)) == 10
+    path.write_text("\n".join(["path,modality,patient", *(f"clean/{n}.png,,1" for n in range(30))]))
+    with pytest.raises(ValueError, match="30 clean images of 1 patients"):
+        inputs.read([folders / "dark"], [path], ())
+
+
+def compared(psnr, ssim, dark_spots):
+    """An evaluation of 8 images on which the adapted network differs by these amounts."""
+    values = {"psnr": (20.0, psnr), "ssim": (0.8, ssim)}
+    values |= {"dark_spots_added": (100.0, dark_spots), "bright_spots_added": (50.0, 0.0)}
+    rows = [
+        statistics.Row(str(image), method, metric, value + image + (method == "new") * by * image)
+        for metric, (value, by) in values.items()
+        for image in range(1, 9)
+        for method in ("new", "old")
+    ]
+    return SimpleNamespace(
+        summary=statistics.summarise(rows), comparisons=statistics.compare(rows, "new")
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "failing"),
+    [
+        ((0.1, 0.01, 0.0), []),
+        ((0.0, 0.01, 0.0), ["psnr"]),
+        ((0.1, -0.01, 0.0), ["ssim"]),
+        ((0.1, 0.01, 2.0), []),  # within the margin
+        ((0.1, 0.01, 9.0), ["dark_spots_added"]),  # PSNR bought with spots
+    ],
+)
+def test_every_rule_must_hold(changes, failing):
+    decided = verdict.decide(compared(*changes), "new", "old")
+    assert [rule.metric for rule in decided.rules if not rule.holds] == failing
+    assert decided.better == (not failing)
+    assert all(measures.METRICS[name].title in decided.line for name in failing)

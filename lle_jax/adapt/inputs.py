@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lle_jax import data, images
-from lle_jax.data import splits
+from lle_jax.data import manifest, splits
 from lle_jax.evaluation import statistics
 from lle_jax.fit import preset
 from lle_jax.images.files import refusal
@@ -46,7 +46,8 @@ def read(dark: Sequence[Path], clean: Sequence[Path], trained_on: Collection[str
     """Finds the images and divides the clean ones.
 
     Args:
-      dark, clean: files and folders.
+      dark: files and folders.
+      clean: the same, or a manifest (a CSV file), whose patients or groups are not divided.
       trained_on: SHA-256 of images that the model to start from was trained or validated on. They
         are not held back, since that model would be compared on images it knows.
 
@@ -54,67 +55,100 @@ def read(dark: Sequence[Path], clean: Sequence[Path], trained_on: Collection[str
       ValueError: for fewer than `MIN_IMAGES` of a kind, an image of both kinds, or too few clean
         images that the model does not know.
     """
-    usable, rejected = zip(*(_usable(kind) for kind in (dark, clean)), strict=True)
-    for name, entries, unusable in zip(("dark", "clean"), usable, rejected, strict=True):
-        if len(entries) < MIN_IMAGES:
+    dark_images, rejected_dark = _usable(*_found(dark))
+    is_manifest = len(clean) == 1 and clean[0].suffix.lower() == ".csv"
+    groups: dict[Path, str] = {}
+    if is_manifest:
+        rows, skipped = manifest.read(clean[0])
+        groups = {row.image.absolute(): row.group for row in rows if row.group}
+        clean_images, rejected_clean = _usable([row.image.absolute() for row in rows], skipped)
+    else:
+        clean_images, rejected_clean = _usable(*_found(clean))
+    for name, usable, unusable in (
+        ("dark", dark_images, rejected_dark),
+        ("clean", clean_images, rejected_clean),
+    ):
+        if len(usable) < MIN_IMAGES:
             reason = f", {len(unusable)} skipped ({unusable[0][1]})" if unusable else ""
             raise ValueError(
-                f"{len(entries)} {name} images{reason}; at least {MIN_IMAGES} different ones of at "
+                f"{len(usable)} {name} images{reason}; at least {MIN_IMAGES} different ones of at "
                 f"least {preset.MIN_SIDE} pixels a side are needed"
             )
-    paths = {entry.digest: path for path, entry in usable[0]}
-    for path, entry in usable[1]:
+    paths = {entry.digest: path for path, entry in dark_images.items()}
+    for path, entry in clean_images.items():
         if entry.digest in paths:
             raise ValueError(f"{path}: the same image as the dark {paths[entry.digest]}")
-    roles = divide([entry for _, entry in usable[1]], trained_on)
-    training = {entry.digest for entry in roles["train"]}
-    by_role = splits.splits_of(roles, rejected[1])
+    units: dict[str, list[splits.Entry]] = {}
+    for path, entry in clean_images.items():
+        unit = f"group {groups[path]}" if path in groups else str(path)
+        units.setdefault(unit, []).append(entry)
+    by_role = splits.splits_of(divide(list(units.values()), trained_on))
+    training = set(by_role.train.hashes)
     return Inputs(
-        middle(splits.images_of([entry for _, entry in usable[0]])),
-        tuple(path for path, _ in usable[0]),
+        middle(splits.images_of(list(dark_images.values()))),
+        tuple(dark_images),
         dataclasses.replace(by_role, test=middle(by_role.test)),
-        tuple(path for path, entry in usable[1] if entry.digest in training),
-        (*rejected[0], *rejected[1]),
+        tuple(path for path, entry in clean_images.items() if entry.digest in training),
+        (*rejected_dark, *rejected_clean),
     )
 
 
-def _usable(
-    given: Iterable[Path],
-) -> tuple[list[tuple[Path, splits.Entry]], list[tuple[str, str]]]:
-    """Returns the images that can be used, each content once, and (path, reason) of the others."""
+def _found(given: Iterable[Path]) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Lists image files, and (path, reason) of pictures of other formats."""
     found = images.scan(given)
-    paths = [path.absolute() for path in found.images]
+    others = [(str(path), refusal(path)) for path in found.others]
+    return [path.absolute() for path in found.images], others
+
+
+def _usable(
+    paths: Sequence[Path], rejected: Sequence[tuple[str, str]]
+) -> tuple[dict[Path, splits.Entry], list[tuple[str, str]]]:
+    """Returns the images that can be used, each content once, and (path, reason) of the others."""
     root = Path(os.path.commonpath([path.parent for path in paths]))
-    entries, rejected = splits.examine_all(root, root, paths)
-    rejected += [(str(path), refusal(path)) for path in found.others]
-    small = [path for path, entry in entries if min(entry.size) < preset.MIN_SIDE]
+    entries, unusable = splits.examine_all(root, root, paths)
+    large = {path: entry for path, entry in entries if min(entry.size) >= preset.MIN_SIDE}
+    small = [path for path, _ in entries if path not in large]
     reason = f"smaller than {preset.MIN_SIDE} pixels"
-    rejected += [(str(path), f"{path}: {reason}") for path in small]
-    return [(path, entry) for path, entry in entries if path not in small], rejected
+    return large, [*rejected, *unusable, *((str(p), f"{p}: {reason}") for p in small)]
 
 
 def divide(
-    entries: Sequence[splits.Entry], trained_on: Collection[str]
+    units: Sequence[Sequence[splits.Entry]], trained_on: Collection[str]
 ) -> dict[str, list[splits.Entry]]:
-    """Gives each image a role by its content, so that renaming files moves none to another role.
+    """Gives images roles by their content, so that renaming files moves none to another role.
+
+    Args:
+      units: images that must have one role, such as all of one patient.
+      trained_on: SHA-256 of images whose units are for training.
 
     Raises:
-      ValueError: if too few are unknown to the model to start from.
+      ValueError: if too few are left to hold back.
     """
-    share = math.ceil(len(entries) / _SHARE)
-    test, validation = min(max(share, MIN_TEST), MAX_TEST), max(share, MIN_VALIDATION)
-    ordered = sorted(entries, key=lambda entry: (entry.digest in trained_on, entry.digest))
-    unknown = sum(entry.digest not in trained_on for entry in entries)
-    if unknown < test + validation:
+    count = sum(map(len, units))
+    known = [unit for unit in units if any(entry.digest in trained_on for entry in unit)]
+    # Small units first: a patient of many images is for training where possible.
+    unknown = sorted(
+        (unit for unit in units if not any(entry.digest in trained_on for entry in unit)),
+        key=lambda unit: (len(unit) > math.ceil(count / _SHARE), min(e.digest for e in unit)),
+    )
+    share, roles = math.ceil(count / _SHARE), {role: list[splits.Entry]() for role in data.ROLES}
+    least = {"test": MIN_TEST, "validation": MIN_VALIDATION}
+    for role in least:
+        wanted = min(max(share, least[role]), MAX_TEST)
+        while unknown and len(roles[role]) < wanted:
+            roles[role] += unknown.pop(0)
+    for unit in (*known, *unknown):
+        roles["train"] += unit
+    if len(roles["validation"]) < MIN_VALIDATION or not roles["train"]:
+        seen = sum(map(len, known))
+        trained = f", {seen} of them known to the model" if seen else ""
+        grouped = f" of {len(units)} patients" if len(units) < count else ""
         raise ValueError(
-            f"the model was trained on {len(entries) - unknown} of the {len(entries)} clean "
-            f"images; at least {test + validation} others are needed to validate and to compare on"
+            f"{count} clean images{grouped}{trained}; unknown ones are needed to compare on (at "
+            f"least {max(share, MIN_TEST)}), to validate (at least {max(share, MIN_VALIDATION)}), "
+            "and others to train on"
         )
-    return {
-        "test": ordered[:test],
-        "validation": ordered[test : test + validation],
-        "train": ordered[test + validation :],
-    }
+    return roles
 
 
 def middle(pictures: data.Images, side: int = MAX_SIDE) -> data.Images:

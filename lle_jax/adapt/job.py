@@ -93,7 +93,8 @@ def adapt(
 
     Args:
       dark: real low-light images, files and folders.
-      clean: well-lit images of the same kind, not necessarily of the same scenes.
+      clean: well-lit images of the same kind, not necessarily of the same scenes; files and
+        folders, or a manifest, whose patients are not divided.
       output: folder to write to.
       settings: None takes the defaults.
 
@@ -103,6 +104,7 @@ def adapt(
     settings = settings or Settings()
     output = output.absolute()
     checks.number("minutes", settings.minutes, 1, 24 * 60)
+    checks.number("lr", settings.lr, 0, 1)
     _check_output(output, [*dark, *clean])
     prior = _prior(settings.prior)
     distributions.Space.of(prior)  # complains before anything is read
@@ -221,7 +223,7 @@ def _fit(
 def _simulations(prior: Preset, side: int, seconds: float) -> int:
     """Returns how many synthetic images a round of the fit may have, from the time of a batch."""
     batch, most = distributions.BATCH, distributions.SIMULATIONS
-    noise = np.random.default_rng(0).random((batch, side, side, 3), np.float32)
+    noise = jax.random.uniform(jax.random.key(0), (batch, side, side, 3))
     taken = 0.0
     for number in range(2):  # the first one compiles
         began = time.monotonic()

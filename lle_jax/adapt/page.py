@@ -119,7 +119,8 @@ def _dark(
         low = dark[index]
         outputs = {name: enhance.enhance_pixels(n, low)[0] for name, n in networks.items()}
         for name, image in outputs.items():
-            counts[name].append(tuple(map(float, _added(image, low))))
+            dark_spots, bright_spots = _added(image, low)
+            counts[name].append((float(dark_spots), float(bright_spots)))
         if index in shown:
             rows.append(_row(dark.names[index], {"dark": low, **outputs}))
     return rows, {name: np.array(values) for name, values in counts.items()}

@@ -26,7 +26,9 @@ def add(commands) -> None:
         nargs="+",
         type=Path,
         required=True,
-        help="well-lit images of the same kind, at least 30, not necessarily of the same scenes",
+        metavar="CLEAN",
+        help="well-lit images of the same kind, at least 30, not necessarily of the same scenes; "
+        "or a manifest, of which no patient is divided",
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", help="folder to write to"
@@ -52,7 +54,9 @@ def add(commands) -> None:
     parser.add_argument(
         "--steps", type=int, metavar="N", help="training steps, instead of what the time allows"
     )
-    parser.add_argument("--lr", type=float, default=2e-4, metavar="N", help="learning rate")
+    parser.add_argument(
+        "--lr", type=float, default=2e-4, metavar="N", help="learning rate (default: %(default)g)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="whole number (default 0)")
     parser.set_defaults(run=run)
 

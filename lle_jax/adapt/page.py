@@ -1,7 +1,7 @@
 """The page of an adaptation: what was decided and why, to look at in a browser."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -30,7 +30,7 @@ def write(
     held_back: Suite,
     dark: data.Images,
     models: Mapping[str, LoadedModel],
-    complete: bool,
+    warnings: Sequence[str],
 ) -> None:
     """Writes index.html into the folder of an adaptation.
 
@@ -40,23 +40,17 @@ def write(
       held_back: the suite that both networks were compared on.
       dark: the real low-light images.
       models: the network to start from, then the adapted one, by name.
-      complete: whether all training images of the first are recorded.
+      warnings: limits of the decision.
     """
     networks = {name: tiles.network(each.config, each.params) for name, each in models.items()}
     pictures, spots = _dark(dark, networks)
     lines = "\n".join(f"<li>{text(line)}</li>" for line in provenance_of(output / "preset.toml"))
-    unknown = (
-        ""
-        if complete
-        else "<p>Not all training images of the model to start from are recorded: it may know some "
-        "of the held-back images.</p>"
-    )
     fields = {
         "decision": text(decided.line),
         "release": "in release/" if decided.better else "none",
         "rules": _rules(decided),
         "start": text(next(iter(models))),
-        "unknown": unknown,
+        "warnings": "".join(f"<li>{text(each)}</li>" for each in warnings) or "<li>none</li>",
         "provenance": lines,
         "curves": curves.figures(output / "run" / "scalars.csv"),
         "held_back": "\n".join(_held_back(held_back, networks)),

@@ -81,12 +81,15 @@ def run(arguments: argparse.Namespace) -> int:
     result = adapt.adapt(arguments.inputs, arguments.clean, arguments.output, settings)
     for line in data.skipped_lines(result.rejected):
         print(f"lle adapt: {line}", file=sys.stderr)
+    for line in result.warnings:
+        print(f"lle adapt: warning: {line}", file=sys.stderr)
     if result.finished_before:
         console.note(f"{arguments.output}: finished before with the same inputs; nothing to do")
     console.note(f"page: {result.written[0]}")
     arguments.document.update(
         better=result.better,
         decision=result.line,
+        warnings=result.warnings,
         finished_before=result.finished_before,
         written=result.written,
         skipped=[{"input": path, "reason": reason} for path, reason in result.rejected],

@@ -50,8 +50,6 @@ def fit_files(
     side = _side(real_set + clean_set)
     grey = any(_is_grey(p.pixels) for p in real_set + clean_set)
     real_crops, clean_crops = (_crops(squares, side, grey) for squares in (real_set, clean_set))
-    if len(real_crops) < MIN_IMAGES:
-        raise ValueError("one real image says nothing about a distribution; give at least 2, or 20")
     warnings = _warnings(len(real_crops), len(clean_crops))
     measured = np.concatenate([np.asarray(measures.measure(crop[None])) for crop in real_crops])
     fitted = distributions.fit(
@@ -73,13 +71,9 @@ def fit_files(
         *_agreement(fitted.discrepancy, auc),
         *(f"Warning: {warning}." for warning in warnings),
     )
-    preset = space.preset(
-        fitted.parameters, output.stem, f"Fitted to {len(real_crops)} real images"
-    )
-    tests = tuple(
-        (float(result.statistic), float(result.pvalue))
-        for result in map(measures.kolmogorov_smirnov, measured.T, fitted.synthetic.T)
-    )
+    description = f"Fitted to {len(real_crops)} real images"
+    preset = space.preset(fitted.parameters, output.stem, description)
+    tests = _tests(measured, fitted.synthetic)
     report = Report(
         preset, provenance, measured, fitted.synthetic, tests, auc, tuple(failures), warnings
     )
@@ -87,6 +81,12 @@ def fit_files(
     write_bytes(page, to_html(report))
     write_bytes(output, to_toml(report, space).encode())
     return report
+
+
+def _tests(real: np.ndarray, synthetic: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """Computes statistic and p-value of each measure's two-sample test."""
+    results = map(measures.kolmogorov_smirnov, real.T, synthetic.T)
+    return tuple((float(result.statistic), float(result.pvalue)) for result in results)
 
 
 def _check_output(output: Path, page: Path) -> None:
@@ -98,6 +98,9 @@ def _check_output(output: Path, page: Path) -> None:
 
 
 def _warnings(real: int, clean: int) -> tuple[str, ...]:
+    """Returns the limits of a fit to so many images; raises ValueError where there is none."""
+    if real < MIN_IMAGES:
+        raise ValueError("one real image says nothing about a distribution; give at least 2, or 20")
     warnings = []
     if real < RECOMMENDED_IMAGES:
         warnings.append(f"{real} real images: below {RECOMMENDED_IMAGES} a fit mostly shows chance")

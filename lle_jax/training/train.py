@@ -73,14 +73,7 @@ class Experiment:
     start_from: load.LoadedModel | None
 
 
-def train(
-    config: ml_collections.ConfigDict,
-    workdir: Path,
-    *,
-    evaluate_only: bool = False,
-    splits: data.Splits | None = None,
-    evaluate_after: bool = True,
-) -> None:
+def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bool = False) -> None:
     """Trains and evaluates an experiment; resumes where an earlier start stopped.
 
     Nothing is written before the config, the data and the checkpoints are known to be sound.
@@ -89,9 +82,6 @@ def train(
       config: the experiment, with all keys of `lle_jax/experiments/base.py`.
       workdir: the run directory, absolute.
       evaluate_only: evaluate the newest checkpoint without training.
-      splits: the images by role; None loads those that `config.data` names.
-      evaluate_after: evaluate on the test images after training; a caller that compares with more
-        than the input does so itself.
 
     Raises:
       ValueError: of one line, for whatever the caller can put right.
@@ -101,7 +91,7 @@ def train(
         configs.upgrade(config, base.get_config(), base.RENAMED_KEYS)
         configs.check(config)
         rundir.check(workdir, config, renamed=base.RENAMED_KEYS)
-        splits = load_images(config) if splits is None else splits
+        splits = load_images(config)
         experiment = prepare(config)
         record, environment = describe(config, splits, experiment)
         if evaluate_only and not (workdir / "checkpoints").is_dir():
@@ -119,9 +109,8 @@ def train(
         announce(config, workdir, splits, restored)
         if not evaluate_only and int(state.step) < config.train.steps:
             state = train_loop(config, experiment, splits, state, position, workdir, timer)
-        if evaluate_after:
-            with timer("evaluate"):
-                evaluate_test_images(config, splits, state, record, workdir)
+        with timer("evaluate"):
+            evaluate_test_images(config, splits, state, record, workdir)
     console.note(timer.summary())
 
 

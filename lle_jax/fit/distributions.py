@@ -180,6 +180,7 @@ def fit(
     *,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
     simulations: int | None = None,
+    out_of_time: Callable[[], bool] = lambda: False,
 ) -> Fit:
     """Fits the ranges and probabilities of a prior preset.
 
@@ -192,6 +193,7 @@ def fit(
       measure: images `[b, H, W, C]` -> `[b, measures]`, as the real ones were measured.
       progress: wraps the list of batches, as tqdm does.
       simulations: synthetic images a round, a multiple of `BATCH`; None takes `SIMULATIONS`.
+      out_of_time: asked after each round but the first; True makes it the last.
 
     Returns:
       the fit and the measures of as many fresh synthetic images.
@@ -214,6 +216,8 @@ def fit(
         parameters, discrepancy = _solve(
             space, parameters, proposals, points, np.concatenate(measured), real
         )
+        if number and out_of_time():
+            break
     _, fresh = simulate(jax.random.fold_in(key, ROUNDS), parameters, steps)
     return Fit(space, parameters, discrepancy, fresh)
 

@@ -2,7 +2,7 @@
 
 import datetime
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,20 +29,20 @@ def fit_files(
     seed: int = 0,
     *,
     simulations: int | None = None,
+    out_of_time: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Fits `prior` to real low-light images and writes `output` (.toml) and a page (.html) beside.
 
     All images are cut to a square of one size in the middle, at most 256 pixels wide, along the
-    grid of JPEG's blocks. If some are grey and some are not, all are made grey. Fewer
-    `simulations` (see `distributions.fit`) take less time.
+    grid of JPEG's blocks. If some are grey and some are not, all are made grey. `simulations`
+    and `out_of_time` bound the time, see `distributions.fit`.
 
     Raises:
       ValueError: for fewer than two real images, no clean image, an image among both, images
         smaller than 64 pixels, or an output that exists or is not .toml.
     """
     output = Path(output)
-    page = output.with_suffix(".html")
-    _check_output(output, page)
+    _check_output(output, output.with_suffix(".html"))
     space = distributions.Space.of(prior)  # complains before anything is read
     failures: list[tuple[Path, str]] = []
     real_set, clean_set = (_read(paths, failures) for paths in (real, clean))
@@ -60,6 +60,7 @@ def fit_files(
         measures.measure,
         progress=lambda steps: jobs.track(steps, unit="batch", description="fit"),
         simulations=simulations,
+        out_of_time=out_of_time,
     )
     auc = measures.classify(measured, fitted.synthetic)
     provenance = (
@@ -77,10 +78,15 @@ def fit_files(
     report = Report(
         preset, provenance, measured, fitted.synthetic, tests, auc, tuple(failures), warnings
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(page, to_html(report))
-    write_bytes(output, to_toml(report, space).encode())
+    _write(report, space, output)
     return report
+
+
+def _write(report: Report, space: distributions.Space, output: Path) -> None:
+    """Writes the page and then the preset, so that where it is there is a page too."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(output.with_suffix(".html"), to_html(report))
+    write_bytes(output, to_toml(report, space).encode())
 
 
 def _tests(real: np.ndarray, synthetic: np.ndarray) -> tuple[tuple[float, float], ...]:

@@ -12,8 +12,9 @@ import skimage.data
 
 import lle_jax
 from lle_jax import cli, images, interrupt
-from lle_jax.adapt import inputs, job, verdict
+from lle_jax.adapt import fine_tune, inputs, job, verdict
 from lle_jax.checkpoints import release
+from lle_jax.degrade import presets
 from lle_jax.evaluation import measures, statistics
 from lle_jax.fit import preset as fit
 from lle_jax.training import train
@@ -63,7 +64,7 @@ def given_fit(monkeypatch):
 
 def command(folders, folder, output, *options):
     words = ["adapt", str(folders / "dark"), "--clean", str(folders / "clean"), "-o", str(output)]
-    return cli.main([*words, "--model", str(folder), "--steps", "30", *options])
+    return cli.main([*words, "--model", str(folder), *options])
 
 
 def hashes(folder):
@@ -77,7 +78,7 @@ def adapted(folders, folder, tmp_path_factory):
 
 
 def test_a_better_network_becomes_a_release(folders, folder, adapted, given_fit, capsys):
-    assert command(folders, folder, adapted, "--lr", "0.01", "--json") == 0
+    assert command(folders, folder, adapted, "--lr", "0.01", "--steps", "30", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert document["better"]
     assert str(adapted / "release") in document["written"]
@@ -97,7 +98,11 @@ def test_a_better_network_becomes_a_release(folders, folder, adapted, given_fit,
     assert set(record["images"]["train"]) == set(known["train"])
     assert not held_back & {*record["images"]["train"], *record["images"]["validation"]}
     assert "Fitted by a test" in record["adapt.preset"]
-    assert str(folders) not in (adapted / "release" / "config.json").read_text()
+    card = (adapted / "release" / "CARD.md").read_text()
+    assert (folder / "CARD.md").read_text() in card  # whose terms hold
+    for text in (card, (adapted / "release" / "config.json").read_text()):
+        assert str(folders) not in text
+        assert str(adapted) not in text
 
 
 def test_its_page_shows_the_decision_and_loads_nothing(adapted):
@@ -118,11 +123,11 @@ def test_a_finished_one_is_not_repeated_and_other_inputs_are_refused(
     folders, folder, adapted, given_fit, capsys
 ):
     before = (adapted / "index.html").stat().st_mtime_ns
-    assert command(folders, folder, adapted, "--lr", "0.01") == 0
+    assert command(folders, folder, adapted, "--lr", "0.01", "--steps", "30") == 0
     assert "finished before" in capsys.readouterr().out
     assert (adapted / "index.html").stat().st_mtime_ns == before
     assert not given_fit
-    assert command(folders, folder, adapted, "--lr", "0.02") == 2
+    assert command(folders, folder, adapted, "--lr", "0.02", "--steps", "30") == 2
     error = capsys.readouterr().err
     assert "holds another adaptation: learning rate (there 0.01, here 0.02)" in error
     assert error.count("\n") == 1
@@ -147,10 +152,11 @@ def test_one_that_is_not_better_gets_no_release_and_a_stop_is_resumed(
         train_loop(*arguments)
         raise interrupt.Interrupted(signal.SIGTERM)
 
+    monkeypatch.setattr(fine_tune, "MAX_STEPS", 20)  # there is time for more
     with monkeypatch.context() as patched:
         patched.setattr(train, "train_loop", stop)
         assert command(folders, folder, output, "--lr", "0") == 75
-    assert (output / "run" / "checkpoints" / "30").exists()
+    assert (output / "run" / "checkpoints" / "20").exists()
     assert not (output / "index.html").exists()
     capsys.readouterr()
     monkeypatch.setattr(train, "train_loop", None)  # the training is finished
@@ -161,6 +167,14 @@ def test_one_that_is_not_better_gets_no_release_and_a_stop_is_resumed(
         assert len(given_fit) == 1
     assert not (output / "release").exists()
     assert "Release: none" in (output / "index.html").read_text()
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0, 192), (1e6, 768)])
+def test_the_fit_is_as_long_as_the_time_allows(seconds, expected, monkeypatch):
+    monkeypatch.undo()  # of `given_fit`
+    monkeypatch.setattr(job.measures, "measure", lambda image: image[:, 0, 0])
+    prior = presets.parse(PRESET)
+    assert job._simulations(prior, 64, seconds) == expected
 
 
 @pytest.mark.parametrize("kind", ["dark", "clean"])

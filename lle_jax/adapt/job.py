@@ -287,7 +287,7 @@ def _compare(
     report.write(folder, result, compared, curves=output / "run" / "scalars.csv")
     decided = verdict.decide(result, ADAPTED, name)
     if decided.better:
-        _release(output, record, trained, details, decided)
+        _release(output, record, settings, trained, details, decided)
     networks = {name: start, ADAPTED: trained}
     warnings = _warnings(output, start)
     page.write(output, decided, held_back, found.dark, networks, warnings)
@@ -329,6 +329,7 @@ def _method(name: str, model: load.LoadedModel) -> methods.Method:
 def _release(
     output: Path,
     record: dict[str, Any],
+    settings: Settings,
     trained: load.LoadedModel,
     details: dict[str, Any],
     decided: verdict.Verdict,
@@ -344,9 +345,30 @@ def _release(
         "adapt.decision": decided.line,
         "adapt.uncertainty": "not recalibrated after the adaptation",
     }
-    release.save(output / "release", trained.config, trained.params, details)
+    card = _card(decided, lines, settings.model or release.BUNDLED)
+    release.save(output / "release", trained.config, trained.params, details, card=card)
     count = models.parameter_count(trained.params)
     console.note(f"release: {output / 'release'}, {count:,} parameters")
+
+
+def _card(decided: verdict.Verdict, fit: Sequence[str], start: Path) -> str:
+    """Returns the text of CARD.md, which ends with the card of the model before: its terms hold."""
+    parts = [
+        "# A model adapted to the images of one clinic",
+        "Made by `lle adapt` of lle_jax. Research software, not a medical device: it may remove or "
+        "invent detail, so keep the original with each output.",
+        f"Adapted: {decided.line}. These figures are of well-lit images of that clinic under the "
+        "fitted degradation; elsewhere it was not tried. Its uncertainty was not calibrated again.",
+        "\n".join(f"- {line}" for line in fit),
+    ]
+    path = start / "CARD.md"
+    if path.is_file():
+        parts += [
+            "Its parameters come from the model below, whose terms of use hold for it too; the "
+            "figures below are not its own.",
+            path.read_text(encoding="utf-8"),
+        ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _result(

@@ -29,6 +29,7 @@ class Pair(NamedTuple):
       structure: what `metrics.structure_change` finds in the output.
       lpips_weights: of `metrics.load_lpips`; None where none were given.
       spots: what `metrics.spot_change` finds in the output, computed where a metric asks.
+      lines: what `metrics.line_change` finds in the output, likewise.
     """
 
     output: jax.Array
@@ -42,6 +43,10 @@ class Pair(NamedTuple):
     @property
     def spots(self) -> metrics.SpotChange:
         return _spot_change(self.output, self.clean)
+
+    @property
+    def lines(self) -> metrics.LineChange:
+        return _line_change(self.output, self.clean)
 
 
 class Metric(NamedTuple):
@@ -111,6 +116,18 @@ METRICS = {
     "bright_spots_lost": Metric(
         "bright spots lost / Mpx", -1, 0, lambda p: p.spots.bright_lost, standard=False
     ),
+    "dark_lines_added": Metric(
+        "dark lines added (px / Mpx)", -1, 0, lambda p: p.lines.dark_added, standard=False
+    ),
+    "dark_lines_lost": Metric(
+        "dark lines lost (px / Mpx)", -1, 0, lambda p: p.lines.dark_lost, standard=False
+    ),
+    "bright_lines_added": Metric(
+        "bright lines added (px / Mpx)", -1, 0, lambda p: p.lines.bright_added, standard=False
+    ),
+    "bright_lines_lost": Metric(
+        "bright lines lost (px / Mpx)", -1, 0, lambda p: p.lines.bright_lost, standard=False
+    ),
     "ms_ssim": Metric(
         "MS-SSIM", 1, 3, lambda p: metrics.ms_ssim(p.output, p.clean), standard=False
     ),
@@ -135,6 +152,16 @@ METRICS = {
     ),
 }
 
+# What stands for several names of METRICS in --metrics.
+GROUPS = {
+    "invention": tuple(
+        f"{polarity}_{kind}_{change}"
+        for kind in ("spots", "lines")
+        for polarity in ("dark", "bright")
+        for change in ("added", "lost")
+    )
+}
+
 
 class EvaluationError(ValueError):
     """An evaluation is refused; the message says why and what to do."""
@@ -143,13 +170,17 @@ class EvaluationError(ValueError):
 def parse(text: str) -> tuple[str, ...]:
     """Reads names of METRICS from "psnr,ssim,niqe", each once, in the order given.
 
-    The plain metric is added after its GT-mean version, which is never shown alone.
+    A name of GROUPS stands for its metrics. The plain metric is added after its GT-mean version,
+    which is never shown alone.
 
     Raises:
       EvaluationError: for an unknown name; it says the nearest one, or which there are.
     """
     names: list[str] = []
     for name in filter(None, map(str.strip, text.split(","))):
+        if name in GROUPS:
+            names += GROUPS[name]
+            continue
         if name not in METRICS:
             close = difflib.get_close_matches(name, METRICS, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"expected of {', '.join(METRICS)}"
@@ -219,10 +250,23 @@ def _pairwise(
 
 
 _psnr = jax.jit(metrics.psnr)
-_spot_change = jax.jit(metrics.spot_change)  # traced once for all metrics that ask for it
+# Traced once for all metrics that ask for them.
+_spot_change = jax.jit(metrics.spot_change)
+_line_change = jax.jit(metrics.line_change)
 
 
 def measure_identity(output: np.ndarray, clean: np.ndarray) -> float:
     """Computes the PSNR of what a method makes of an image that needs nothing."""
     output = np.clip(np.asarray(output, np.float32), 0, 1)
     return min(float(_psnr(output, clean)), METRICS["identity"].greatest)
+
+
+def invention_maps(output: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Maps of the spots and lines that an output adds and loses, bool `[H, W]` each."""
+    output = np.clip(np.asarray(output, np.float32), 0, 1)
+    changes = _spot_change(output, clean), _line_change(output, clean)
+    added, lost = (
+        np.any([np.asarray(getattr(change, name)) for change in changes], axis=0)
+        for name in ("added_map", "lost_map")
+    )
+    return added, lost

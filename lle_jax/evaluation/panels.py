@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from lle_jax import files
@@ -41,3 +42,19 @@ def save(
         shown = np.broadcast_to(np.clip(image, 0, 1), (height, width, 3))
         axis.imshow(shown, interpolation="nearest")
     files.write_figure(path, figure)
+
+
+def mark(output: np.ndarray, added: np.ndarray, lost: np.ndarray, *, side: int) -> np.ndarray:
+    """Draws maps of what an output adds (red) and loses (blue) on its grey version.
+
+    Args:
+      output: `[H, W, C]`.
+      added, lost: bool `[H, W]`.
+      side: to which the picture will be reduced; marks are thick enough to be seen then.
+    """
+    grey = np.clip(np.asarray(output).mean(axis=-1, keepdims=True), 0, 1)
+    picture = np.repeat(grey, 3, axis=-1)
+    brush = np.ones((1 + 2 * max(1, max(added.shape) // side),) * 2, np.uint8)
+    for where, colour in ((added, (1, 0.1, 0.1)), (lost, (0.1, 0.4, 1))):
+        picture[cv2.dilate(where.astype(np.uint8), brush) > 0] = colour
+    return picture

@@ -15,9 +15,9 @@ import numpy as np
 
 from lle_jax import jobs, pages
 from lle_jax.evaluation import curves as curves_of
-from lle_jax.evaluation import statistics, suite
+from lle_jax.evaluation import measures, panels, statistics, suite
 from lle_jax.evaluation.evaluate import EvaluationResult
-from lle_jax.evaluation.measures import METRICS, Metric
+from lle_jax.evaluation.measures import GROUPS, METRICS, Metric
 from lle_jax.evaluation.methods import Method
 from lle_jax.files import write_bytes
 from lle_jax.pages import NAME, text
@@ -30,7 +30,7 @@ _LISTS = {
     "psnr": "least gain in PSNR over the input",
     "structure_added": "most structure added",
     "hallucination_rate": "most patches unlike the truth",
-}
+} | {name: f"most {name.replace('_', ' ')}" for name in GROUPS["invention"]}
 
 
 def write(
@@ -284,6 +284,8 @@ def _worst(result: EvaluationResult) -> dict[str, list[tuple[str, float]]]:
                 if metric == "psnr":
                     value -= values["low", metric, label]
                 entries.append((label, value))
+        if not entries:  # not measured
+            continue
         entries.sort(key=lambda item: item[1] * METRICS[metric].better)
         lists[metric] = entries[:WORST]
     return lists
@@ -326,19 +328,24 @@ def _viewer_data(
         label = suite.label(row.image, row.realisation)
         if label in shown:
             values.setdefault(label, {}).setdefault(row.method, {})[row.metric] = row.value
+    measured = {row.metric for row in result.rows}
+    marked = result.methods[:1] if measured.issuperset(GROUPS["invention"]) else ()
     cases = []
     with jobs.progress("pictures", len(shown), "case") as bar:
         for case in result.suite.cases(shown):
-            cases.append(_pictures(case, drawn) | {"metrics": values[case.label]})
+            cases.append(_pictures(case, drawn, marked) | {"metrics": values[case.label]})
             bar.update()
     titles = {name: [m.title, m.digits] for name, m in METRICS.items()}
     return {"cases": cases, "metrics": titles}
 
 
-def _pictures(case: suite.Case, drawn: Sequence[Method]) -> dict:
-    images = (
-        {"low": case.low} | {m.name: m.enhance_case(case) for m in drawn} | {"clean": case.clean}
-    )
+def _pictures(case: suite.Case, drawn: Sequence[Method], marked: Sequence[str]) -> dict:
+    """Encodes a case's pictures; of the methods in `marked` also where spots and lines changed."""
+    outputs = {m.name: m.enhance_case(case) for m in drawn}
+    images = {"low": case.low} | outputs | {"clean": case.clean}
+    for name in marked:
+        maps = measures.invention_maps(outputs[name], case.clean)
+        images[f"{name}: added red, lost blue"] = panels.mark(outputs[name], *maps, side=_SIDE)
     height, width = case.clean.shape[:2]
     return {
         "label": case.label,

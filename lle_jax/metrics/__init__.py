@@ -17,6 +17,7 @@ from lle_jax.metrics.harm import (
 )
 from lle_jax.metrics.learned import load_lpips, lpips
 from lle_jax.metrics.lightness import lightness_order_error
+from lle_jax.metrics.lines import LineChange, line_change
 from lle_jax.metrics.naturalness import brisque, niqe
 from lle_jax.metrics.naturalness_models import load_brisque, load_niqe, niqe_model
 from lle_jax.metrics.perceptual import gmsd, vif
@@ -34,6 +35,7 @@ __all__ = [
     "GAUSSIAN_11",
     "SCALE_WEIGHTS",
     "UNIFORM_7",
+    "LineChange",
     "SpotChange",
     "StructureChange",
     "background_colour_shift",
@@ -50,6 +52,7 @@ __all__ = [
     "gt_mean",
     "hallucination_rate",
     "lightness_order_error",
+    "line_change",
     "load_brisque",
     "load_lpips",
     "load_niqe",

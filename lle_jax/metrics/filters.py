@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
+_DENSE = 1024  # pixels
+
 
 def gaussian(taps: int, sigma: float) -> np.ndarray:
     """Computes the weights of a sampled Gaussian, sum 1."""
@@ -61,13 +63,32 @@ def halve(image: jax.Array, odd: str) -> jax.Array:
 def gaussian_derivative(
     image: jax.Array, sigma: float, order: tuple[int, int] = (0, 0)
 ) -> jax.Array:
-    """Derivatives of a Gaussian over height and width of `[..., H, W, C]`, borders mirrored."""
-    down, across = (
-        jnp.asarray(scipy.ndimage.gaussian_filter1d(np.eye(side), sigma, 0, o), image.dtype)
-        for side, o in zip(image.shape[-3:-1], order, strict=True)
-    )
-    image = jnp.einsum("ij,...jwc->...iwc", down, image, precision="highest")
-    return jnp.einsum("ij,...hjc->...hic", across, image, precision="highest")
+    """Derivatives of a Gaussian over height and width of `[..., H, W, C]`, borders mirrored.
+
+    Sides up to `_DENSE` go through a matrix product, longer ones, for which the matrix would not
+    fit the caches or even memory, through shifted multiply-adds.
+    """
+    for axis, each in ((-3, order[0]), (-2, order[1])):
+        side = image.shape[axis]
+        if side <= _DENSE:
+            matrix = scipy.ndimage.gaussian_filter1d(np.eye(side), sigma, 0, each)
+            product = "ij,...jwc->...iwc" if axis == -3 else "ij,...hjc->...hic"
+            weights = jnp.asarray(matrix, image.dtype)
+            image = jnp.einsum(product, weights, image, precision="highest")
+            continue
+        radius = int(4 * sigma + 0.5)
+        impulse = np.zeros(2 * radius + 1)
+        impulse[radius] = 1
+        taps = scipy.ndimage.gaussian_filter1d(impulse, sigma, 0, each, mode="constant")
+        padding = [(0, 0)] * image.ndim
+        padding[axis] = (radius, radius)
+        padded = jnp.pad(image, padding, mode="symmetric")
+        # what an impulse spreads to are the weights, turned round
+        image = _total(
+            float(tap) * jax.lax.slice_in_dim(padded, k, k + side, axis=axis)
+            for k, tap in enumerate(taps[::-1])
+        )
+    return image
 
 
 def greatest(x: jax.Array, radius: int) -> jax.Array:

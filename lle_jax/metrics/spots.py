@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lle_jax import checks
 from lle_jax.metrics import filters
 from lle_jax.metrics.conventions import pair
 
@@ -41,28 +42,34 @@ class SpotChange(NamedTuple):
     lost_map: jax.Array
 
 
-def spot_change(image: jax.Array, reference: jax.Array) -> SpotChange:
+def spot_change(
+    image: jax.Array, reference: jax.Array, *, contrast: float = CONTRAST
+) -> SpotChange:
     """Counts small round spots of an image without counterpart in the reference, and vice versa.
 
     A spot is a maximum, over 3 x 3 pixels and four scales (radii of about 2 to 5 pixels), of the
     contrast of luma to its surroundings: the difference of two Gaussians, sigma and 3 sigma,
-    divided by the wider one, so that brightness leaves it. It has a contrast of at least 0.06, and
-    curvatures whose ratio is at least 0.5, which lines and edges have not (Lowe, IJCV 60(2), 2004,
-    doi:10.1023/B:VISI.0000029664.99615.94, sections 3 and 4.1). It has a counterpart where within
-    2 pixels the other image has half its contrast at any scale. The field of view is where the
-    reference's surroundings are above 0.03; bright spots in surroundings or of a level above 0.96
-    are specular highlights and not counted. The thresholds are this package's own choice.
+    divided by the wider one, so that brightness leaves it. It has a contrast of at least 0.06
+    unless `contrast` is given, and curvatures whose ratio is at least 0.5, which lines and edges
+    have not (Lowe, IJCV 60(2), 2004, doi:10.1023/B:VISI.0000029664.99615.94, sections 3 and 4.1).
+    It has a counterpart where within 2 pixels the other image has half its contrast at any scale.
+    The field of view is where the reference's surroundings are above 0.03; bright spots in
+    surroundings or of a level above 0.96 are specular highlights and not counted. The thresholds
+    are this package's own choice.
 
     Args:
       image: `[..., H, W, C]` in [0, 1], C 1 or 3.
       reference: the truth, same shape.
+      contrast: least contrast of a spot, in [0, 1].
 
     Returns:
       counts per megapixel and maps; see `SpotChange`. Piecewise constant: not a loss.
 
     Raises:
-      ValueError: on a wrong rank, dtype or channel count, or shapes that differ.
+      ValueError: on a wrong rank, dtype or channel count, shapes that differ, or a contrast out of
+        range.
     """
+    checks.number("contrast", contrast, 0, 1)
     image, reference = pair(image, reference, "luma")
     ours, theirs = _contrasts(image), _contrasts(reference)
     field = theirs.surroundings > DARK
@@ -71,7 +78,7 @@ def spot_change(image: jax.Array, reference: jax.Array) -> SpotChange:
     for one, other in ((ours, theirs), (theirs, ours)):
         spots = []
         for sign in (-1.0, 1.0):
-            found = _spots(one, sign) & field
+            found = _spots(one, sign, contrast) & field
             if sign > 0:
                 found &= ~one.highlight & ~other.highlight
             value = jnp.max(sign * one.contrast, axis=-1)
@@ -114,9 +121,9 @@ def _contrasts(luma: jax.Array) -> _Contrasts:
     )
 
 
-def _spots(one: _Contrasts, sign: float) -> jax.Array:
+def _spots(one: _Contrasts, sign: float, least: float) -> jax.Array:
     """Where a spot of a polarity has its centre, `[..., H, W]`."""
     signed = sign * one.contrast
     best = jnp.max(signed, axis=-1, keepdims=True)
-    peak = (signed == best) & (signed == filters.greatest(signed, 1)) & (signed >= CONTRAST)
+    peak = (signed == best) & (signed == filters.greatest(signed, 1)) & (signed >= least)
     return jnp.any(peak & one.is_round, axis=-1)

@@ -16,6 +16,7 @@ from lle_jax.evaluation import (
     evaluate,
     measures,
     methods,
+    panels,
     report,
     statistics,
     suite,
@@ -461,6 +462,10 @@ def test_metrics_are_picked_by_name_and_a_plain_one_stands_beside_its_gt_mean():
     assert measures.parse("niqe, ssim_gt_mean,ssim") == ("niqe", "ssim_gt_mean", "ssim")
     assert measures.parse("psnr_gt_mean") == ("psnr_gt_mean", "psnr")
     assert "niqe" not in measures.selected()
+    invention = measures.parse("psnr,invention")
+    assert invention[0] == "psnr"
+    assert len(invention) == 9
+    assert set(invention) <= measures.METRICS.keys()
     assert set(measures.selected(["niqe", "psnr"])) == {*measures.selected(), "niqe"}
 
 
@@ -501,6 +506,29 @@ def test_a_metric_that_is_named_is_measured_and_shown(
     monkeypatch.setitem(measures.METRICS, "another", measures.METRICS["psnr"])
     assert cli.main(["compare", str(tmp_path), "--metrics", "another"]) == 2
     assert "another was not measured; measured: psnr, ssim" in capsys.readouterr().err
+
+
+def test_spots_and_lines_have_worst_lists_and_a_picture_where_they_are_measured(
+    small_suite, brightener, monkeypatch, tmp_path
+):
+    invention = measures.GROUPS["invention"]
+    keep(monkeypatch, *NAMED, *invention)
+    result = evaluate.evaluate(small_suite, [brightener], [], tmp_path, more_metrics=invention)
+    assert len(values(result.rows, "brightener", "dark_lines_lost")) == small_suite.count
+    report.write(tmp_path, result, [brightener])
+    page = (tmp_path / "index.html").read_text()
+    assert "most dark lines added" in page
+    assert "brightener: added red, lost blue" in page
+    measures._pairwise.clear_cache()
+
+
+def test_marks_are_red_where_added_and_blue_where_lost():
+    added, lost = np.zeros((2, 40, 48), bool)
+    added[10, 10], lost[30, 40] = True, True
+    picture = panels.mark(np.full((40, 48, 3), 0.5), added, lost, side=384)
+    red, _, blue = np.moveaxis(picture, -1, 0)
+    np.testing.assert_array_equal(np.argwhere(red > blue).mean(axis=0), [10, 10])
+    np.testing.assert_array_equal(np.argwhere(blue > red).mean(axis=0), [30, 40])
 
 
 def test_lpips_is_measured_with_the_weights_given(small_suite, brightener, monkeypatch, tmp_path):

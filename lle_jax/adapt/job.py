@@ -37,9 +37,9 @@ REALISATIONS, SEED = 3, 1  # low-light versions of each held-back image, and the
 # Shares of the time; the rest is for the comparison and the pages.
 FIT_SHARE, TRAIN_SHARE = 0.35, 0.45
 MIN_BATCHES = 6  # of simulations in a round of the fit: 192 synthetic images
-# Area under the curve of real against synthetic images above which a warning is given. With 30
-# images a fit that finds the hidden preset reaches 0.88, since their content differs too; a preset
-# that does not fit, 0.99 (docs/artifacts.md, docs/adapt.md).
+# Area under the curve of real against synthetic images above which a warning is given: a preset
+# that does not fit reaches 0.99. With 30 images even a fit that finds the hidden preset reaches
+# 0.88, since their content differs too (docs/artifacts.md, docs/adapt.md).
 MAX_AUC = 0.95
 
 

@@ -17,6 +17,7 @@ import lle_jax
 from lle_jax import console, interrupt
 from lle_jax.commands import (
     ablate,
+    adapt,
     compare,
     degrade,
     enhance,
@@ -35,6 +36,7 @@ MODULES = (
     quantify,
     fit,
     enhance,
+    adapt,
     train,
     evaluate,
     compare,
@@ -46,7 +48,7 @@ MODULES = (
 )
 
 # Those whose `run` puts what was done into `arguments.document`.
-WITH_JSON = (degrade, quantify, fit, enhance, evaluate, compare)
+WITH_JSON = (degrade, quantify, fit, enhance, adapt, evaluate, compare)
 
 
 class _Parser(argparse.ArgumentParser):

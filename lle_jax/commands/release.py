@@ -1,20 +1,14 @@
 """`lle release`: writes the EMA parameters of a run as a release."""
 
 import argparse
-import csv
-import json
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ml_collections
     from flax import nnx
 
-    from lle_jax.checkpoints.load import LoadedModel
     from lle_jax.evaluation.suite import Suite
-
-_FROM_ENVIRONMENT = ("lle_jax", "git", "python", "devices", "data_fingerprint")
 
 
 def add(commands) -> None:
@@ -54,11 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
     from absl import logging
 
     from lle_jax import console
-    from lle_jax.checkpoints import release
+    from lle_jax.checkpoints import release, training_record
     from lle_jax.evaluation import suite
 
     logging.set_verbosity(logging.ERROR)  # Orbax reports every step
-    loaded, record = read(arguments.model)
+    loaded, record = training_record.read(arguments.model)
     params = loaded.params
     if arguments.interval is not None:
         images = suite.load(arguments.suite, source=arguments.source)
@@ -79,25 +73,6 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def read(folder: Path) -> "tuple[LoadedModel, dict[str, Any]]":
-    """Loads a run, and describes how it was trained.
-
-    Raises:
-      CheckpointError: if it is no run directory or has no checkpoint.
-    """
-    from lle_jax.checkpoints.load import load_model
-    from lle_jax.checkpoints.run import CheckpointError
-
-    loaded = load_model(folder)
-    if loaded.provenance.record["kind"] != "run":
-        raise CheckpointError(f"{folder}: a release already; give a run directory")
-    config = json.loads((folder / "config.json").read_text())
-    record = {"step": loaded.provenance.record["step"]} | _record(folder, config)
-    if images := loaded.provenance.images:  # by which lle evaluate finds overlaps
-        record["images"] = {role: hashes for role, hashes in images.items() if role != "test"}
-    return loaded, record
-
-
 def calibrate(
     config: "ml_collections.ConfigDict", params: "nnx.State", suite: "Suite", level: float
 ) -> "tuple[nnx.State, float]":
@@ -114,25 +89,3 @@ def calibrate(
     pairs = ((case.error, case.half_width) for case in coverage.measure(net, cases))
     factor = uncertainty.calibration_factor(pairs, level)
     return uncertainty.scale_uncertainty(params, factor), factor
-
-
-def _record(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    import ml_collections
-
-    from lle_jax import rundir
-
-    record: dict[str, Any] = {}
-    for name, value in rundir.flatten(ml_collections.ConfigDict(config)).items():
-        if not name.startswith("model."):
-            record[name] = (
-                re.sub(r"[^\s,\"']*[/\\]", "", value) if isinstance(value, str) else value
-            )
-    if (folder / "environment.json").exists():
-        start = json.loads((folder / "environment.json").read_text())[-1]
-        record |= {name: start[name] for name in _FROM_ENVIRONMENT if name in start}
-    summary = folder / "evaluation" / "summary.csv"
-    if summary.exists():
-        with summary.open() as file:
-            for row in csv.DictReader(file):
-                record[f"test {row['method']} {row['metric']}"] = float(row["mean"])
-    return record

@@ -27,7 +27,7 @@ from lle_jax.degrade.presets import Distribution, Preset, StageDistribution
 
 ROUNDS = 4
 SIMULATIONS = 768  # per round
-_BATCH = 32
+BATCH = 32  # synthetic images that are measured together
 MAX_WIDTH = 3.0  # a truncated normal this many times the range wide is nearly uniform
 MIN_WIDTH = 0.02
 _BANDWIDTHS = (0.5, 1.0, 2.0)
@@ -179,6 +179,8 @@ def fit(
     measure: Callable[[jax.Array], jax.Array],
     *,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
+    simulations: int | None = None,
+    out_of_time: Callable[[], bool] = lambda: False,
 ) -> Fit:
     """Fits the ranges and probabilities of a prior preset.
 
@@ -190,20 +192,23 @@ def fit(
       clean: well-lit images of the same kind and size, `[m, H, W, C]` in [0, 1].
       measure: images `[b, H, W, C]` -> `[b, measures]`, as the real ones were measured.
       progress: wraps the list of batches, as tqdm does.
+      simulations: synthetic images a round, a multiple of `BATCH`; None takes `SIMULATIONS`.
+      out_of_time: asked after each round but the first; True makes it the last.
 
     Returns:
-      the fit and the measures of `SIMULATIONS` fresh synthetic images.
+      the fit and the measures of as many fresh synthetic images.
     """
-    space = Space.of(prior)
-    simulate = functools.partial(_simulate, space, clean, measure)
+    space, count = Space.of(prior), simulations or SIMULATIONS
+    simulate = functools.partial(_simulate, space, clean, measure, count)
     parameters, proposals, points, measured = space.start, [], [], []
-    steps = iter(progress(range((ROUNDS + 1) * (SIMULATIONS // _BATCH))))
+    steps = iter(progress(range((ROUNDS + 1) * (count // BATCH))))
     for number in range(ROUNDS):
         # a little wider than the fit, so that what it has missed can be found
         wide = parameters.copy()
-        count = len(space.ranges)
-        wide[count : 2 * count] = np.minimum(wide[count : 2 * count] + 0.4, math.log(MAX_WIDTH))
-        wide[2 * count :] *= 0.7
+        ranges = len(space.ranges)
+        widths = wide[ranges : 2 * ranges]
+        wide[ranges : 2 * ranges] = np.minimum(widths + 0.4, math.log(MAX_WIDTH))
+        wide[2 * ranges :] *= 0.7
         draw, values = simulate(jax.random.fold_in(key, number), wide, steps)
         proposals.append(wide)
         points.append(draw)
@@ -211,21 +216,25 @@ def fit(
         parameters, discrepancy = _solve(
             space, parameters, proposals, points, np.concatenate(measured), real
         )
+        if number and out_of_time():
+            break
     _, fresh = simulate(jax.random.fold_in(key, ROUNDS), parameters, steps)
     return Fit(space, parameters, discrepancy, fresh)
 
 
-def _simulate(space: Space, clean, measure, key, parameters, steps) -> tuple[tuple, np.ndarray]:
+def _simulate(
+    space: Space, clean, measure, count: int, key, parameters, steps
+) -> tuple[tuple, np.ndarray]:
     draw_key, image_key, noise_key = jax.random.split(key, 3)
-    t, active = space.draw(draw_key, parameters, SIMULATIONS)
+    t, active = space.draw(draw_key, parameters, count)
     degradation = space.degradation(t, active)
     # every clean image equally often
-    order = np.arange(SIMULATIONS) % len(clean)
+    order = np.arange(count) % len(clean)
     order = np.asarray(jax.random.permutation(image_key, order))
     measured = []
-    for start in range(0, SIMULATIONS, _BATCH):
+    for start in range(0, count, BATCH):
         next(steps)
-        part = slice(start, start + _BATCH)
+        part = slice(start, start + BATCH)
         chosen = {name: value[part] for name, value in degradation.items()}
         low = chain.apply(jax.random.fold_in(noise_key, start), chosen, clean[order[part]])
         # as files of 8 bits, which the real ones are

@@ -2,7 +2,7 @@
 
 import datetime
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,20 +22,27 @@ MAX_SIDE, MIN_SIDE = 256, 64
 
 
 def fit_files(
-    real: Iterable[Path], clean: Iterable[Path], prior: Preset, output: Path, seed: int = 0
+    real: Iterable[Path],
+    clean: Iterable[Path],
+    prior: Preset,
+    output: Path,
+    seed: int = 0,
+    *,
+    simulations: int | None = None,
+    out_of_time: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Fits `prior` to real low-light images and writes `output` (.toml) and a page (.html) beside.
 
     All images are cut to a square of one size in the middle, at most 256 pixels wide, along the
-    grid of JPEG's blocks. If some are grey and some are not, all are made grey.
+    grid of JPEG's blocks. If some are grey and some are not, all are made grey. `simulations`
+    and `out_of_time` bound the time, see `distributions.fit`.
 
     Raises:
       ValueError: for fewer than two real images, no clean image, an image among both, images
         smaller than 64 pixels, or an output that exists or is not .toml.
     """
     output = Path(output)
-    page = output.with_suffix(".html")
-    _check_output(output, page)
+    _check_output(output, output.with_suffix(".html"))
     space = distributions.Space.of(prior)  # complains before anything is read
     failures: list[tuple[Path, str]] = []
     real_set, clean_set = (_read(paths, failures) for paths in (real, clean))
@@ -43,8 +50,6 @@ def fit_files(
     side = _side(real_set + clean_set)
     grey = any(_is_grey(p.pixels) for p in real_set + clean_set)
     real_crops, clean_crops = (_crops(squares, side, grey) for squares in (real_set, clean_set))
-    if len(real_crops) < MIN_IMAGES:
-        raise ValueError("one real image says nothing about a distribution; give at least 2, or 20")
     warnings = _warnings(len(real_crops), len(clean_crops))
     measured = np.concatenate([np.asarray(measures.measure(crop[None])) for crop in real_crops])
     fitted = distributions.fit(
@@ -54,6 +59,8 @@ def fit_files(
         clean_crops,
         measures.measure,
         progress=lambda steps: jobs.track(steps, unit="batch", description="fit"),
+        simulations=simulations,
+        out_of_time=out_of_time,
     )
     auc = measures.classify(measured, fitted.synthetic)
     provenance = (
@@ -65,20 +72,27 @@ def fit_files(
         *_agreement(fitted.discrepancy, auc),
         *(f"Warning: {warning}." for warning in warnings),
     )
-    preset = space.preset(
-        fitted.parameters, output.stem, f"Fitted to {len(real_crops)} real images"
-    )
-    tests = tuple(
-        (float(result.statistic), float(result.pvalue))
-        for result in map(measures.kolmogorov_smirnov, measured.T, fitted.synthetic.T)
-    )
+    description = f"Fitted to {len(real_crops)} real images"
+    preset = space.preset(fitted.parameters, output.stem, description)
+    tests = _tests(measured, fitted.synthetic)
     report = Report(
         preset, provenance, measured, fitted.synthetic, tests, auc, tuple(failures), warnings
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(page, to_html(report))
-    write_bytes(output, to_toml(report, space).encode())
+    _write(report, space, output)
     return report
+
+
+def _write(report: Report, space: distributions.Space, output: Path) -> None:
+    """Writes the page and then the preset, so that where it is there is a page too."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(output.with_suffix(".html"), to_html(report))
+    write_bytes(output, to_toml(report, space).encode())
+
+
+def _tests(real: np.ndarray, synthetic: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """Computes statistic and p-value of each measure's two-sample test."""
+    results = map(measures.kolmogorov_smirnov, real.T, synthetic.T)
+    return tuple((float(result.statistic), float(result.pvalue)) for result in results)
 
 
 def _check_output(output: Path, page: Path) -> None:
@@ -90,6 +104,9 @@ def _check_output(output: Path, page: Path) -> None:
 
 
 def _warnings(real: int, clean: int) -> tuple[str, ...]:
+    """Returns the limits of a fit to so many images; raises ValueError where there is none."""
+    if real < MIN_IMAGES:
+        raise ValueError("one real image says nothing about a distribution; give at least 2, or 20")
     warnings = []
     if real < RECOMMENDED_IMAGES:
         warnings.append(f"{real} real images: below {RECOMMENDED_IMAGES} a fit mostly shows chance")

@@ -9,9 +9,8 @@ import optax
 import pytest
 
 from lle_jax import cli, models
-from lle_jax.checkpoints import release
+from lle_jax.checkpoints import release, training_record
 from lle_jax.checkpoints.run import CheckpointError, Checkpoints
-from lle_jax.commands import release as command
 from lle_jax.training import state
 
 
@@ -160,17 +159,17 @@ def test_the_archive_is_one_that_numpy_alone_reads(folder):
 
 def test_a_run_becomes_a_release_of_its_average_and_names_no_path(config, params, tmp_path):
     with pytest.raises(CheckpointError, match="neither a run directory nor a release"):
-        command.read(tmp_path)
+        training_record.read(tmp_path)
     (tmp_path / "config.json").write_text(
         json.dumps({"model": config.to_dict(), "data": {"source": "/home/me/eyes"}})
     )
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
-        command.read(tmp_path)
+        training_record.read(tmp_path)
     start = state.create(params, optax.adamw(1e-3), jax.random.key(7))
     start = dataclasses.replace(start, ema=jax.tree.map(lambda leaf: leaf + 1, params))
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(start, {}, {})
-    loaded, record = command.read(tmp_path)
+    loaded, record = training_record.read(tmp_path)
     assert loaded.config.to_dict() == json.loads(config.to_json())
     for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(loaded.params), strict=True):
         np.testing.assert_array_equal(before + 1, after)

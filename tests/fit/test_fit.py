@@ -141,6 +141,27 @@ def test_the_fitted_noise_is_correlated_as_the_real_is(correlated, monkeypatch):
     assert found == pytest.approx(expected, abs=0.15)
 
 
+def test_a_fit_out_of_time_ends_after_its_second_round(pictures):
+    real = np.asarray(brightness_and_noise(degraded(pictures[:8], "[exposure]\ngain = 0.2\n", 5)))
+    batches = []
+
+    def measure(images):
+        batches.append(len(images))
+        return brightness_and_noise(images)
+
+    fitted = distributions.fit(
+        jax.random.key(0),
+        PRIOR,
+        real,
+        pictures[60:],
+        measure,
+        simulations=64,
+        out_of_time=lambda: True,
+    )
+    assert batches == [32] * 6  # two rounds, and the fresh images
+    assert fitted.synthetic.shape == (64, 2)
+
+
 def test_a_prior_without_ranges_is_refused():
     with pytest.raises(ValueError, match="no uniform or loguniform range"):
         distributions.Space.of(presets.parse("[exposure]\ngain = 0.5\n"))

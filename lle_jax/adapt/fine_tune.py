@@ -1,0 +1,114 @@
+"""The training of an adaptation: its config, how many steps the time allows, and the run."""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import jax
+import ml_collections
+import numpy as np
+
+from lle_jax import console, data, files, rundir
+from lle_jax.experiments import base
+from lle_jax.phase_timer import PhaseTimer
+from lle_jax.training import config as configs
+from lle_jax.training import sharding
+from lle_jax.training import train as job
+from lle_jax.training.log import repair_scalars
+
+CROP, CONTEXT = 128, 256  # sides of the training crops and of the context around them, at most
+BATCH = 8
+MIN_STEPS, MAX_STEPS = 20, 5000
+TIMED_STEPS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What decides the training besides the images and its length.
+
+    Attributes:
+      preset: file of the fitted degradation.
+      model: config of the network.
+      start_from: the release or run whose parameters to start from.
+      lr: peak of the learning rate.
+      seed: of the crops and the degradations.
+    """
+
+    preset: Path
+    model: ml_collections.ConfigDict
+    start_from: Path
+    lr: float
+    seed: int
+
+
+def config(recipe: Recipe, images: data.Splits, steps: int) -> ml_collections.ConfigDict:
+    """Returns the experiment; crops are as large as the smallest image allows."""
+    side = min(min(size) for size in (*images.train.sizes, *images.validation.sizes))
+    crop, context = min(CROP, side), min(CONTEXT, side)
+    config = base.get_config()
+    config.seed = recipe.seed
+    config.data.source = "adapt"  # recorded only: the images are given to `train`
+    config.data.crop = crop
+    # Trained on crops of one size, a network takes images of other sizes for better lit.
+    config.data.context_sizes = (crop, context) if context > crop else ()
+    config.data.random_resized_crop_min_scale = 0.5
+    config.data.batch_size = -(-BATCH // jax.device_count()) * jax.device_count()
+    config.degradation.preset = str(recipe.preset)
+    config.degradation.clean_fraction = 0.08  # well-exposed images must stay as they are
+    config.model = recipe.model
+    config.optim.lr = recipe.lr
+    config.optim.warmup_steps = min(20, steps // 10)
+    config.optim.weight_decay = 0.0  # would draw the parameters to 0
+    config.train.start_from = str(recipe.start_from)
+    config.train.steps = steps
+    config.train.log_every = max(1, min(20, steps // 20))
+    config.train.validate_every = max(1, steps // 5)
+    config.train.checkpoint_every = max(1, min(100, steps // 5))
+    config.evaluation.baselines = False
+    return config
+
+
+def affordable_steps(recipe: Recipe, images: data.Splits, seconds: float) -> int:
+    """Returns how many steps fit into the time, by the time of a few on the largest crops."""
+    trial = config(recipe, images, MAX_STEPS)
+    trial.data.context_sizes = trial.data.context_sizes[-1:]
+    began = time.monotonic()
+    experiment = job.prepare(trial)
+    state, iterator = experiment.state, job.make_iterator(trial, images.train, None)
+    (program,) = job.compile_steps(trial, experiment, state).values()
+    taken = []
+    for _ in range(TIMED_STEPS):
+        last = time.monotonic()
+        state, scalars = program(state, sharding.to_devices(next(iterator), experiment.mesh))
+        jax.block_until_ready(scalars)
+        taken.append(time.monotonic() - last)
+    step = float(np.median(taken))
+    seconds -= 2 * (time.monotonic() - began)  # the training compiles again
+    steps = int(np.clip(seconds / step // 10 * 10, MIN_STEPS, MAX_STEPS))
+    console.note(f"training: {steps} steps, {step:.2f} s each")
+    return steps
+
+
+def train(config: ml_collections.ConfigDict, images: data.Splits, workdir: Path) -> None:
+    """Trains as `training.train.train` does, on images that are given, without its evaluation.
+
+    Raises:
+      ValueError: of one line, for whatever the caller can put right.
+    """
+    timer = PhaseTimer()
+    with timer("set-up"):
+        configs.check(config)
+        experiment = job.prepare(config)
+        record, environment = job.describe(config, images, experiment)
+        rundir.check(workdir, config, record)
+    with rundir.lock(workdir):
+        restored = job.restore(workdir / "checkpoints", experiment.state)
+        state, position = restored or (experiment.state, None)
+        rundir.open_for(workdir, config, environment)
+        repair_scalars(workdir / "scalars.csv", config.train.steps)
+        files.write_text(workdir / "data.json", json.dumps(record, indent=1) + "\n")
+        job.announce(config, workdir, images, restored)
+        if int(state.step) < config.train.steps:
+            job.train_loop(config, experiment, images, state, position, workdir, timer)
+    console.note(timer.summary())

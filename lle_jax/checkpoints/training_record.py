@@ -1,0 +1,49 @@
+"""The record of a run that goes into a release: how it was trained, and on which images."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from lle_jax import rundir
+from lle_jax.checkpoints.load import LoadedModel, load_model
+from lle_jax.checkpoints.run import CheckpointError
+
+_FROM_ENVIRONMENT = ("lle_jax", "git", "python", "devices", "data_fingerprint")
+
+
+def read(folder: Path) -> tuple[LoadedModel, dict[str, Any]]:
+    """Loads a run, and describes how it was trained.
+
+    Raises:
+      CheckpointError: if it is no run directory or has no checkpoint.
+    """
+    loaded = load_model(folder)
+    if loaded.provenance.record["kind"] != "run":
+        raise CheckpointError(f"{folder}: a release already; give a run directory")
+    config = json.loads((folder / "config.json").read_text())
+    record = {"step": loaded.provenance.record["step"]} | _record(folder, config)
+    if images := loaded.provenance.images:  # by which lle evaluate finds overlaps
+        record["images"] = {role: hashes for role, hashes in images.items() if role != "test"}
+    return loaded, record
+
+
+def _record(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    for name, value in rundir.flatten(ml_collections.ConfigDict(config)).items():
+        if not name.startswith("model."):
+            record[name] = (
+                re.sub(r"[^\s,\"']*[/\\]", "", value) if isinstance(value, str) else value
+            )
+    if (folder / "environment.json").exists():
+        start = json.loads((folder / "environment.json").read_text())[-1]
+        record |= {name: start[name] for name in _FROM_ENVIRONMENT if name in start}
+    summary = folder / "evaluation" / "summary.csv"
+    if summary.exists():
+        with summary.open() as file:
+            for row in csv.DictReader(file):
+                record[f"test {row['method']} {row['metric']}"] = float(row["mean"])
+    return record

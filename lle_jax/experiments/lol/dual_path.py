@@ -17,4 +17,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.batch_size = 8
     config.data.crop = 128
     config.data.context_sizes = (384,)
+    config.optim.lr = 1e-3
     return config

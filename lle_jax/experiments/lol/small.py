@@ -13,5 +13,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.crop = 192
     config.data.batch_size = 8
     config.model.widths = (16, 24, 32)
+    config.optim.lr = 1e-3
     config.train.steps = 5000
     return config

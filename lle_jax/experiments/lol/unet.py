@@ -17,8 +17,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.crop = 256
     config.data.batch_size = 6
     config.model.widths = (16, 32, 64, 96, 96)  # the coarsest level sees most of a picture
+    config.optim.lr = 5e-4  # with 1e-3 it ended in NaN
     config.optim.ema_decay = 0.998
-    config.train.steps = 4500
+    config.train.steps = 4000
     config.train.log_every = 100
     config.train.validate_every = 1000
     config.train.checkpoint_every = 500

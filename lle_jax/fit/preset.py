@@ -58,7 +58,7 @@ def fit_files(
         measured,
         clean_crops,
         measures.measure,
-        progress=lambda steps: jobs.track(steps, unit="batch", description="fit"),
+        progress=lambda steps: jobs.track(steps, unit="step", description="fit"),
         simulations=simulations,
         out_of_time=out_of_time,
     )

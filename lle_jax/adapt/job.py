@@ -26,7 +26,6 @@ import numpy as np
 from lle_jax import checks, console, data, degrade, files, models, rundir
 from lle_jax.adapt import fine_tune, inputs, page, verdict
 from lle_jax.checkpoints import load, release, training_record
-from lle_jax.degrade import presets
 from lle_jax.degrade.presets import Preset
 from lle_jax.evaluation import evaluate, methods, report, suite
 from lle_jax.fit import distributions, measures, preset
@@ -107,7 +106,7 @@ def adapt(
     checks.number("minutes", settings.minutes, 1, 24 * 60)
     checks.number("lr", settings.lr, 0, 1)
     _check_output(output, [*dark, *clean])
-    prior = _prior(settings.prior)
+    prior = preset.load_prior(settings.prior)
     distributions.Space.of(prior)  # complains before anything is read
     start = load.load_model(settings.model)
     provenance = start.provenance
@@ -132,11 +131,6 @@ def _check_output(output: Path, given: Iterable[Path]) -> None:
         raise ValueError(f"{output}: not a folder; choose another -o")
     if output.is_dir() and any(output.iterdir()) and not (output / RECORD).exists():
         raise ValueError(f"{output}: holds other files; choose another -o")
-
-
-def _prior(name: str) -> Preset:
-    named = presets.folder().parent / "fit" / f"{name}.toml"
-    return degrade.load(named if named.is_file() else name)
 
 
 def _asked(settings: Settings, prior: Preset, found: inputs.Inputs) -> dict[str, Any]:

@@ -25,6 +25,7 @@ def add(commands) -> None:
     )
     parser.add_argument(
         "--prior",
+        default="prior",
         help="preset whose ranges are searched, a name or a .toml file (default: configs/fit/"
         "prior.toml, exposure, blur, white noise, impulses and JPEG; sensor: also the correlated "
         "noise of a camera that may denoise)",
@@ -37,12 +38,10 @@ def add(commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lle_jax import console, degrade, images
-    from lle_jax.degrade import presets
+    from lle_jax import console, images
     from lle_jax.fit import preset
 
-    named = presets.folder().parent / "fit" / f"{arguments.prior or 'prior'}.toml"
-    prior = degrade.load(named if named.is_file() else arguments.prior)
+    prior = preset.load_prior(arguments.prior)
     report = preset.fit_files(
         arguments.inputs, arguments.clean, prior, arguments.output, arguments.seed
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 import lle_jax
 from lle_jax import colour, images, jobs
+from lle_jax.degrade import presets
 from lle_jax.degrade.presets import Preset
 from lle_jax.files import write_bytes
 from lle_jax.fit import distributions, measures
@@ -19,6 +20,12 @@ from lle_jax.fit.report import Report, to_html, to_toml
 
 MIN_IMAGES, RECOMMENDED_IMAGES = 2, 20
 MAX_SIDE, MIN_SIDE = 256, 64
+
+
+def load_prior(name: str) -> Preset:
+    """Loads a prior by its name in configs/fit, or any preset; raises PresetError."""
+    named = presets.folder().parent / "fit" / f"{name}.toml"
+    return presets.load(named if named.is_file() else name)
 
 
 def fit_files(

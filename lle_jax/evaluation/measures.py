@@ -71,6 +71,21 @@ class Metric(NamedTuple):
     standard: bool = True
 
 
+def _invention(kind: str, unit: str, polarity: str, change: str) -> Metric:
+    def value(pair: Pair) -> jax.Array:
+        return getattr(getattr(pair, kind), f"{polarity}_{change}")
+
+    return Metric(f"{polarity} {kind} {change} {unit}", -1, 0, value, standard=False)
+
+
+# Spots and lines that an output adds and loses.
+INVENTION = {
+    f"{polarity}_{kind}_{change}": _invention(kind, unit, polarity, change)
+    for kind, unit in (("spots", "/ Mpx"), ("lines", "(px / Mpx)"))
+    for polarity in ("dark", "bright")
+    for change in ("added", "lost")
+}
+
 # The first is the one named before the experiment; the rest are supporting. A line added here adds
 # a column to every table, the page and `lle compare`; with standard=False, where it is named.
 METRICS = {
@@ -104,30 +119,7 @@ METRICS = {
         IDENTICAL,
     ),
     "identity": Metric("identity (dB)", 1, 2, None, IDENTICAL),
-    "dark_spots_added": Metric(
-        "dark spots added / Mpx", -1, 0, lambda p: p.spots.dark_added, standard=False
-    ),
-    "dark_spots_lost": Metric(
-        "dark spots lost / Mpx", -1, 0, lambda p: p.spots.dark_lost, standard=False
-    ),
-    "bright_spots_added": Metric(
-        "bright spots added / Mpx", -1, 0, lambda p: p.spots.bright_added, standard=False
-    ),
-    "bright_spots_lost": Metric(
-        "bright spots lost / Mpx", -1, 0, lambda p: p.spots.bright_lost, standard=False
-    ),
-    "dark_lines_added": Metric(
-        "dark lines added (px / Mpx)", -1, 0, lambda p: p.lines.dark_added, standard=False
-    ),
-    "dark_lines_lost": Metric(
-        "dark lines lost (px / Mpx)", -1, 0, lambda p: p.lines.dark_lost, standard=False
-    ),
-    "bright_lines_added": Metric(
-        "bright lines added (px / Mpx)", -1, 0, lambda p: p.lines.bright_added, standard=False
-    ),
-    "bright_lines_lost": Metric(
-        "bright lines lost (px / Mpx)", -1, 0, lambda p: p.lines.bright_lost, standard=False
-    ),
+    **INVENTION,
     "ms_ssim": Metric(
         "MS-SSIM", 1, 3, lambda p: metrics.ms_ssim(p.output, p.clean), standard=False
     ),
@@ -153,14 +145,7 @@ METRICS = {
 }
 
 # What stands for several names of METRICS in --metrics.
-GROUPS = {
-    "invention": tuple(
-        f"{polarity}_{kind}_{change}"
-        for kind in ("spots", "lines")
-        for polarity in ("dark", "bright")
-        for change in ("added", "lost")
-    )
-}
+GROUPS = {"invention": tuple(INVENTION)}
 
 
 class EvaluationError(ValueError):

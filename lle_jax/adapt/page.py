@@ -1,10 +1,8 @@
 """The page of an adaptation: what was decided and why, to look at in a browser."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import jax
 import numpy as np
 
@@ -13,9 +11,9 @@ from lle_jax.adapt import verdict
 from lle_jax.checkpoints.load import LoadedModel
 from lle_jax.evaluation import curves
 from lle_jax.evaluation.measures import METRICS
+from lle_jax.evaluation.report import data_uri
 from lle_jax.evaluation.suite import Suite
 from lle_jax.files import write_bytes
-from lle_jax.images import raster
 from lle_jax.inference import enhance, tiles
 from lle_jax.pages import NAME, text
 
@@ -140,17 +138,8 @@ def _spots(spots: Mapping[str, np.ndarray], count: int) -> str:
 
 def _row(name: str, pictures: Mapping[str, np.ndarray]) -> str:
     figures = "".join(
-        f'<figure><img alt="{text(f"{name}, {title}")}" src="{_uri(image)}">'
+        f'<figure><img alt="{text(f"{name}, {title}")}" src="{data_uri(image, _SIDE)}">'
         f"<figcaption>{text(title)}</figcaption></figure>"
         for title, image in pictures.items()
     )
     return f'<h3>{text(name)}</h3>\n<div class="row">{figures}</div>'
-
-
-def _uri(image: np.ndarray) -> str:
-    scale = _SIDE / max(image.shape[:2])
-    if scale < 1:
-        reduced = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        image = reduced.reshape(*reduced.shape[:2], -1)
-    encoded = raster.encode("jpeg", np.clip(image, 0, 1), None)
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded).decode()}"

@@ -350,13 +350,14 @@ def _pictures(case: suite.Case, drawn: Sequence[Method], marked: Sequence[str]) 
     return {
         "label": case.label,
         "size": [width, height],
-        "images": {name: _uri(image) for name, image in images.items()},
+        "images": {name: data_uri(image, _SIDE) for name, image in images.items()},
     }
 
 
-def _uri(image: np.ndarray) -> str:
+def data_uri(image: np.ndarray, largest: int) -> str:
+    """Encodes `[H, W, C]` in [0, 1] for a page, reduced to at most `largest` pixels a side."""
     levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    scale = _SIDE / max(levels.shape[:2])
+    scale = largest / max(levels.shape[:2])
     if scale < 1:
         levels = cv2.resize(levels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         levels = levels if levels.ndim == 3 else levels[..., None]

@@ -86,7 +86,7 @@ def contexts(
     for item in _averages(_shots(cells, ahead), rate, ahead):
         context = None
         if net.finish_context is not None:
-            context = net.finish_context(item.value, np.full((1, 1, 1, 1), item.payload))
+            context = tiles.finish_context(net, item.value, item.payload)
         yield FrameContext(context, item.place)
 
 

@@ -164,7 +164,7 @@ def _plan(net: Network, image: np.ndarray, largest: int | None, context):
     height, width = image.shape[:2]
     largest = tile_side() if largest is None else largest
     if context is None:
-        context = finish_context(net, image, cell_means(image))
+        context = finish_context(net, cell_means(image), is_grey(image))
     shape = choose_shape(height, width, net.multiple, net.reach, largest)
     rows, columns = (
         list(cover(size, side, net.multiple, net.reach))
@@ -173,10 +173,10 @@ def _plan(net: Network, image: np.ndarray, largest: int | None, context):
     return context, rows, columns
 
 
-def finish_context(net: Network, image: np.ndarray, cells: np.ndarray) -> dual_path.Context:
-    """Computes the context of `[H, W, C]` from the means of its cells, or of several frames'."""
+def finish_context(net: Network, cells: np.ndarray, grey: bool) -> dual_path.Context:
+    """Computes the context from the means of cells, of one frame or several, and `is_grey`."""
     assert net.finish_context is not None
-    return net.finish_context(cells, np.full((1, 1, 1, 1), is_grey(image)))
+    return net.finish_context(cells, np.full((1, 1, 1, 1), grey))
 
 
 def _row(net: Network, step: Callable, image: np.ndarray, context, row: "Part", columns):

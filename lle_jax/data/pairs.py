@@ -172,13 +172,10 @@ def _of_folders(source: str) -> tuple[Path, list[Pair], list[tuple[str, str]]]:
     pairs = [Pair(*pair) for found, _ in matched for pair in found]
     rejected = [item for _, skipped in matched for item in skipped]
     if not pairs:
-        folders = (
-            " and ".join(map(str, couples[0]))
-            if couples
-            else f"no folders low/ and high/ in {root}"
-        )
-        reason = "no image of the same name in" if couples else ""
-        raise DataError(f"{source}: {reason} {folders}; give LOW,CLEAN or a manifest")
+        reason = f"no folders low/ and high/ in {root}"
+        if couples:
+            reason = f"no image of the same name in {' and '.join(map(str, couples[0]))}"
+        raise DataError(f"{source}: {reason}; give LOW,CLEAN or a manifest")
     return root, pairs, rejected
 
 

@@ -53,7 +53,7 @@ class _Shuffled(Sequence[Batch]):
         self.order = order[jax.process_index() :: jax.process_count()]
         self.seed = seed
         self._shuffled = functools.lru_cache(maxsize=4)(self._shuffle)
-        self._decoded: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
+        self._decoded: dict[int, tuple[np.ndarray, np.ndarray | None] | None] = {}
         self._room = _MEMORY
 
     def _shuffle(self, epoch: int) -> np.ndarray:
@@ -76,21 +76,25 @@ class _Shuffled(Sequence[Batch]):
 
     def _decode(self, place: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns an image and its low-light version, kept as bytes while there is room."""
-        if place in self._decoded:
-            return self._decoded[place]
-        low = self.images.low(place)
-        both = _as_bytes(self.images[place]), None if low is None else _as_bytes(low)
-        size = sum(image.nbytes for image in both if image is not None)
-        if size <= self._room and all(image is None or image.dtype == np.uint8 for image in both):
-            self._room -= size
-            self._decoded[place] = both
-        return both
+        if kept := self._decoded.get(place):
+            return kept
+        clean, low = self.images[place], self.images.low(place)
+        size = clean.size + (0 if low is None else low.size)  # a byte for each value
+        if place in self._decoded or size > self._room:
+            return clean, low
+        both = _as_bytes(clean), None if low is None else _as_bytes(low)
+        if both[0] is None or (low is not None and both[1] is None):
+            self._decoded[place] = None  # not of 8 bits, as need not be found again
+            return clean, low
+        self._room -= size
+        self._decoded[place] = both[0], both[1]
+        return both[0], both[1]
 
 
-def _as_bytes(image: np.ndarray) -> np.ndarray:
-    """Returns an image of 8 bits as uint8, a quarter of the memory; any other as it is."""
+def _as_bytes(image: np.ndarray) -> np.ndarray | None:
+    """Returns an image of 8 bits as uint8, a quarter of the memory; None for any other."""
     levels = np.rint(image * 255).astype(np.uint8)
-    return levels if np.array_equal(levels / np.float32(255), image) else image
+    return levels if np.array_equal(levels / np.float32(255), image) else None
 
 
 class _RandomCrop(grain.transforms.RandomMap):

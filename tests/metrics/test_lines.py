@@ -17,14 +17,6 @@ change = jax.jit(metrics.line_change)
 
 
 @pytest.fixture(scope="module")
-def fundus():
-    """A crop of a fundus photograph with vessels, slightly blurred, so that it has no noise."""
-    crop = skimage.data.retina()[500 : 500 + 2 * SIDE, 300 : 300 + 2 * SIDE]
-    crop = cv2.resize(crop.astype(np.float32) / 255, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return cv2.GaussianBlur(crop, (0, 0), 0.8)
-
-
-@pytest.fixture(scope="module")
 def flat():
     return np.full((SIDE, SIDE, 3), 0.5, np.float32)
 

@@ -5,20 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import skimage.data
 
 from lle_jax import metrics
 
 SIDE = 192
 change = jax.jit(metrics.spot_change)
-
-
-@pytest.fixture(scope="module")
-def fundus():
-    """A crop of a fundus photograph with vessels, slightly blurred, so that it has no noise."""
-    crop = skimage.data.retina()[500 : 500 + 2 * SIDE, 300 : 300 + 2 * SIDE]
-    crop = cv2.resize(crop.astype(np.float32) / 255, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return cv2.GaussianBlur(crop, (0, 0), 0.8)
 
 
 def centres(count=16, step=40, first=28):

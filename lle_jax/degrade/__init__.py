@@ -27,6 +27,7 @@ from lle_jax.degrade.illumination import (
 from lle_jax.degrade.jpeg import jpeg
 from lle_jax.degrade.noise import (
     banding_noise,
+    correlated_noise,
     gaussian_noise,
     poisson_gaussian_noise,
     poisson_noise,
@@ -43,6 +44,7 @@ __all__ = [
     "apply",
     "banding_noise",
     "bayer_sensor",
+    "correlated_noise",
     "cos4_vignetting",
     "defocus_blur",
     "denoise",

@@ -2,10 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lle_jax import checks
 from lle_jax.degrade import bits
+from lle_jax.degrade.blur import separable
 from lle_jax.degrade.poisson import poisson
+
+_NOISE_REACH = 6  # pixels of the filter of correlated noise
 
 
 def _scaled(name: str, value, x: jax.Array, high: float = jnp.inf) -> jax.Array:
@@ -37,6 +41,58 @@ def gaussian_noise(key: jax.Array, image: jax.Array, *, sigma: jax.Array | float
     sigma = _scaled("sigma", sigma, x)
     noisy = x + sigma * bits.normal(key, x.shape, x.dtype)
     return _only_where(sigma > 0, noisy, image)
+
+
+def correlated_noise(
+    key: jax.Array,
+    image: jax.Array,
+    *,
+    luma: jax.Array | float,
+    chroma: jax.Array | float,
+    length: jax.Array | float,
+) -> jax.Array:
+    """Adds normal noise that is alike in neighbouring pixels, and more or less alike in channels.
+
+    White noise after a Gaussian filter, scaled back to its standard deviation: what demosaicing,
+    resizing and in-camera denoising leave. Luma gets one field for all channels, chroma one for
+    each, from which their mean is taken.
+
+    Args:
+      key: random key.
+      image: `[..., H, W, C]` in [0, 1].
+      luma: standard deviation of what the channels share, in units of the image, one number or one
+        per image, >= 0.
+      chroma: of what they do not share; images of one channel have none.
+      length: standard deviation of the filter in pixels, likewise, in [0, 3]; neighbours at a
+        distance d then correlate by exp(-d^2 / (4 length^2)).
+
+    Returns:
+      The noisy image clipped to [0, 1].
+
+    Raises:
+      ValueError: for a malformed image, or a concrete number that is negative or NaN.
+    """
+    image = checks.image(image)
+    x = image.astype(checks.compute_dtype(image))
+    luma, chroma = _scaled("luma", luma, x), _scaled("chroma", chroma, x)
+    width = _scaled("length", length, x, _NOISE_REACH / 2)
+    luma_key, chroma_key = jax.random.split(key)
+    noise = luma * _filtered_normal(luma_key, (*x.shape[:-1], 1), width, x.dtype)
+    if x.shape[-1] == 3:
+        fields = _filtered_normal(chroma_key, x.shape, width, x.dtype)
+        # of three independent fields less their mean, two thirds of the variance are left
+        fields = (fields - jnp.mean(fields, axis=-1, keepdims=True)) * 1.5**0.5
+        noise = noise + chroma * fields
+    return _only_where((luma > 0) | (chroma > 0), x + noise, image)
+
+
+def _filtered_normal(key, shape, sigma: jax.Array, dtype) -> jax.Array:
+    """White normal noise after a Gaussian filter, of variance 1."""
+    reach = np.arange(-_NOISE_REACH, _NOISE_REACH + 1)
+    flat = jnp.maximum(sigma[..., 0, 0, 0] if sigma.ndim else sigma, 0.05)[..., None]
+    weights = jnp.exp(-0.5 * (reach / flat) ** 2)
+    weights = weights / jnp.sqrt(jnp.sum(weights**2, axis=-1, keepdims=True))
+    return separable(bits.normal(key, shape, dtype), weights.astype(dtype))
 
 
 def poisson_noise(key: jax.Array, image: jax.Array, *, peak: jax.Array | float) -> jax.Array:

@@ -12,7 +12,7 @@ import jax
 
 from lle_jax.degrade.blur import defocus_blur, gaussian_blur, motion_blur
 from lle_jax.degrade.camera import bayer_sensor, denoise, sharpen
-from lle_jax.degrade.exposure import channel_gains, gamma, tone_curve
+from lle_jax.degrade.exposure import channel_gains, gamma, tone_curve, white_balance
 from lle_jax.degrade.illumination import (
     cos4_vignetting,
     fundus_illumination,
@@ -22,6 +22,7 @@ from lle_jax.degrade.illumination import (
 from lle_jax.degrade.jpeg import jpeg
 from lle_jax.degrade.noise import (
     banding_noise,
+    correlated_noise,
     gaussian_noise,
     poisson_gaussian_noise,
     quantise,
@@ -268,6 +269,15 @@ _ORDER = (
         key_id=13,
     ),
     Stage(
+        "correlated_noise",
+        correlated_noise,
+        "display",
+        {"luma": _SIGMA, "chroma": _SIGMA, "length": ParameterSpec(0, 3, unit="pixels")},
+        noise=True,
+        grey_shared=True,
+        key_id=21,
+    ),
+    Stage(
         "salt_and_pepper",
         salt_and_pepper,
         "display",
@@ -275,6 +285,14 @@ _ORDER = (
         noise=True,
         grey_shared=True,
         key_id=14,
+    ),
+    # unlike white balance, of grey images too: a screen, film or print photographed in coloured light
+    Stage(
+        "tint",
+        _keyless(white_balance),
+        "display",
+        {"red": _GAIN, "blue": _GAIN},
+        key_id=22,
     ),
     Stage(
         "quantise",

@@ -94,6 +94,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.degradation = ml_collections.ConfigDict()
     config.degradation.preset = "lowlight"  # of configs/degradation/, a TOML file, or by_modality
+    config.degradation.mixed_with = ()  # presets that training draws as often as this one
     config.degradation.drop = ()  # names of stages that training leaves out
     config.degradation.clean_fraction = 0.0  # fraction of training images that stay as they are
 
@@ -128,6 +129,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optim.accumulate = 1  # batches per update
 
     config.train = ml_collections.ConfigDict()
+    config.train.given_exposure = 0.0  # fraction of images that dual_path is told the brightness of
     config.train.start_from = ""  # a run directory or a release whose parameters to start from
     config.train.steps = 1200
     config.train.log_every = 20  # steps

@@ -136,8 +136,9 @@ class Tiled(NamedTuple):
     """A network that restores tile by tile with a context of the whole; see `DualPath`.
 
     Attributes:
-      compute_context: `(params, image) -> Context`, for `[B, H, W, 3]`.
-      finish_context: `(params, cells, grey) -> Context`, from what strips added up to.
+      compute_context: `(params, image, exposure) -> Context`, for `[B, H, W, 3]`; the wanted
+        mean luma may be left out.
+      finish_context: `(params, cells, grey, exposure) -> Context`, from what strips added up to.
       restore: `(params, tile, context, corner, size) -> tile`.
       restore_with_scale: the same, `-> (tile, scale of its error)`; None for a network without.
       multiple: tiles must start at multiples of this many pixels.
@@ -164,7 +165,7 @@ def tiled(config: ml_collections.ConfigDict) -> Tiled:
     if not is_tiled(config):
         raise checks.ConfigError(f"model.name is {config.name!r}; only dual_path works in tiles")
     return Tiled(
-        lambda params, image: nnx.merge(graph, params).compute_context(image),
+        lambda params, *arguments: nnx.merge(graph, params).compute_context(*arguments),
         lambda params, *arguments: nnx.merge(graph, params).finish_context(*arguments),
         lambda params, *arguments: nnx.merge(graph, params).restore(*arguments),
         (lambda params, *arguments: nnx.merge(graph, params).restore_with_scale(*arguments))

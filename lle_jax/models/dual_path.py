@@ -25,6 +25,7 @@ GRID = CELLS // 2  # the curves' side
 VECTOR = 64
 INITIAL_SCALE = 0.05  # the error expected before anything is learned
 MAX_LOG_GAIN = 3.0  # a factor of 20, which in sRGB undoes an exposure of 1 / 1300
+EXPOSURE_STEPS = 6  # towards the wanted mean; what clips needs the later ones
 
 
 class Context(NamedTuple):
@@ -34,11 +35,13 @@ class Context(NamedTuple):
       curves: `[B, GRID, GRID, 9]`, for each channel log gain, bend and offset; see `brighten`.
       vector: `[B, 1, 1, VECTOR]`, steers the noise path.
       grey: `[B, 1, 1, 1]`, whether the channels are equal everywhere.
+      exposure: `[B, 1, 1, 1]`, the mean luma (ITU-R BT.601) in [0, 1] that the curves aim at.
     """
 
     curves: jax.Array
     vector: jax.Array
     grey: jax.Array
+    exposure: jax.Array
 
 
 class BrightnessPath(nnx.Module):
@@ -120,20 +123,30 @@ class DualPath(nnx.Module):
         """`[B, H, W, 3]` in [0, 1], any H and W -> the enhanced image, same shape, float32."""
         return self.restore(image, self.compute_context(image))
 
-    def compute_context(self, image: jax.Array) -> Context:
-        """Computes what is global in `[B, H, W, 3]`, once for however many tiles."""
-        grey = colour.is_grey(image)
-        return self.finish_context(cell_means(image.astype(jnp.float32)), grey)
+    def compute_context(self, image: jax.Array, exposure: jax.Array | float = jnp.nan) -> Context:
+        """Computes what is global in `[B, H, W, 3]`, once for however many tiles.
 
-    def finish_context(self, cells: jax.Array, grey: jax.Array) -> Context:
+        Args:
+          image: in [0, 1].
+          exposure: as in `finish_context`.
+        """
+        grey = colour.is_grey(image)
+        return self.finish_context(cell_means(image.astype(jnp.float32)), grey, exposure)
+
+    def finish_context(
+        self, cells: jax.Array, grey: jax.Array, exposure: jax.Array | float = jnp.nan
+    ) -> Context:
         """Computes the context from the means of the cells, gathered in strips or at once.
 
         Args:
           cells: of `cell_means`, or the sum of `strip_means`, `[B, CELLS, CELLS, 6]`.
           grey: `[B, 1, 1, 1]`, whether all channels of an image are equal.
+          exposure: the wanted mean luma in (0, 1), a number or `[B, 1, 1, 1]`; NaN where the
+            network is to predict it.
         """
         curves, vector = self.brightness(statistics(cells).astype(self.dtype))
-        return Context(curves, vector, grey)
+        curves, exposure = expose(curves, cells[..., :3], exposure)
+        return Context(curves, vector, grey, exposure)
 
     def restore(
         self,
@@ -297,3 +310,38 @@ def brighten(image: jax.Array, curves: jax.Array) -> jax.Array:
     gain, bend, offset = jnp.split(curves, 3, axis=-1)
     image = image * jnp.exp(MAX_LOG_GAIN * jnp.tanh(gain / MAX_LOG_GAIN))
     return image + jnp.tanh(bend) * image * (1 - image) + offset
+
+
+def expose(
+    curves: jax.Array, cells: jax.Array, exposure: jax.Array | float
+) -> tuple[jax.Array, jax.Array]:
+    """Moves the gains of the curves so that the brightened thumbnail has the wanted mean luma.
+
+    Brightness cannot be known from a dark image: it is predicted, or told. The gains all move by
+    the same number, so that the light's evenness stays what the network made it.
+
+    Args:
+      curves: `[B, GRID, GRID, 9]`, see `brighten`.
+      cells: the mean colours of the cells, `[B, CELLS, CELLS, 3]`.
+      exposure: the wanted mean luma in (0, 1), a number or `[B, 1, 1, 1]`; NaN leaves the curves.
+
+    Returns:
+      the curves, and the mean luma `[B, 1, 1, 1]` of the thumbnail that they brighten: the wanted
+      one as far as `MAX_LOG_GAIN` lets it.
+    """
+    side = cells.shape[1:3]
+    base = curves_at(curves, side, (0, 0), side)
+    wanted = jnp.broadcast_to(jnp.asarray(exposure, jnp.float32), (len(cells), 1, 1, 1))
+    told = ~jnp.isnan(wanted)
+    target = jnp.log(jnp.clip(jnp.where(told, wanted, 0.5), 1e-3, 1))
+    gains = np.arange(9) < 3
+
+    def mean_luma(shift: jax.Array) -> jax.Array:
+        bright = jnp.clip(brighten(cells, base + shift * gains), 0, 1)
+        return jnp.mean(colour.luma(bright), axis=(1, 2), keepdims=True)
+
+    shift = jnp.zeros_like(wanted)
+    for _ in range(EXPOSURE_STEPS):
+        step = target - jnp.log(jnp.maximum(mean_luma(shift), 1e-3))
+        shift = jnp.where(told, jnp.clip(shift + step, -4, 4), 0)
+    return curves + shift * gains, mean_luma(shift)

@@ -18,6 +18,7 @@ _COUNTS = {
 _FRACTIONS = {
     "data": ("photometric_augmentation", "pairs_weight"),
     "degradation": ("clean_fraction",),
+    "train": ("given_exposure",),
 }
 MIN_FOLDS = 3  # one each to test, to validate and to train
 MIN_CROP = 11  # side of the window of SSIM

@@ -11,11 +11,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from lle_jax import models
+from lle_jax import colour, models
 
 
 def make(
-    crop: int, forward: Callable, tiled: models.Tiled | None, restore: Callable | None
+    crop: int,
+    forward: Callable,
+    tiled: models.Tiled | None,
+    restore: Callable | None,
+    given_exposure: float = 0.0,
 ) -> Callable[[jax.Array, nnx.State, jax.Array, jax.Array], tuple[Any, jax.Array]]:
     """Returns `forward(key, params, low, clean) -> (output, target)` for context crops.
 
@@ -24,6 +28,8 @@ def make(
       forward: `(params, image) -> output`, for networks that are not `models.Tiled`.
       tiled: the two steps of the network, or None.
       restore: `(params, tile, context, corner, size) -> output`, or None.
+      given_exposure: fraction of the images whose network is told the mean luma of `clean`, in the
+        other it predicts it; above 0 only for networks that work in tiles.
 
     The tile's position is random and the same for all images of a batch `[B, H, W, 3]`; a network
     that works in tiles gets one where a tile may start.
@@ -42,7 +48,12 @@ def make(
 
         if tiled is None or restore is None:
             return forward(params, tile(low)), tile(clean)
-        context = tiled.compute_context(params, low)
+        exposure: Any = jnp.nan
+        if given_exposure:
+            true = jnp.mean(colour.luma(clean), axis=(1, 2), keepdims=True)
+            told = jax.random.bernoulli(jax.random.fold_in(key, 1), given_exposure, true.shape)
+            exposure = jnp.where(told, true, jnp.nan)
+        context = tiled.compute_context(params, low, exposure)
         return restore(params, tile(low), context, corner, (height, width)), tile(clean)
 
     return forward_tile

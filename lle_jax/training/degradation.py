@@ -11,23 +11,30 @@ from lle_jax import data, degrade
 Degrade = Callable[[jax.Array, data.Batch], jax.Array]
 
 
-def make(preset: str, drop: Sequence[str] = ()) -> Degrade:
+def make(preset: str, drop: Sequence[str] = (), mixed_with: Sequence[str] = ()) -> Degrade:
     """Returns `(key, batch) -> low`, which draws every image's parameters from its preset.
 
     Args:
       preset: a name or a TOML file, or "by_modality" for the preset of each image's modality.
       drop: names of stages to drop.
+      mixed_with: other presets; every image gets `preset` or one of these, all equally often.
 
     Raises:
       degrade.PresetError: if there is no such preset, or none has a stage to drop.
     """
-    presets = _without(_presets(preset), drop)
+    own = _presets(preset)
+    presets = _without((*own, *(degrade.load(other) for other in mixed_with)), drop)
 
     def random_degradation(key: jax.Array, batch: data.Batch) -> jax.Array:
         if len(presets) == 1:
             return degrade.sample_and_apply(key, presets[0], jnp.asarray(batch.clean))[0]
         sample_key, noise_key = jax.random.split(key)
-        parameters = degrade.sample_mixture(sample_key, presets, jnp.asarray(batch.modality))
+        which = jnp.asarray(batch.modality) if len(own) > 1 else jnp.zeros_like(batch.modality)
+        if mixed_with:
+            choice_key = jax.random.fold_in(sample_key, 1)
+            drawn = jax.random.randint(choice_key, which.shape, 0, len(mixed_with) + 1)
+            which = jnp.where(drawn == 0, which, len(own) - 1 + drawn)
+        parameters = degrade.sample_mixture(sample_key, presets, which)
         return degrade.apply(noise_key, parameters, jnp.asarray(batch.clean))
 
     return random_degradation

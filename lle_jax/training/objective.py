@@ -67,6 +67,12 @@ def make(config: ml_collections.ConfigDict, apply: models.Apply) -> Objective:
             forward, restore, loss = uncertainty.make(config)
         case kind:
             raise ConfigError(f"loss.kind is {kind!r}; expected one of {', '.join(KINDS)}")
-    if set(config.data.context_sizes) <= {config.data.crop}:
+    given = config.train.given_exposure
+    if given and (tiled is None or restore is None):
+        raise ConfigError(
+            f"train.given_exposure is {given}, but {config.model.name} with loss.kind "
+            f"{config.loss.kind} takes no exposure; only dual_path does"
+        )
+    if not given and set(config.data.context_sizes) <= {config.data.crop}:
         return Objective(lambda key, params, low, clean: (forward(params, low), clean), loss)
-    return Objective(context_crops.make(config.data.crop, forward, tiled, restore), loss)
+    return Objective(context_crops.make(config.data.crop, forward, tiled, restore, given), loss)

@@ -145,7 +145,9 @@ def prepare(config: ml_collections.ConfigDict) -> Experiment:
         apply,
         objectives.make(config, apply),
         degradation.make(config.degradation.preset),
-        degradation.make(config.degradation.preset, config.degradation.drop),
+        degradation.make(
+            config.degradation.preset, config.degradation.drop, config.degradation.mixed_with
+        ),
         update,
         schedule,
         jax.device_put(create(initial, update, run_key), sharding.replicated(mesh)),

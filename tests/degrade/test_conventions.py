@@ -45,6 +45,13 @@ CASES = [
     ),
     Case(illumination, {"falloff": 1.5}, {"falloff": 0.0}, {"falloff": -1.0}),
     Case(degrade.gaussian_noise, {"sigma": 0.05}, {"sigma": 0.0}, {"sigma": -0.1}, keyed=True),
+    Case(
+        degrade.correlated_noise,
+        {"luma": 0.05, "chroma": 0.03, "length": 0.8},
+        {"luma": 0.0, "chroma": 0.0, "length": 0.8},
+        {"luma": -0.1, "chroma": -0.1, "length": 3.1},
+        keyed=True,
+    ),
     Case(degrade.poisson_noise, {"peak": 50.0}, None, {"peak": 0.0}, keyed=True, kinks=("peak",)),
     Case(
         degrade.poisson_gaussian_noise,

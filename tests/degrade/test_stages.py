@@ -42,6 +42,8 @@ KEY_IDS = {
     "denoise": 18,
     "sharpen": 19,
     "tone_curve": 20,
+    "correlated_noise": 21,
+    "tint": 22,
 }
 
 

@@ -34,10 +34,7 @@ def add(commands) -> None:
     parser.add_argument(
         "--strength", type=float, default=1.0, help="fraction of the change, 0 (unchanged) to 1"
     )
-    parser.add_argument(
-        "--skip-well-exposed", action="store_true", help="copy well-exposed, clean images unchanged"
-    )
-    parser.add_argument("--gate", action=_Renamed, nargs=0, help=argparse.SUPPRESS)
+    _add_exposure(parser)
     parser.add_argument(
         "--compare",
         action="store_true",
@@ -66,6 +63,38 @@ def add(commands) -> None:
     parser.set_defaults(run=run)
 
 
+def _add_exposure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options for the brightness, and for what needs no correction."""
+    wanted = parser.add_mutually_exclusive_group()
+    wanted.add_argument(
+        "--exposure",
+        default="auto",
+        metavar="auto|VALUE|+1EV",
+        help="the wanted mean brightness, in (0, 1), or stops of light more or less than what the "
+        "network predicts, as +1EV or -0.5EV (write --exposure=-0.5EV) (default: auto)",
+    )
+    wanted.add_argument(
+        "--like",
+        nargs="+",
+        type=Path,
+        metavar="REFERENCE",
+        help="as bright as these well-lit images of the same device: the median of their means",
+    )
+    parser.add_argument(
+        "--consistent",
+        action="store_true",
+        help="give all images of a DICOM series, or of a folder, the same stops of light",
+    )
+    parser.add_argument(
+        "--always",
+        action="store_true",
+        help="make the whole correction, also of images that need little or nothing, which "
+        "otherwise get little or are copied unchanged",
+    )
+    for former in ("--skip-well-exposed", "--gate"):
+        parser.add_argument(former, action=_Former, nargs=0, help=argparse.SUPPRESS)
+
+
 def _add_sequences(parser: argparse.ArgumentParser) -> None:
     """Adds the options for the frames of a sequence."""
     parser.add_argument(
@@ -82,11 +111,11 @@ def _add_sequences(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class _Renamed(argparse.Action):
+class _Former(argparse.Action):
     """An option of an earlier version."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        parser.error(f"{option_string} is now --skip-well-exposed")
+        parser.error(f"{option_string} is the default now; --always is the opposite")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -102,7 +131,9 @@ def run(arguments: argparse.Namespace) -> int:
         rate = frames.DEFAULT_RATE
     settings = files.Settings(
         arguments.strength,
-        arguments.skip_well_exposed,
+        _exposure(arguments),
+        arguments.always,
+        arguments.consistent,
         arguments.compare,
         arguments.anonymise,
         arguments.uncertainty,
@@ -131,6 +162,18 @@ def run(arguments: argparse.Namespace) -> int:
     )
 
 
+def _exposure(arguments: argparse.Namespace) -> str:
+    """The wanted brightness, from the references where there are any."""
+    from lle_jax import images
+    from lle_jax.inference import exposure
+
+    if not arguments.like:
+        return arguments.exposure
+    pictures = (images.read(path).pixels for path in arguments.like)
+    stills = (each[len(each) // 2] if each.ndim == 4 else each for each in pictures)
+    return f"{exposure.of_references(stills).mean:.4f}"
+
+
 def _dry_run(arguments: argparse.Namespace, plan, job, skipped: str) -> int:
     """Prints what would be done."""
     from lle_jax import console
@@ -156,10 +199,11 @@ def _pipe(arguments: argparse.Namespace, settings) -> int:
     from lle_jax.checkpoints import load
     from lle_jax.inference import enhance, files
 
-    others = settings.compare or settings.uncertainty or arguments.video
+    others = settings.compare or settings.uncertainty or settings.consistent or arguments.video
     if len(arguments.inputs) != 1 or others or arguments.dry_run:
         raise ValueError(
-            "- is for one image, without --compare, --uncertainty, --video and --dry-run"
+            "- is for one image, without --compare, --uncertainty, --consistent, --video and "
+            "--dry-run"
         )
     output = arguments.output or "-"
     net, digest = enhance.load(arguments.model), load.digest(arguments.model)
@@ -171,7 +215,7 @@ def _pipe(arguments: argparse.Namespace, settings) -> int:
         suffix = SUFFIX_OF.get(images.read(source).format, ".png")
         target = Path(folder, f"standard output{suffix}") if output == "-" else Path(output)
         if files.enhance_file(net, source, target, settings, digest):
-            print("unchanged: well exposed", file=sys.stderr)
+            print("unchanged: it needed nothing", file=sys.stderr)
         if output == "-":
             sys.stdout.buffer.write(target.read_bytes())
             sys.stdout.buffer.flush()

@@ -286,7 +286,7 @@ _ORDER = (
         grey_shared=True,
         key_id=14,
     ),
-    # unlike white balance, of grey images too: a screen, film or print photographed in coloured light
+    # unlike white balance, of grey images too: a screen or a film photographed in coloured light
     Stage(
         "tint",
         _keyless(white_balance),

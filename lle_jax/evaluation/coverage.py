@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lle_jax.evaluation.suite import Case
-from lle_jax.inference import tiles
+from lle_jax.inference import exposure, tiles
 
 
 class CaseCoverage(NamedTuple):
@@ -23,7 +23,10 @@ class CaseCoverage(NamedTuple):
 
 
 def measure(net: tiles.Network, cases: Iterable[Case]) -> Iterator[CaseCoverage]:
-    """Restores every case and predicts its uncertainty.
+    """Restores every case at the truth's brightness, and predicts its uncertainty.
+
+    The interval is that of the image at the chosen exposure: how bright the scene was is chosen,
+    not known, so an error of it is not one of the interval.
 
     Raises:
       ValueError: if the network does not predict it.
@@ -34,5 +37,9 @@ def measure(net: tiles.Network, cases: Iterable[Case]) -> Iterator[CaseCoverage]
         )
     for case in cases:
         out = np.empty_like(case.low)
-        tiles.restore(net, case.low, out)
-        yield CaseCoverage(case, np.abs(out - case.clean), tiles.half_width(net, case.low))
+        wish = exposure.Correction(exposure.Aim(mean=exposure.mean_luma(case.clean)))
+        cells, grey = tiles.cell_means(case.low), tiles.is_grey(case.low)
+        context = exposure.context(net, cells, grey, wish)
+        tiles.restore(net, case.low, out, context=context)
+        half_width = tiles.half_width(net, case.low, context=context)
+        yield CaseCoverage(case, np.abs(out - case.clean), half_width)

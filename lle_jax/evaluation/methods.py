@@ -22,6 +22,7 @@ from lle_jax import classical, images, models
 from lle_jax.checkpoints import release
 from lle_jax.checkpoints.load import load_model
 from lle_jax.evaluation.suite import Case
+from lle_jax.inference import enhance, tiles
 
 
 class MethodError(ValueError):
@@ -108,19 +109,23 @@ def from_network(
       validation_hashes: of those it was validated on while training.
       complete: whether these are all.
     """
-    compiled = jax.jit(models.forward(model_config))
-
-    def enhance(low: np.ndarray) -> np.ndarray:
-        return np.asarray(compiled(params, low))
-
     return _function(
         name,
-        enhance,
+        _enhanced_by(model_config, params),
         record | {"model": model_config.to_dict(), "parameters": _digest(params)},
         training_hashes=frozenset(training_hashes),
         validation_hashes=frozenset(validation_hashes),
         complete=complete,
     )
+
+
+def _enhanced_by(model_config: Any, params: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """As `lle enhance` does by default, where the network can tell how much an image needs."""
+    if models.is_tiled(model_config):
+        net = tiles.network(model_config, params)
+        return lambda low: enhance.enhance_pixels(net, low)[0]
+    compiled = jax.jit(models.forward(model_config))
+    return lambda low: np.asarray(compiled(params, low))
 
 
 def _digest(params: Any) -> str:

@@ -1,7 +1,7 @@
 """`lle_jax.enhance`: brightens and cleans one image, an array or a file, of any size and depth.
 
     brighter = lle_jax.enhance(image)  # uint8, uint16 or float; the same comes back
-    brighter = lle_jax.enhance("retina.png", strength=0.7)
+    brighter = lle_jax.enhance("retina.png", strength=0.7, exposure="+1EV")
 
 What came in decides what goes out: the same shape and type, 16 bits from 16 bits, exactly grey from
 grey, opacity untouched.
@@ -11,25 +11,28 @@ import functools
 import os
 from pathlib import Path
 
-import jax
 import numpy as np
 
-from lle_jax import artifacts, checks, images
-from lle_jax.artifacts import measures, severity
+from lle_jax import checks, images
 from lle_jax.checkpoints.load import digest, load_model
+from lle_jax.inference import exposure as exposures
 from lle_jax.inference import frames, tiles
 
-# PSNR of output and input at which the network has found nothing to do.
-NO_CHANGE_PSNR_DB = 20.0
+# Former names of arguments of `enhance`, and what is there instead.
+_FORMER = {
+    "gate": "it is the default now; always=True is the opposite",
+    "skip_well_exposed": "it is the default now; always=True is the opposite",
+}
 
 
 def enhance(
     image_or_path: np.ndarray | str | os.PathLike,
     model: str | os.PathLike | tiles.Network | None = None,
     strength: float = 1.0,
-    skip_well_exposed: bool = False,
+    exposure: str | float = "auto",
+    always: bool = False,
     frame_rate: float | None = None,
-    **renamed: object,
+    **former: object,
 ) -> np.ndarray:
     """Enhances one image, or each of several.
 
@@ -39,10 +42,13 @@ def enhance(
         as by `images.read`, without its opacity; its frames get one exposure over time.
       model: the folder of a release, or what `load` gave for one; None takes the bundled one.
       strength: 0 (unchanged) to 1: how much of the change is made.
-      skip_well_exposed: return unchanged what `well_exposed` says needs nothing.
+      exposure: the wanted mean luma, in (0, 1); or stops of light, as "+1EV", more than what the
+        network predicts; "auto" is what it predicts, all others make the whole correction.
+      always: make the whole correction, also of what needs little or nothing, which otherwise gets
+        little or none (`inference.exposure.decide`).
       frame_rate: `[N, H, W, C]` are successive frames, as many a second, and get one exposure over
         time (`inference.frames`); None takes each of an array by itself, and the rate of a file.
-      **renamed: none; a former name of an argument is refused with its new one.
+      **former: none; a former name of an argument is refused with what is there now.
 
     Returns:
       the enhanced image in the shape and type of the input; float32 for floating point and files.
@@ -52,17 +58,18 @@ def enhance(
       ValueError: for another shape or type, or values outside [0, 1].
       ImageError, ReleaseError: (ValueErrors) if the file, or the model, cannot be read.
     """
-    for name in renamed:
-        now = "; gate is now skip_well_exposed" if name == "gate" else ""
+    for name in former:
+        now = f"; {_FORMER[name]}" if name in _FORMER else ""
         raise TypeError(f"enhance() got an unexpected argument {name!r}{now}")
     checks.number("strength", strength, 0, 1)
+    wish = exposures.Wish(exposures.parse(exposure), always)
     if frame_rate is not None:
         checks.number("frame_rate", frame_rate, *frames.RATES)
     net = model if isinstance(model, tiles.Network) else load(model)
     if isinstance(image_or_path, str | os.PathLike):
         picture = images.read(image_or_path)
         rate = frame_rate or picture.frame_rate or frames.DEFAULT_RATE
-        return enhance_pixels(net, picture.pixels, strength, skip_well_exposed, frame_rate=rate)[0]
+        return enhance_pixels(net, picture.pixels, strength, wish, frame_rate=rate)[0]
     pixels, alpha, shape = _split(np.asarray(image_or_path))
     largest = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else None
     unit: np.ndarray
@@ -72,7 +79,7 @@ def enhance(
             raise ValueError("image has values outside [0, 1], or NaN; divide by its largest value")
     else:
         unit = pixels / np.float32(largest)
-    unit = enhance_pixels(net, unit, strength, skip_well_exposed, frame_rate=frame_rate)[0]
+    unit = enhance_pixels(net, unit, strength, wish, frame_rate=frame_rate)[0]
     out = unit if largest is None else np.rint(unit * np.float32(largest)).astype(pixels.dtype)
     if alpha is not None:
         out = np.concatenate([out, alpha.astype(out.dtype)], axis=-1)
@@ -119,7 +126,7 @@ def enhance_pixels(
     net: tiles.Network,
     pixels: np.ndarray,
     strength: float = 1.0,
-    skip_well_exposed: bool = False,
+    wish: exposures.Wish = exposures.AUTO,
     *,
     inplace: bool = False,
     largest: int | None = None,
@@ -130,62 +137,38 @@ def enhance_pixels(
     Args:
       net: from `load`.
       pixels: float32 `[H, W, C]` or `[N, H, W, C]`, in [0, 1], C 1 or 3.
-      strength, skip_well_exposed: see `enhance`; the middle one of several frames decides for all.
+      strength: see `enhance`.
+      wish: the wanted brightness, and whether to correct what needs nothing.
       inplace: overwrite `pixels`, where memory is short.
       largest: side of the largest tile; None goes by the memory there is.
       frame_rate: of successive frames, per second; None takes each frame by itself.
 
     Returns:
-      the enhanced pixels, and whether they are unchanged since they were well exposed.
+      the enhanced pixels, and whether they are unchanged since nothing was to be corrected.
+
+    Raises:
+      ValueError: for a brightness that is asked of a network that takes none.
     """
     stack = pixels if pixels.ndim == 4 else pixels[None]
-    if skip_well_exposed and needs_nothing(net, pixels):
-        return pixels, True
+    exposures.check(net, wish)
     if strength == 0:
         return pixels, False
     out = stack if inplace else np.empty_like(stack)
+    changed = False
     if frame_rate is not None and len(stack) > 1:
         # in place too: a frame is overwritten after it and those around it have been read
-        enhanced = frames.enhance_frames(net, stack, stack, frame_rate, strength, largest)
-        for target, frame in zip(out, enhanced, strict=True):
-            target[...] = frame
-        return out, False
+        enhanced = frames.enhance_frames(net, stack, stack, frame_rate, strength, largest, wish)
+        for frame, target, made in zip(stack, out, enhanced, strict=True):
+            changed = changed or not np.array_equal(frame, made)
+            target[...] = made
+        return out.reshape(pixels.shape), not changed
     for frame, target in zip(stack, out, strict=True):
-        tiles.restore(net, frame, target, strength=strength, largest=largest)
-    return out.reshape(pixels.shape), False
-
-
-def needs_nothing(net: tiles.Network, pixels: np.ndarray) -> bool:
-    """Tells whether a picture is well exposed; the middle one of several frames decides for all."""
-    return well_exposed(net, pixels[len(pixels) // 2] if pixels.ndim == 4 else pixels)
-
-
-def well_exposed(net: tiles.Network, image: np.ndarray) -> bool:
-    """Tells whether `[H, W, C]` is not noisy, and bright or hardly changed by the network.
-
-    Brightness, and noise relative to it, are at most "weak" by the scale of `lle quantify`; the
-    noise of an image under 16 pixels a side is not measured. A bright object on black, a retina or
-    a bone, is dark on average; it is well exposed where the network, which was trained on such
-    images, changes its middle so little that the PSNR is above `NO_CHANGE_PSNR_DB`.
-    """
-    part = measures.centre_crop(image)
-    values = {"luminance": float(_luminance(measures.subsample(image)))}
-    if min(part.shape[:2]) >= 16:
-        values["noise_sigma"] = float(_noise(part))
-        if not _weak("noise", values):
-            return False
-    if _weak("low_light", values):
-        return True
-    out = np.empty_like(part)
-    tiles.restore(net, part, out)
-    return bool(np.mean((out - part) ** 2) < 10 ** (-NO_CHANGE_PSNR_DB / 10))
-
-
-def _weak(artifact: str, values: dict[str, float]) -> bool:
-    points = np.transpose(severity.curves()[artifact]["points"])
-    value = float(np.interp(severity.argument(artifact, values), *points))
-    return severity.label(value) in ("none", "weak")
-
-
-_luminance = jax.jit(lambda image: artifacts.exposure(image).luminance)
-_noise = jax.jit(artifacts.noise_sigma)
+        measured = exposures.measure(frame)
+        correction = exposures.decide(net, measured, wish)
+        if correction.strength == 0:
+            target[...] = frame
+            continue
+        changed = True
+        context = exposures.context(net, measured.cells, measured.grey, correction)
+        tiles.restore(net, frame, target, strength * correction.strength, largest, context)
+    return out.reshape(pixels.shape), not changed

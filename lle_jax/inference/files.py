@@ -25,7 +25,8 @@ from lle_jax.images import video
 from lle_jax.images.anonymise import anonymise
 from lle_jax.images.files import BESIDE_MARK, COMPARISON, SUFFIXES, UNCERTAINTY, VIDEOS
 from lle_jax.images.plan import Pair, Plan
-from lle_jax.inference import enhance, frames, sequences, tiles
+from lle_jax.inference import consistent, enhance, frames, sequences, tiles
+from lle_jax.inference import exposure as exposures
 from lle_jax.jobs import Outcome
 
 JOURNAL = ".lle-enhance.jsonl"
@@ -38,7 +39,9 @@ class Settings:
     """Options that determine the output, with a file's content and the model."""
 
     strength: float = 1.0
-    skip_well_exposed: bool = False
+    exposure: str = "auto"  # as `inference.exposure.parse` reads it
+    always: bool = False
+    consistent: bool = False
     compare: bool = False
     anonymise: bool = False
     uncertainty: bool = False
@@ -49,8 +52,15 @@ class Settings:
         if self.frame_rate is not None:
             checks.number("frame_rate", self.frame_rate, *frames.RATES)
         checks.number("strength", self.strength, 0, 1)
+        exposures.parse(self.exposure)
+        if self.consistent and self.frame_rate is not None:
+            raise ValueError("--video gives one exposure over time; leave out --consistent")
         if self.uncertainty and self.strength < 1:
             raise ValueError("uncertainty is that of the whole change; leave out --strength")
+
+    def wish(self, gain: float | None = None) -> exposures.Wish:
+        """What is asked of the images; `gain` is what `consistent` gives several alike."""
+        return exposures.Wish(exposures.parse(self.exposure), self.always, gain)
 
     def outputs(self, target: Path) -> list[Path]:
         """Lists all files that are written for a target."""
@@ -96,6 +106,7 @@ class Job:
         values = {"lle_jax": lle_jax.__version__, "model": self._digest}
         path = None if output is None else output / JOURNAL
         self._journal = jobs.Journal(path, values | dataclasses.asdict(settings))
+        self._gains: dict[Path, float] = {}
 
     def finished(self, pair: Pair) -> bool:
         """Tells whether the target exists and is up to date; raises ImageError."""
@@ -110,6 +121,10 @@ class Job:
         """
         pairs = list(pairs)
         net = enhance.load(self._model)
+        exposures.check(net, self._settings.wish())
+        if self._settings.consistent:
+            sources = [source for source, _ in pairs if not video.is_video(source)]
+            self._gains = consistent.gains(net, sources, self._settings.wish(), progress)
         for folder in {target.parent for _, target in pairs}:
             remove_abandoned(folder)
         return jobs.run(
@@ -131,6 +146,7 @@ class Job:
             record is not None
             and all(path.exists() for path in self._outputs(pair))
             and record.get("sha256") == sequences.sha256(pair[0])
+            and record.get("gain") == self._gains.get(pair[0], record.get("gain"))
         )
 
     def _outputs(self, pair: Pair) -> list[Path]:
@@ -151,16 +167,24 @@ class Job:
                 )
                 unchanged = False
             else:
-                unchanged = enhance_file(net, source, target, self._settings, self._digest)
+                unchanged = enhance_file(
+                    net, source, target, self._settings, self._digest, self._gains.get(source)
+                )
         except jax.errors.JaxRuntimeError as error:
             raise MemoryError from error
-        return {"sha256": digest, "unchanged": unchanged}
+        gain = {"gain": self._gains[source]} if source in self._gains else {}
+        return {"sha256": digest, "unchanged": unchanged} | gain
 
 
 def enhance_file(
-    net: tiles.Network, source: Path, target: Path, settings: Settings, digest: str
+    net: tiles.Network,
+    source: Path,
+    target: Path,
+    settings: Settings,
+    digest: str,
+    gain: float | None = None,
 ) -> bool:
-    """Enhances one file; returns whether it is unchanged since it was well exposed.
+    """Enhances one file; returns whether it is unchanged since it needed nothing.
 
     What is unchanged is copied byte by byte, unless its format or its metadata change.
 
@@ -170,14 +194,12 @@ def enhance_file(
     picture = images.read(source)
     before = _shrunk(picture.pixels) if settings.compare else None
     pixels = picture.pixels
-    unchanged = settings.skip_well_exposed and enhance.needs_nothing(net, pixels)
-    rate = picture.frame_rate or frames.DEFAULT_RATE
-    interval = _half_width(net, pixels, rate, unchanged) if settings.uncertainty else None
-    if not unchanged:
-        # in place: an image of 12,000 x 9,000 pixels takes 1.3 GB
-        pixels, _ = enhance.enhance_pixels(
-            net, pixels, settings.strength, inplace=True, frame_rate=rate
-        )
+    rate, wish = picture.frame_rate or frames.DEFAULT_RATE, settings.wish(gain)
+    interval = _half_width(net, pixels, rate, wish) if settings.uncertainty else None
+    # in place: an image of 12,000 x 9,000 pixels takes 1.3 GB
+    pixels, unchanged = enhance.enhance_pixels(
+        net, pixels, settings.strength, wish, inplace=True, frame_rate=rate
+    )
     if unchanged and not settings.anonymise and _same_format(source, target):
         _copy(source, target)
     else:
@@ -185,8 +207,8 @@ def enhance_file(
             target,
             pixels,
             like=anonymise(picture) if settings.anonymise else picture,
-            description=sequences.description(digest, settings.strength)
-            + (", well exposed, unchanged" if unchanged else ""),
+            description=sequences.description(digest, settings)
+            + (", needed nothing, unchanged" if unchanged else ""),
         )
     if before is not None:
         _write_compare(_sibling(target, COMPARISON), before, _shrunk(pixels))
@@ -218,10 +240,13 @@ def _sibling(target: Path, suffix: str) -> Path:
     return target.with_name(f"{target.name}{suffix}")
 
 
-def _half_width(net: tiles.Network, pixels: np.ndarray, rate: float, unchanged: bool) -> np.ndarray:
+def _half_width(
+    net: tiles.Network, pixels: np.ndarray, rate: float, wish: exposures.Wish
+) -> np.ndarray:
     """Predicts the half-width of the prediction interval of each pixel, of each frame.
 
-    It is 0 for what is unchanged.
+    It is that of the brightness that is chosen, times the share of the change that is made: 0 for
+    what is unchanged.
 
     Raises:
       ImageError: if the model predicts none.
@@ -230,17 +255,13 @@ def _half_width(net: tiles.Network, pixels: np.ndarray, rate: float, unchanged: 
         raise images.ImageError(
             "this model predicts no uncertainty; leave out --uncertainty, or --model"
         )
-    if unchanged:
-        return np.zeros((*pixels.shape[:-1], 1), np.float32)
-    if pixels.ndim == 4:
-        around = frames.contexts(net, pixels, rate)
-        return np.stack(
-            [
-                tiles.half_width(net, frame, context=each.context)
-                for frame, each in zip(pixels, around, strict=True)
-            ]
-        )
-    return tiles.half_width(net, pixels)
+    stack = pixels if pixels.ndim == 4 else pixels[None]
+    around = frames.contexts(net, stack, rate, wish)
+    widths = [
+        tiles.half_width(net, frame, context=each.context) * np.float32(each.strength)
+        for frame, each in zip(stack, around, strict=True)
+    ]
+    return np.stack(widths).reshape(*pixels.shape[:-1], 1)
 
 
 def _shrunk(pixels: np.ndarray) -> np.ndarray:

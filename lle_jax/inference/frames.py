@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lle_jax.inference import tiles
+from lle_jax.inference import exposure, tiles
 from lle_jax.models import dual_path
 
 DEFAULT_RATE = 25.0  # frames per second, where a sequence states none
@@ -55,10 +55,12 @@ class FrameContext(NamedTuple):
     Attributes:
       context: for `tiles.restore`; None for a network that needs the image as a whole.
       place: where the frame stands in its shot.
+      strength: share of the whole change that the frame needs.
     """
 
     context: dual_path.Context | None
     place: Place
+    strength: float
 
 
 class _Item(NamedTuple):
@@ -68,7 +70,10 @@ class _Item(NamedTuple):
 
 
 def contexts(
-    net: tiles.Network, frames: Iterable[np.ndarray], rate: float = DEFAULT_RATE
+    net: tiles.Network,
+    frames: Iterable[np.ndarray],
+    rate: float = DEFAULT_RATE,
+    wish: exposure.Wish = exposure.AUTO,
 ) -> Iterator[FrameContext]:
     """Computes the context of each frame, averaged over the frames of its shot.
 
@@ -79,15 +84,26 @@ def contexts(
       net: from `tiles.network`.
       frames: `[H, W, C]` float32 in [0, 1], C 1 or 3; a second of them is read ahead.
       rate: frames per second.
+      wish: the wanted brightness, and whether to correct what needs nothing.
     """
     ahead = _frames_ahead(rate)
     # what is read ahead are these, not the frames
-    cells = ((tiles.cell_means(frame), tiles.is_grey(frame)) for frame in frames)
+    measured = (exposure.measure(frame) for frame in frames)
+    cells = ((_with_noise(each), each.grey) for each in measured)
     for item in _averages(_shots(cells, ahead), rate, ahead):
+        means = item.value[..., :-1]
+        about = exposure.Measured(means, item.payload, float(item.value[0, 0, 0, -1]))
+        correction = exposure.decide(net, about, wish)
         context = None
         if net.finish_context is not None:
-            context = tiles.finish_context(net, item.value, item.payload)
-        yield FrameContext(context, item.place)
+            context = exposure.context(net, means, item.payload, correction)
+        yield FrameContext(context, item.place, correction.strength)
+
+
+def _with_noise(measured: exposure.Measured) -> np.ndarray:
+    """The means of the cells and the noise, to be averaged as one array."""
+    noise = np.full((*measured.cells.shape[:-1], 1), measured.noise, np.float32)
+    return np.concatenate([measured.cells, noise], axis=-1)
 
 
 def enhance_frames(
@@ -97,6 +113,7 @@ def enhance_frames(
     rate: float = DEFAULT_RATE,
     strength: float = 1.0,
     largest: int | None = None,
+    wish: exposure.Wish = exposure.AUTO,
 ) -> Iterator[np.ndarray]:
     """Enhances frames, each `[H, W, C]` as it comes; of one frame as `tiles.restore` does.
 
@@ -106,6 +123,7 @@ def enhance_frames(
       ahead: the same frames again, read up to a second before `frames`.
       rate: frames per second.
       strength, largest: see `tiles.restore`.
+      wish: see `contexts`.
 
     Yields:
       the frames of the same shapes, as many and in the same order.
@@ -116,10 +134,12 @@ def enhance_frames(
         return
 
     def restored() -> Iterator[_Item]:
-        both = zip(itertools.chain([first], frames), contexts(net, ahead, rate), strict=False)
-        for frame, (context, place) in both:
-            out = np.empty_like(frame)
-            tiles.restore(net, frame, out, strength, largest, context)
+        around = contexts(net, ahead, rate, wish)
+        for frame, each in zip(itertools.chain([first], frames), around, strict=False):
+            place, share = each.place, strength * each.strength
+            out = frame.copy()
+            if share:
+                tiles.restore(net, frame, out, share, largest, each.context)
             gain = math.log((_mean(out) + _DARK) / (_mean(frame) + _DARK))
             yield _Item(place, gain, (out, gain))
 

@@ -69,10 +69,12 @@ def sha256(source: Path) -> str:
     return state.hexdigest()
 
 
-def description(digest: str, strength: float) -> str:
+def description(digest: str, settings: "Settings") -> str:
     """Says what was done, for the metadata of an output."""
+    exposure = "" if settings.exposure == "auto" else f", exposure {settings.exposure}"
     return (
-        f"Enhanced with lle_jax {lle_jax.__version__}, model {digest[:12]}, strength {strength:g}"
+        f"Enhanced with lle_jax {lle_jax.__version__}, model {digest[:12]}, "
+        f"strength {settings.strength:g}{exposure}"
     )
 
 
@@ -90,17 +92,16 @@ def enhance_sequence(
       net: from `enhance.load`.
       source: a video file or a folder of images of one size.
       target: the file or the folder to write.
-      settings: of the command; a sequence has no pictures beside it, and is never skipped.
+      settings: of the command; a sequence has no pictures beside it.
       digest: SHA-256 of the model.
       progress: show it, in frames per second.
 
     Raises:
       ImageError: if a frame cannot be read or written.
     """
-    if settings.compare or settings.uncertainty or settings.skip_well_exposed:
+    if settings.compare or settings.uncertainty:
         raise ImageError(
-            f"{shown(source)}: --compare, --uncertainty and --skip-well-exposed are for images; "
-            "leave them out"
+            f"{shown(source)}: --compare and --uncertainty are for images; leave them out"
         )
     if source.is_dir():
         _enhance_folder(net, source, target, settings, digest, progress)
@@ -157,7 +158,7 @@ def _enhance_folder(
     for (_, written), pixels in zip(pairs, shown_frames, strict=True):
         picture = waiting.popleft()
         like = anonymise(picture) if settings.anonymise else picture
-        images.write(written, pixels, like=like, description=description(digest, settings.strength))
+        images.write(written, pixels, like=like, description=description(digest, settings))
 
 
 def _enhanced(
@@ -169,7 +170,9 @@ def _enhanced(
 ) -> Iterator[np.ndarray]:
     if settings.strength == 0:
         return originals
-    return frames.enhance_frames(net, originals, ahead, rate, settings.strength)
+    return frames.enhance_frames(
+        net, originals, ahead, rate, settings.strength, wish=settings.wish()
+    )
 
 
 def _pictures(paths: Iterable[Path]) -> Iterator[images.Picture]:

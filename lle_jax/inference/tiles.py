@@ -37,8 +37,8 @@ class Network(NamedTuple):
 
     Attributes:
       multiple, reach: see `models.Tiled`.
-      finish_context: `(means of the cells [1, CELLS, CELLS, 6], grey) -> Context`; None for a
-        network that needs the image as a whole.
+      finish_context: `(means of the cells [1, CELLS, CELLS, 6], grey, exposure) -> Context`; None
+        for a network that needs the image as a whole.
       restore: `(tile [1, h, w, 3], context, corner, size) -> [1, h, w, 3]`, compiled once for each
         shape of a tile.
       uncertainty: the same, `-> [1, h, w, 1]`, the half-width of the prediction interval of each
@@ -113,7 +113,8 @@ def restore(
       out: of the same shape; gets values in [0, 1].
       strength: 0 to 1, how much of the change is made.
       largest: side of the largest tile in pixels; None goes by the memory there is.
-      context: of the frames around it (`frames.contexts`); None computes the image's own.
+      context: of `exposure.context`, or of the frames around it (`frames.contexts`); None computes
+        the image's own.
     """
     channels = image.shape[-1]
     if net.finish_context is None:
@@ -173,10 +174,19 @@ def _plan(net: Network, image: np.ndarray, largest: int | None, context):
     return context, rows, columns
 
 
-def finish_context(net: Network, cells: np.ndarray, grey: bool) -> dual_path.Context:
-    """Computes the context from the means of cells, of one frame or several, and `is_grey`."""
+def finish_context(
+    net: Network, cells: np.ndarray, grey: bool, exposure: float = math.nan
+) -> dual_path.Context:
+    """Computes the context from the means of cells, of one frame or several, and `is_grey`.
+
+    Args:
+      net: from `network`.
+      cells: of `cell_means`.
+      grey: of `is_grey`.
+      exposure: the wanted mean luma in (0, 1); NaN where the network is to predict it.
+    """
     assert net.finish_context is not None
-    return net.finish_context(cells, np.full((1, 1, 1, 1), grey))
+    return net.finish_context(cells, np.full((1, 1, 1, 1), grey), np.float32(exposure))
 
 
 def _row(net: Network, step: Callable, image: np.ndarray, context, row: "Part", columns):

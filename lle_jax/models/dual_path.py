@@ -329,15 +329,13 @@ def expose(
       the curves, and the mean luma `[B, 1, 1, 1]` of the thumbnail that they brighten: the wanted
       one as far as `MAX_LOG_GAIN` lets it.
     """
-    side = cells.shape[1:3]
-    base = curves_at(curves, side, (0, 0), side)
-    wanted = jnp.broadcast_to(jnp.asarray(exposure, jnp.float32), (len(cells), 1, 1, 1))
+    wanted = jnp.broadcast_to(jnp.asarray(exposure, jnp.float32), (cells.shape[0], 1, 1, 1))
     told = ~jnp.isnan(wanted)
     target = jnp.log(jnp.clip(jnp.where(told, wanted, 0.5), 1e-3, 1))
     gains = np.arange(9) < 3
 
     def mean_luma(shift: jax.Array) -> jax.Array:
-        bright = jnp.clip(brighten(cells, base + shift * gains), 0, 1)
+        bright = thumbnail(curves + shift * gains, cells)
         return jnp.mean(colour.luma(bright), axis=(1, 2), keepdims=True)
 
     shift = jnp.zeros_like(wanted)
@@ -345,3 +343,9 @@ def expose(
         step = target - jnp.log(jnp.maximum(mean_luma(shift), 1e-3))
         shift = jnp.where(told, jnp.clip(shift + step, -4, 4), 0)
     return curves + shift * gains, mean_luma(shift)
+
+
+def thumbnail(curves: jax.Array, cells: jax.Array) -> jax.Array:
+    """Brightens the mean colours of the cells, `[B, CELLS, CELLS, 3]` in [0, 1]."""
+    side = (CELLS, CELLS)
+    return jnp.clip(brighten(cells, curves_at(curves, side, (0, 0), side)), 0, 1)

@@ -1,0 +1,58 @@
+"""One change of light for all images of a DICOM series, of a multi-frame object or of a folder.
+
+Each image by itself would get the brightness that suits it, so that two slices of one series were
+no longer to be compared. The median of the stops of light that they would get is given to all.
+"""
+
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from lle_jax import images, jobs
+from lle_jax.inference import exposure, tiles
+
+_FRAMES = 9  # of an object of several frames, evenly spaced, that are measured
+
+
+def gains(
+    net: tiles.Network, sources: Iterable[Path], wish: exposure.Wish, progress: bool = True
+) -> dict[Path, float]:
+    """Computes the stops of light of each file: the median over its series, or its folder.
+
+    A file that cannot be read has none; whoever enhances it says why.
+
+    Args:
+      net: from `enhance.load`.
+      sources: image files.
+      wish: the brightness that each would get by itself.
+      progress: show it.
+    """
+    sources = list(sources)
+    groups: dict[str, list[Path]] = {}
+    alone: dict[Path, float] = {}
+    bar = jobs.track(sources, len(sources), unit="image", show=progress, description="measure")
+    for source in bar:
+        try:
+            picture = images.read(source)
+        except images.ImageError:
+            continue
+        series = getattr(picture.dataset, "SeriesInstanceUID", None)
+        groups.setdefault(str(series or source.parent), []).append(source)
+        alone[source] = statistics.median(_gains(net, picture.pixels, wish))
+    return {
+        source: statistics.median(alone[each] for each in group)
+        for group in groups.values()
+        for source in group
+    }
+
+
+def _gains(net: tiles.Network, pixels: np.ndarray, wish: exposure.Wish) -> list[float]:
+    stack = pixels if pixels.ndim == 4 else pixels[None]
+    picked = np.unique(np.linspace(0, len(stack) - 1, min(len(stack), _FRAMES)).astype(int))
+    found = []
+    for frame in stack[picked]:
+        measured = exposure.measure(frame)
+        found.append(exposure.gain(net, measured, exposure.decide(net, measured, wish)))
+    return found

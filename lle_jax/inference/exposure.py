@@ -1,0 +1,206 @@
+"""How bright an enhanced image is to be, and how much of the correction it needs at all.
+
+How bright a scene was cannot be known from a dark image of it. The network predicts it; a user may
+say it instead, as a mean, as stops of light more or less, or by well-lit images of the same device.
+
+An image that needs nothing is left alone, and there is no cliff between that and the whole
+correction: brightness moves by as much of what the network predicts as that prediction is away from
+the image, and noise is taken out as far as there is any.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lle_jax import artifacts, checks, colour
+from lle_jax.artifacts import measures
+from lle_jax.inference import tiles
+from lle_jax.models import dual_path
+
+STOPS = 6.0  # of light, more or less, at most
+# Mean change of the brightened thumbnail, relative to its mean: below, brightness stays as it is;
+# from the second on, it becomes what the network predicts.
+CHANGE = (0.08, 0.3)
+# Standard deviation of the noise that images without noise are measured to have, of 1; and of the
+# error that the network itself makes in an image that needs nothing.
+NO_NOISE, OWN_ERROR = 0.0015, 0.012
+GAIN = 0.25  # stops that are common to several images from which on they get the whole correction
+_MEASURED = 16  # side of the smallest image whose noise is measured
+
+
+class Aim(NamedTuple):
+    """The wanted brightness.
+
+    Attributes:
+      mean: mean luma (ITU-R BT.601) of the display values, in (0, 1); None: as predicted.
+      stops: of light more (or, below 0, less) than that.
+    """
+
+    mean: float | None = None
+    stops: float = 0.0
+
+
+class Correction(NamedTuple):
+    """What is made of an image.
+
+    Attributes:
+      aim: the wanted brightness.
+      amount: share of the predicted change of brightness, 0 to 1.
+      strength: share of all changes, 0 (the image itself) to 1.
+      gain: stops of light that several images get alike, instead of `aim` and `amount`.
+    """
+
+    aim: Aim = Aim()
+    amount: float = 1.0
+    strength: float = 1.0
+    gain: float | None = None
+
+
+WHOLE = Correction()
+
+
+class Wish(NamedTuple):
+    """What a user asks for.
+
+    Attributes:
+      aim: the wanted brightness; another than the predicted one makes the whole correction.
+      always: make the whole correction, also of what needs little or nothing.
+      gain: stops of light that several images get alike, instead of `aim`.
+    """
+
+    aim: Aim = Aim()
+    always: bool = False
+    gain: float | None = None
+
+
+AUTO = Wish()
+
+
+class Measured(NamedTuple):
+    """What a correction is decided by.
+
+    Attributes:
+      cells: of `tiles.cell_means`, `[1, CELLS, CELLS, 6]`.
+      grey: whether all channels are equal.
+      noise: standard deviation, of 1.
+    """
+
+    cells: np.ndarray
+    grey: bool
+    noise: float
+
+
+def parse(text: str | float) -> Aim:
+    """Reads "auto", a mean luma as "0.4", or stops as "+1EV" and "-0.5EV".
+
+    Raises:
+      ValueError: for anything else, or a number out of range.
+    """
+    name, value = "exposure", str(text).strip().lower()
+    if value == "auto":
+        return Aim()
+    stops = value.endswith("ev")
+    try:
+        number = float(value.removesuffix("ev"))
+    except ValueError:
+        raise ValueError(
+            f"{name} is {text!r}; expected auto, a mean brightness as 0.4, or stops as +1EV"
+        ) from None
+    if stops:
+        checks.number(name, number, -STOPS, STOPS)
+        return Aim(stops=number)
+    checks.number(name, number, 0.02, 0.98)
+    return Aim(mean=number)
+
+
+def measure(image: np.ndarray) -> Measured:
+    """Measures `[H, W, C]` in [0, 1]; the noise of an image below 16 pixels a side is taken for 0.
+
+    The noise is that of the centre square of `lle quantify`.
+    """
+    part = measures.centre_crop(image)
+    noise = float(_noise(part)) if min(part.shape[:2]) >= _MEASURED else 0.0
+    return Measured(tiles.cell_means(image), tiles.is_grey(image), noise)
+
+
+_noise = jax.jit(artifacts.noise_sigma)
+
+
+def check(net: tiles.Network, wish: Wish) -> None:
+    """Raises ValueError if a brightness is asked of a network that takes none."""
+    if net.finish_context is None and (wish.aim != AUTO.aim or wish.gain is not None):
+        raise ValueError("this model takes no exposure; leave it out, or give another model")
+
+
+def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correction:
+    """Decides how much of the correction an image needs.
+
+    The share of the noise that is taken out is the one with the least expected squared error where
+    noise and the network's own error are independent: noise^2 / (noise^2 + OWN_ERROR^2). A network
+    that needs the image as a whole predicts no brightness; it makes the whole correction.
+    """
+    if wish.always or wish.aim != AUTO.aim or net.finish_context is None:
+        return Correction(wish.aim, gain=wish.gain)
+    cells = measured.cells[..., :3]
+    bright = _thumbnail(tiles.finish_context(net, measured.cells, measured.grey).curves, cells)
+    change = float(np.abs(bright - cells).mean() / max(float(cells.mean()), 1e-3))
+    share = min(max((change - CHANGE[0]) / (CHANGE[1] - CHANGE[0]), 0.0), 1.0)
+    amount = share * share * (3 - 2 * share)  # smoothstep: no edge at either end
+    noise = max(measured.noise - NO_NOISE, 0.0) ** 2
+    if wish.gain is not None:
+        amount = min(abs(wish.gain) / GAIN, 1.0)
+    return Correction(wish.aim, amount, max(amount, noise / (noise + OWN_ERROR**2)), wish.gain)
+
+
+def context(
+    net: tiles.Network, cells: np.ndarray, grey: bool, correction: Correction = WHOLE
+) -> dual_path.Context:
+    """Computes the context by which an image, or a tile of it, gets the wanted brightness."""
+    aim, rgb = correction.aim, cells[..., :3]
+    if correction.gain is not None:
+        return tiles.finish_context(net, cells, grey, mean_luma(lit(rgb, correction.gain)))
+    made = tiles.finish_context(net, cells, grey, math.nan if aim.mean is None else aim.mean)
+    if aim.stops:
+        bright = lit(np.asarray(_thumbnail(made.curves, rgb)), aim.stops)
+        return tiles.finish_context(net, cells, grey, mean_luma(bright))
+    if correction.amount < 1:
+        own, wanted = max(mean_luma(rgb), 1e-3), max(float(made.exposure[0, 0, 0, 0]), 1e-3)
+        mean = own ** (1 - correction.amount) * wanted**correction.amount
+        return tiles.finish_context(net, cells, grey, mean)
+    return made
+
+
+def gain(net: tiles.Network, measured: Measured, correction: Correction) -> float:
+    """Computes the stops of light between an image and what a correction makes of it."""
+    rgb = measured.cells[..., :3]
+    made = context(net, measured.cells, measured.grey, correction)
+    before, after = (_light(each) for each in (rgb, np.asarray(_thumbnail(made.curves, rgb))))
+    return min(max(math.log2(after / before), -STOPS), STOPS + 1)
+
+
+def mean_luma(image: np.ndarray) -> float:
+    """Computes the mean luma (ITU-R BT.601) of `[..., H, W, C]`, as `metrics.gt_mean` does."""
+    return float(np.mean(colour.luma(jnp.asarray(image)), dtype=np.float64))
+
+
+def of_references(images: Iterable[np.ndarray]) -> Aim:
+    """Aims at the median of the mean lumas of well-lit images."""
+    means = [mean_luma(tiles.cell_means(image)[..., :3]) for image in images]
+    return Aim(mean=min(max(float(np.median(means)), 0.02), 0.98))
+
+
+def lit(image: np.ndarray, stops: float) -> np.ndarray:
+    """Gives display values `[..., C]` so many stops more light, clipped at white."""
+    light = np.asarray(colour.srgb_to_linear(jnp.asarray(image))) * 2.0**stops
+    return np.asarray(colour.linear_to_srgb(jnp.clip(light, 0, 1)))
+
+
+def _light(image: np.ndarray) -> float:
+    return max(float(np.mean(colour.srgb_to_linear(jnp.asarray(image)))), 1e-5)
+
+
+_thumbnail = jax.jit(dual_path.thumbnail)

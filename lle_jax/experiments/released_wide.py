@@ -23,5 +23,5 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.train.given_exposure = 0.5
     config.train.start_from = "runs/released_segmentation_2"
-    config.train.steps = 6000
+    config.train.steps = 8000
     return config

@@ -158,8 +158,13 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
 
 def context(
     net: tiles.Network, cells: np.ndarray, grey: bool, correction: Correction = WHOLE
-) -> dual_path.Context:
-    """Computes the context by which an image, or a tile of it, gets the wanted brightness."""
+) -> dual_path.Context | None:
+    """Computes the context by which an image, or a tile of it, gets the wanted brightness.
+
+    None for a network that needs the image as a whole.
+    """
+    if net.finish_context is None:
+        return None
     aim, rgb = correction.aim, cells[..., :3]
     if correction.gain is not None:
         return tiles.finish_context(net, cells, grey, mean_luma(lit(rgb, correction.gain)))
@@ -175,9 +180,15 @@ def context(
 
 
 def gain(net: tiles.Network, measured: Measured, correction: Correction) -> float:
-    """Computes the stops of light between an image and what a correction makes of it."""
+    """Computes the stops of light between an image and what a correction makes of it.
+
+    Raises:
+      ValueError: if the network needs the image as a whole.
+    """
     rgb = measured.cells[..., :3]
     made = context(net, measured.cells, measured.grey, correction)
+    if made is None:
+        raise ValueError("this model takes no exposure; give another model")
     before, after = (_light(each) for each in (rgb, np.asarray(_thumbnail(made.curves, rgb))))
     return min(max(math.log2(after / before), -STOPS), STOPS + 1)
 

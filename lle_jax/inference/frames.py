@@ -94,9 +94,7 @@ def contexts(
         means = item.value[..., :-1]
         about = exposure.Measured(means, item.payload, float(item.value[0, 0, 0, -1]))
         correction = exposure.decide(net, about, wish)
-        context = None
-        if net.finish_context is not None:
-            context = exposure.context(net, means, item.payload, correction)
+        context = exposure.context(net, means, item.payload, correction)
         yield FrameContext(context, item.place, correction.strength)
 
 

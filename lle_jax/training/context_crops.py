@@ -12,6 +12,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from lle_jax import colour, models
+from lle_jax.degrade.exposure import scale_linear
+
+
+STOPS = 1.0  # of light, more or less, in images whose brightness the network is told
 
 
 def make(
@@ -28,8 +32,8 @@ def make(
       forward: `(params, image) -> output`, for networks that are not `models.Tiled`.
       tiled: the two steps of the network, or None.
       restore: `(params, tile, context, corner, size) -> output`, or None.
-      given_exposure: fraction of the images whose network is told the mean luma of `clean`, in the
-        other it predicts it; above 0 only for networks that work in tiles.
+      given_exposure: fraction of the images that are to be restored with another amount of light,
+        of whose mean luma the network is told; above 0 only for networks that work in tiles.
 
     The tile's position is random and the same for all images of a batch `[B, H, W, 3]`; a network
     that works in tiles gets one where a tile may start.
@@ -50,10 +54,23 @@ def make(
             return forward(params, tile(low)), tile(clean)
         exposure: Any = jnp.nan
         if given_exposure:
-            true = jnp.mean(colour.luma(clean), axis=(1, 2), keepdims=True)
-            told = jax.random.bernoulli(jax.random.fold_in(key, 1), given_exposure, true.shape)
-            exposure = jnp.where(told, true, jnp.nan)
+            clean, exposure = _told(jax.random.fold_in(key, 1), clean, given_exposure)
         context = tiled.compute_context(params, low, exposure)
         return restore(params, tile(low), context, corner, (height, width)), tile(clean)
 
     return forward_tile
+
+
+def _told(key: jax.Array, clean: jax.Array, fraction: float) -> tuple[jax.Array, jax.Array]:
+    """Gives a fraction of the clean images other light; `(images, mean luma, or NaN for the rest)`.
+
+    Were it their own light, the network could go by what such scenes look like, and would not learn
+    to do as it is told.
+    """
+    shape = (len(clean), 1, 1, 1)
+    told_key, light_key = jax.random.split(key)
+    told = jax.random.bernoulli(told_key, fraction, shape)
+    factor = jnp.exp2(jax.random.uniform(light_key, shape, minval=-STOPS, maxval=STOPS))
+    clean = jnp.where(told, scale_linear(clean, factor), clean)
+    mean = jnp.mean(colour.luma(clean), axis=(1, 2), keepdims=True)
+    return clean, jnp.where(told, mean, jnp.nan)

@@ -141,35 +141,6 @@ def test_strength_blends(folder, scene):
     np.testing.assert_array_equal(lle_jax.enhance(image, model=folder, strength=0), image)
 
 
-def test_bright_and_clean_images_are_well_exposed_and_no_others(folder):
-    image = skimage.data.astronaut().astype(np.float32)[100:228, 100:228] / 255
-    image = 0.3 + 0.6 * image
-    rng = np.random.default_rng(0)
-    noisy = np.clip(image + rng.normal(0, 0.08, image.shape), 0, 1).astype(np.float32)
-    dark = (0.25 * image).astype(np.float32)
-    net = enhance.load(folder)
-    assert enhance.well_exposed(net, image)
-    assert not enhance.well_exposed(net, noisy)
-    assert not enhance.well_exposed(net, dark)
-    assert enhance.well_exposed(net, image[:4, :4])
-    np.testing.assert_array_equal(
-        lle_jax.enhance(image, model=folder, skip_well_exposed=True), image
-    )
-    assert (lle_jax.enhance(dark, model=folder, skip_well_exposed=True) != dark).any()
-
-
-def test_a_bright_object_on_black_is_well_exposed_where_the_network_hardly_changes_it(folder):
-    image = np.zeros((128, 128, 3), np.float32)
-    image[40:90, 40:90] = skimage.data.astronaut()[100:150, 100:150] / np.float32(255)
-    net = enhance.load(folder)
-    faint, strong = (
-        net._replace(restore=lambda tile, *_, factor=factor: factor * tile)
-        for factor in (0.95, 0.2)
-    )
-    assert enhance.well_exposed(faint, image)
-    assert not enhance.well_exposed(strong, image)
-
-
 def test_a_file_is_read_as_images_are(folder, tmp_path, scene):
     images.write(tmp_path / "a.png", scene[:128, :128])
     out = lle_jax.enhance(tmp_path / "a.png", model=folder)
@@ -199,9 +170,10 @@ def test_strength_outside_0_to_1_is_refused(folder):
         lle_jax.enhance(np.zeros((4, 4)), model=folder, strength=2)
 
 
-def test_the_former_name_of_an_argument_is_refused_with_its_new_one(folder):
-    with pytest.raises(TypeError, match="'gate'; gate is now skip_well_exposed"):
-        lle_jax.enhance(np.zeros((4, 4)), model=folder, gate=True)
+@pytest.mark.parametrize("name", ["gate", "skip_well_exposed"])
+def test_a_former_argument_is_refused_with_what_is_there_now(folder, name):
+    with pytest.raises(TypeError, match=f"{name!r}; it is the default now; always=True"):
+        lle_jax.enhance(np.zeros((4, 4)), model=folder, **{name: True})
     with pytest.raises(TypeError, match="unexpected argument 'strenght'"):
         lle_jax.enhance(np.zeros((4, 4)), model=folder, strenght=1)
 

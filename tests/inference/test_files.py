@@ -18,6 +18,7 @@ from lle_jax import cli, images
 from lle_jax.commands.enhance import compilation_cache
 from lle_jax.data import pairs
 from lle_jax.inference import enhance, files, tiles
+from lle_jax.inference import exposure as exposures
 
 
 @pytest.fixture(autouse=True)
@@ -70,9 +71,14 @@ def uncertain(folder, monkeypatch):
 
 
 @pytest.fixture
-def exposure(monkeypatch):
-    """What is bright is well exposed; how that is measured is tested with `lle_jax.enhance`."""
-    monkeypatch.setattr(enhance, "well_exposed", lambda _, image: image.mean() > 0.4)
+def needy(monkeypatch):
+    """What is dark needs a correction; how that is measured is tested in test_exposure.py."""
+
+    def decide(net, measured, wish):
+        dark = measured.cells[..., :3].mean() < 0.4
+        return exposures.Correction(wish.aim, float(dark), float(dark), wish.gain)
+
+    monkeypatch.setattr(exposures, "decide", decide)
 
 
 @pytest.fixture
@@ -230,11 +236,12 @@ def test_pictures_of_other_formats_are_counted_and_named(lle, inputs, tmp_path, 
     assert "2 skipped: jxl, psd" in capsys.readouterr().out
 
 
-def test_the_former_option_is_refused_with_its_new_name(lle, inputs, tmp_path, capsys):
+@pytest.mark.parametrize("option", ["--gate", "--skip-well-exposed"])
+def test_a_former_option_is_refused_with_what_is_there_now(lle, inputs, tmp_path, option, capsys):
     with pytest.raises(SystemExit, match="2"):
-        lle(inputs, "-o", tmp_path / "out", "--gate")
+        lle(inputs, "-o", tmp_path / "out", option)
     printed = capsys.readouterr().err
-    assert "--gate is now --skip-well-exposed" in printed
+    assert f"{option} is the default now; --always is the opposite" in printed
     assert printed.count("\n") == 1
 
 
@@ -294,12 +301,12 @@ def test_results_beside_outputs_inside_an_input_folder_are_not_counted(lle, inpu
         assert "skipped:" not in capsys.readouterr().out
 
 
-def test_what_is_well_exposed_is_copied_and_named(lle, exposure, tmp_path, capsys):
+def test_what_needs_nothing_is_copied_and_named(lle, needy, tmp_path, capsys):
     bright = 80 + skimage.data.astronaut()[100:124, 100:132] // 2
     (tmp_path / "in").mkdir()
     Image.fromarray(bright).save(tmp_path / "in" / "bright.jpg", quality=95)
     Image.fromarray(bright // 8).save(tmp_path / "in" / "dark.png")
-    assert lle(tmp_path / "in", "-o", tmp_path / "out", "--skip-well-exposed") == 0
+    assert lle(tmp_path / "in", "-o", tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert f"unchanged: {tmp_path / 'in' / 'bright.jpg'}" in printed
     assert "1 enhanced, 1 unchanged\n" in printed
@@ -407,10 +414,9 @@ def test_uncertainty_is_written_beside_each_output_in_16_bits(lle, uncertain, in
     assert str(pydicom.dcmread(inputs / "scan").PatientID).encode() not in data
 
 
-def test_nothing_is_uncertain_of_what_is_unchanged(lle, uncertain, exposure, tmp_path):
+def test_nothing_is_uncertain_of_what_is_unchanged(lle, uncertain, needy, tmp_path):
     images.write(tmp_path / "good.png", np.full((24, 32, 3), 0.7, np.float32))
-    options = ("--uncertainty", "--skip-well-exposed")
-    assert lle(tmp_path / "good.png", "-o", tmp_path / "out", *options) == 0
+    assert lle(tmp_path / "good.png", "-o", tmp_path / "out", "--uncertainty") == 0
     assert (tmp_path / "out/good.png").read_bytes() == (tmp_path / "good.png").read_bytes()
     assert not images.read(tmp_path / "out/good.png.uncertainty.tif").pixels.any()
 

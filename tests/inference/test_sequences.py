@@ -103,7 +103,8 @@ def test_frames_of_another_size_are_named(lle, folder_of_frames, tmp_path, capsy
     [
         (["--frame-rate", "10"], "add --video"),
         (["--video", "--frame-rate", "0"], "frame_rate is 0"),
-        (["--video", "--compare"], "--compare, --uncertainty and --skip-well-exposed are for"),
+        (["--video", "--compare"], "--compare and --uncertainty are for"),
+        (["--video", "--consistent"], "leave out --consistent"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(

@@ -1,0 +1,232 @@
+import dataclasses
+
+import numpy as np
+import pydicom
+import pytest
+import skimage.data
+import skimage.exposure
+import skimage.transform
+from PIL import Image
+
+import lle_jax
+from lle_jax import cli, images, metrics
+from lle_jax.inference import consistent, enhance, exposure, tiles
+
+
+@pytest.fixture(scope="module")
+def net():
+    return enhance.load()  # the released model
+
+
+@pytest.fixture(scope="module")
+def scene():
+    image = skimage.data.astronaut()[:256, 120:376] / 255
+    return skimage.transform.resize(image, (96, 96), anti_aliasing=True).astype(np.float32)
+
+
+def darker(image, light):
+    """Less light, by scikit-image's gamma of 2.2 there and back."""
+    linear = skimage.exposure.adjust_gamma(image, 2.2) * light
+    return skimage.exposure.adjust_gamma(linear, 1 / 2.2).astype(np.float32)
+
+
+def luma(image):
+    return float((image @ np.array([0.299, 0.587, 0.114])).mean())
+
+
+@pytest.mark.parametrize(
+    ("text", "aim"),
+    [
+        ("auto", exposure.Aim()),
+        ("0.4", exposure.Aim(mean=0.4)),
+        (0.4, exposure.Aim(mean=0.4)),
+        ("+1EV", exposure.Aim(stops=1)),
+        ("-0.5ev", exposure.Aim(stops=-0.5)),
+    ],
+)
+def test_an_exposure_is_a_mean_or_stops_of_light(text, aim):
+    assert exposure.parse(text) == aim
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bright", "exposure is 'bright'; expected auto, a mean brightness as 0.4, or"),
+        ("1.2", "exposure is 1.2"),
+        ("nan", "exposure is NaN"),
+        ("9EV", "exposure is 9"),
+    ],
+)
+def test_another_exposure_is_refused_in_one_line(text, message, tmp_path, capsys):
+    with pytest.raises(ValueError, match=message):
+        exposure.parse(text)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    out = tmp_path / "out"
+    assert cli.main(["enhance", str(tmp_path / "a.png"), "-o", str(out), "--exposure", text]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("mean", [0.2, 0.35, 0.5])
+def test_the_output_is_as_bright_as_was_asked(net, scene, mean):
+    out = lle_jax.enhance(darker(scene, 0.1), net, exposure=mean)
+    assert luma(out) == pytest.approx(mean, rel=0.1)
+
+
+def test_stops_are_stops_of_light(net, scene):
+    dark = darker(scene, 0.1)
+    auto, more, less = (
+        lle_jax.enhance(dark, net, exposure=text) for text in ("auto", "+0.5EV", "-0.5EV")
+    )
+    assert luma(less) < luma(auto) < luma(more)
+    linear = skimage.exposure.adjust_gamma(auto, 2.2)
+    assert luma(less) == pytest.approx(
+        luma(skimage.exposure.adjust_gamma(linear / 2**0.5, 1 / 2.2)), rel=0.1
+    )
+
+
+def test_the_true_brightness_is_worth_at_least_scaling_to_it(net, scene):
+    dark = darker(scene, 0.05)
+    told = lle_jax.enhance(dark, net, exposure=luma(scene))
+    scaled = metrics.gt_mean(lle_jax.enhance(dark, net, always=True), scene)
+    assert metrics.psnr(told, scene) > metrics.psnr(scaled, scene) - 1
+
+
+@pytest.fixture(scope="module")
+def measured(scene):
+    return exposure.measure(darker(scene, 0.1))
+
+
+def gained(net, measured, factor, noise):
+    """What is decided for an image whose thumbnail the network would multiply by a factor."""
+    cells = measured.cells.copy()
+    cells[..., :3] *= np.float32(0.3)
+    curves = np.zeros((1, 16, 16, 9), np.float32)
+    curves[..., :3] = np.log(factor)
+    context = exposure.context(net, cells, False)._replace(curves=curves)
+    fixed = net._replace(finish_context=lambda *_: context)
+    return exposure.decide(fixed, exposure.Measured(cells, False, noise))
+
+
+def test_the_correction_grows_without_a_cliff(net, measured):
+    factors = np.linspace(1, 1.5, 101)
+    amounts = [gained(net, measured, factor, 0.0).amount for factor in factors]
+    assert amounts[0] == 0
+    assert amounts[-1] == 1
+    assert (np.diff(amounts) >= 0).all()
+    assert np.diff(amounts).max() < 0.06
+    strengths = [gained(net, measured, 1, noise).strength for noise in np.linspace(0, 0.1, 201)]
+    assert strengths[0] == 0
+    assert strengths[-1] > 0.9
+    assert (np.diff(strengths) >= 0).all()
+    assert np.diff(strengths).max() < 0.06
+    # noise alone brightens nothing
+    assert gained(net, measured, 1, 0.1).amount == 0
+
+
+def test_always_and_an_exposure_make_the_whole_correction(net, measured):
+    for wish in (exposure.Wish(always=True), exposure.Wish(exposure.Aim(stops=1.0))):
+        decided = exposure.decide(net, measured._replace(noise=0.0), wish)
+        assert (decided.amount, decided.strength) == (1, 1)
+
+
+def test_nothing_to_correct_is_the_image_bit_for_bit(net, scene, monkeypatch):
+    monkeypatch.setattr(exposure, "decide", lambda *_: exposure.Correction(strength=0.0))
+    out, unchanged = enhance.enhance_pixels(net, scene)
+    assert unchanged
+    np.testing.assert_array_equal(out, scene)
+    stack = np.stack([scene] * 3)
+    out, unchanged = enhance.enhance_pixels(net, stack, frame_rate=25.0)
+    assert unchanged
+    np.testing.assert_array_equal(out, stack)
+
+
+def test_noise_in_good_light_is_taken_out_and_nothing_is_brightened(net, scene):
+    rng = np.random.default_rng(0)
+    noisy = np.clip(scene + rng.normal(0, 0.05, scene.shape), 0, 1).astype(np.float32)
+    correction = exposure.Correction(amount=0.0)
+    about = exposure.measure(noisy)
+    out = np.empty_like(noisy)
+    tiles.restore(net, noisy, out, context=exposure.context(net, *about[:2], correction))
+    assert luma(out) == pytest.approx(luma(noisy), rel=0.03)
+    assert metrics.psnr(out, scene) > metrics.psnr(noisy, scene)
+
+
+def test_a_network_that_takes_no_exposure_says_so(net, scene):
+    whole = net._replace(finish_context=None, restore=lambda image: image)
+    for wish in (exposure.Wish(exposure.Aim(mean=0.4)), exposure.Wish(gain=1.0)):
+        with pytest.raises(ValueError, match="this model takes no exposure"):
+            enhance.enhance_pixels(whole, scene, wish=wish)
+    with pytest.raises(ValueError, match="this model takes no exposure"):
+        exposure.gain(whole, exposure.measure(scene), exposure.WHOLE)
+
+
+def test_references_give_the_median_of_their_brightness(scene):
+    references = [darker(scene, light) for light in (1.0, 0.5, 0.1)]
+    assert exposure.of_references(references).mean == pytest.approx(luma(references[1]), rel=1e-3)
+
+
+def test_like_is_as_bright_as_the_references(scene, tmp_path):
+    Image.fromarray((darker(scene, 0.1) * 255).astype(np.uint8)).save(tmp_path / "dark.png")
+    outputs = []
+    for number, light in enumerate((0.8, 0.3)):
+        reference = tmp_path / f"reference{number}.png"
+        Image.fromarray((darker(scene, light) * 255).astype(np.uint8)).save(reference)
+        out = tmp_path / f"out{number}.png"
+        command = ["enhance", str(tmp_path / "dark.png"), "-o", str(out), "--like", str(reference)]
+        assert cli.main(command) == 0
+        outputs.append((luma(images.read(out).pixels), luma(images.read(reference).pixels)))
+    for made, wanted in outputs:
+        assert made == pytest.approx(wanted, rel=0.1)
+
+
+@pytest.fixture
+def folder_of_two(scene, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, light in (("a", 0.2), ("b", 0.02)):
+        Image.fromarray((darker(scene, light) * 255).astype(np.uint8)).save(folder / f"{name}.png")
+    return folder
+
+
+def test_consistent_gives_a_folder_the_same_stops(net, folder_of_two, tmp_path, capsys):
+    sources = sorted(folder_of_two.iterdir())
+    gains = consistent.gains(net, sources, exposure.AUTO, progress=False)
+    assert len(set(gains.values())) == 1
+    alone = [consistent.gains(net, [each], exposure.AUTO, progress=False)[each] for each in sources]
+    assert alone[0] < gains[sources[0]] < alone[1]
+    command = ["enhance", str(folder_of_two), "-o", str(tmp_path / "out")]
+    assert cli.main([*command, "--consistent"]) == 0
+    made = [luma(images.read(tmp_path / "out" / each.name).pixels) for each in sources]
+    assert made[0] > 1.5 * made[1]  # the difference in light is kept
+    capsys.readouterr()
+    assert cli.main([*command, "--consistent"]) == 0
+    assert "2 skipped (finished before)" in capsys.readouterr().out
+
+
+def test_a_series_is_a_group_wherever_its_files_lie(net, folder_of_two, tmp_path):
+    source = pydicom.data.get_testdata_file("CT_small.dcm", download=False)
+    for name, uid in (("a", "1.2.3"), ("b", "1.2.3"), ("c", "1.2.4")):
+        dataset = pydicom.dcmread(source)
+        dataset.SeriesInstanceUID = uid
+        if name != "a":
+            dataset.PixelData = (dataset.pixel_array // 4 * 3).tobytes()
+        (tmp_path / name).mkdir()
+        dataset.save_as(tmp_path / name / "slice.dcm")
+    files = [tmp_path / name / "slice.dcm" for name in "abc"]
+    gains = consistent.gains(net, files, exposure.Wish(always=True), progress=False)
+    assert gains[files[0]] == gains[files[1]] != gains[files[2]]
+
+
+def test_an_unreadable_file_has_no_gain(net, folder_of_two):
+    (folder_of_two / "c.png").write_bytes(b"no image")
+    sources = sorted(folder_of_two.iterdir())
+    assert set(consistent.gains(net, sources, exposure.AUTO, progress=False)) == set(sources[:2])
+
+
+def test_the_settings_of_the_journal_hold_the_exposure():
+    from lle_jax.inference.files import Settings
+
+    values = dataclasses.asdict(Settings(exposure="+1EV", consistent=True))
+    assert values["exposure"] == "+1EV"
+    assert values["consistent"]

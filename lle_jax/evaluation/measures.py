@@ -246,6 +246,16 @@ def measure_identity(output: np.ndarray, clean: np.ndarray) -> float:
     return min(float(_psnr(output, clean)), METRICS["identity"].greatest)
 
 
+def measure_invention(output: np.ndarray, clean: np.ndarray) -> dict[str, float]:
+    """Counts the dark spots and lines that an output adds, by their names in `INVENTION`."""
+    output = np.clip(np.asarray(output, np.float32), 0, 1)
+    spots, lines = _spot_change(output, clean), _line_change(output, clean)
+    return {
+        "dark_spots_added": float(spots.dark_added),
+        "dark_lines_added": float(lines.dark_added),
+    }
+
+
 def invention_maps(output: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Maps of the spots and lines that an output adds and loses, bool `[H, W]` each."""
     output = np.clip(np.asarray(output, np.float32), 0, 1)

@@ -22,7 +22,7 @@ import numpy as np
 import scipy
 
 from lle_jax import data, degrade, images, jobs
-from lle_jax.evaluation import statistics
+from lle_jax.evaluation import measures, statistics
 
 Segment = Callable[[np.ndarray], np.ndarray]
 Enhance = Callable[[np.ndarray], np.ndarray]
@@ -199,7 +199,9 @@ def evaluate_task(
       seed: of the realisations; with an image's content it decides each, whatever the other images.
 
     Returns:
-      rows of the metrics of `measure` for clean, low and each method, image and realisation.
+      rows of the metrics of `measure` for clean, low and each method, image and realisation; and,
+      beside them, of the dark spots and lines that each adds (`measures.INVENTION`), since a
+      segmenter can be pleased by structures that do not exist.
 
     Raises:
       ValueError: for a method called clean or low, a segmenter without threshold, a mask that is
@@ -249,7 +251,8 @@ def _measured(
 ) -> dict[str, float]:
     try:
         probability = segmenter(np.clip(image, 0, 1).astype(np.float32))
-        return measure(probability, case.mask, case.region, threshold)
+        measured = measure(probability, case.mask, case.region, threshold)
+        return measured | measures.measure_invention(image, case.image)
     except ValueError as error:
         raise ValueError(f"image {case.name!r}, method {method!r}: {error}") from None
 

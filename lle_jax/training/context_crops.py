@@ -14,7 +14,6 @@ from flax import nnx
 from lle_jax import colour, models
 from lle_jax.degrade.exposure import scale_linear
 
-
 STOPS = 1.0  # of light, more or less, in images whose brightness the network is told
 
 

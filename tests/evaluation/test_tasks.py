@@ -239,3 +239,18 @@ def test_segmenters_find_more_in_clean_images_than_in_dark_ones(segmenter):
     dark = [segmenter(np.asarray(degrade.exposure(c.image, gain=0.02))) for c in cases]
     found = [task.dice(p > segmenter.threshold, *c[2:]) for p, c in zip(dark, cases, strict=True)]
     assert np.mean(found) < np.mean([m["dice"] for m in clean]) - 0.1
+
+
+def test_a_method_that_draws_spots_has_them_counted_beside_its_dice():
+    row, column = np.mgrid[:48, :48]
+    dot = np.exp(-((row - 8) ** 2 + (column - 40) ** 2) / 8)[..., None]
+    originals = iter([case.image for case in made_cases(2) for _ in range(4)])
+    methods = {
+        "true": lambda low: next(originals),
+        "draws": lambda low: next(originals) * np.float32(1 - 0.6 * dot),
+    }
+    rows = evaluated(methods, made_cases(2))
+    means = {(s.method, s.metric): s.mean for s in statistics.summarise(rows)}
+    assert means["draws", "dice"] == means["true", "dice"] == 1
+    assert means["clean", "dark_spots_added"] == means["true", "dark_spots_added"] == 0
+    assert means["draws", "dark_spots_added"] == pytest.approx(1e6 / 48**2)

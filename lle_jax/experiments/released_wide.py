@@ -17,11 +17,11 @@ def get_config() -> ml_collections.ConfigDict:
     config = released_large.get_config()
 
     config.degradation.mixed_with = ("wide", "wide", "camera")
-    config.degradation.clean_fraction = 0.06
+    config.degradation.clean_fraction = 0.12
 
     config.model.uncertainty = True  # not trained here, see experiments/released_uncertainty.py
 
     config.train.given_exposure = 0.5
     config.train.start_from = "runs/released_segmentation_2"
-    config.train.steps = 8000
+    config.train.steps = 7000
     return config

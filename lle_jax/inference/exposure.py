@@ -22,9 +22,9 @@ from lle_jax.inference import tiles
 from lle_jax.models import dual_path
 
 STOPS = 6.0  # of light, more or less, at most
-# Mean change of the brightened thumbnail, relative to its mean: below, brightness stays as it is;
-# from the second on, it becomes what the network predicts.
-CHANGE = (0.08, 0.3)
+# Ratio of the predicted mean luma to an image's own, or its inverse: below the first, brightness
+# stays as it is; from the second on, it becomes what the network predicts.
+CHANGE = (1.1, 1.3)
 # Standard deviation of the noise that images without noise are measured to have, of 1; and of the
 # error that the network itself makes in an image that needs nothing.
 NO_NOISE, OWN_ERROR = 0.0015, 0.012
@@ -145,10 +145,11 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
     """
     if wish.always or wish.aim != AUTO.aim or net.finish_context is None:
         return Correction(wish.aim, gain=wish.gain)
-    cells = measured.cells[..., :3]
-    bright = _thumbnail(tiles.finish_context(net, measured.cells, measured.grey).curves, cells)
-    change = float(np.abs(bright - cells).mean() / max(float(cells.mean()), 1e-3))
-    share = min(max((change - CHANGE[0]) / (CHANGE[1] - CHANGE[0]), 0.0), 1.0)
+    predicted = tiles.finish_context(net, measured.cells, measured.grey).exposure
+    own = max(mean_luma(measured.cells[..., :3]), 1e-3)
+    change = abs(math.log(max(float(predicted[0, 0, 0, 0]), 1e-3) / own))
+    low, high = np.log(CHANGE)
+    share = min(max((change - low) / (high - low), 0.0), 1.0)
     amount = share * share * (3 - 2 * share)  # smoothstep: no edge at either end
     noise = max(measured.noise - NO_NOISE, 0.0) ** 2
     if wish.gain is not None:

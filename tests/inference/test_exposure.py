@@ -98,14 +98,12 @@ def measured(scene):
 
 
 def gained(net, measured, factor, noise):
-    """What is decided for an image whose thumbnail the network would multiply by a factor."""
-    cells = measured.cells.copy()
-    cells[..., :3] *= np.float32(0.3)
-    curves = np.zeros((1, 16, 16, 9), np.float32)
-    curves[..., :3] = np.log(factor)
-    context = exposure.context(net, cells, False)._replace(curves=curves)
+    """What is decided for an image whose mean luma the network would multiply by a factor."""
+    own = luma(measured.cells[0, ..., :3])
+    context = exposure.context(net, *measured[:2])
+    context = context._replace(exposure=np.full((1, 1, 1, 1), factor * own))
     fixed = net._replace(finish_context=lambda *_: context)
-    return exposure.decide(fixed, exposure.Measured(cells, False, noise))
+    return exposure.decide(fixed, measured._replace(noise=noise))
 
 
 def test_the_correction_grows_without_a_cliff(net, measured):

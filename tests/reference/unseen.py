@@ -1,0 +1,99 @@
+"""Degradations that no preset of lle_jax has: NumPy, SciPy and Pillow, nothing of the project.
+
+Each takes a generator and an image `[H, W, C]` in [0, 1] (sRGB, C 1 or 3) and returns another of 8
+bits; grey images stay grey, except under a tint, where they get three channels.
+"""
+
+import io
+
+import numpy as np
+import scipy.ndimage
+from PIL import Image
+
+
+def decode(image):
+    """sRGB to linear light, IEC 61966-2-1."""
+    return np.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
+
+
+def encode(light):
+    """Linear light to sRGB."""
+    light = np.clip(light, 0, 1)
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def rounded(image):
+    return (np.rint(np.clip(image, 0, 1) * 255) / 255).astype(np.float32)
+
+
+def exposed(rng, light, electrons, read=1.5):
+    """What a sensor of a full well of `electrons` counts, read noise in electrons, 12 bits."""
+    counted = rng.poisson(np.clip(light, 0, 1) * electrons) + read * rng.standard_normal(
+        light.shape
+    )
+    return np.rint(np.clip(counted / electrons, 0, 1) * 4095) / 4095
+
+
+def photon(rng, image, light=0.1, electrons=1500):
+    """Few photons."""
+    return rounded(encode(exposed(rng, light * decode(image), electrons)))
+
+
+def off_centre(rng, image, light=0.4, electrons=2500):
+    """A lamp beside the lens: a Gaussian spot around a point of one quarter of the image."""
+    rows, columns = np.meshgrid(*(np.linspace(-1, 1, n) for n in image.shape[:2]), indexing="ij")
+    y, x = rng.choice([-1, 1], 2) * rng.uniform(0.3, 0.6, 2)
+    spot = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * 0.9**2))
+    field = light * (0.12 + 0.88 * spot)[..., None]
+    return rounded(encode(exposed(rng, field * decode(image), electrons)))
+
+
+def correlated(rng, image, light=0.15, sigma=0.02, length=0.8, quality=75):
+    """Grains larger than a pixel, most of them without colour, and JPEG."""
+    shape = image.shape[:2]
+
+    def grain():
+        noise = scipy.ndimage.gaussian_filter(rng.standard_normal(shape), length)
+        return noise / noise.std()
+
+    noise = np.sqrt(0.75) * grain()[..., None]
+    if image.shape[-1] == 3:
+        noise = noise + np.sqrt(0.25) * np.stack([grain() for _ in range(3)], axis=-1)
+    noisy = encode(light * decode(image)) + sigma * noise
+    return jpeg(noisy, quality)
+
+
+def jpeg(image, quality):
+    """Written and read by libjpeg, chroma subsampled."""
+    levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels).save(
+        file, "JPEG", quality=quality
+    )
+    read = np.asarray(Image.open(file), np.float32) / 255
+    return read.reshape(image.shape)
+
+
+def tint(rng, image, light=0.3, red=1.25, blue=0.75, electrons=3000):
+    """A coloured lamp, of grey pictures too."""
+    colour = np.broadcast_to(decode(image), (*image.shape[:2], 3)) * np.array([red, 1, blue])
+    return rounded(encode(exposed(rng, light * colour, electrons)))
+
+
+def dim(rng, image):
+    """1.5 % of the light on a good sensor."""
+    return photon(rng, image, light=0.015, electrons=8000)
+
+
+def half(rng, image):
+    """Half the light."""
+    return photon(rng, image, light=0.5, electrons=4000)
+
+
+def mild(rng, image, sigma=0.01):
+    """Good light, a little noise."""
+    return rounded(image + sigma * rng.standard_normal(image.shape))
+
+
+UNSEEN = {"photon": photon, "off_centre": off_centre, "correlated": correlated, "tint": tint}
+OTHERS = {"dim": dim, "half": half, "mild": mild}

@@ -51,7 +51,9 @@ def stub(config) -> train.Experiment:
         apply,
         objective.make(config, apply),
         degradation.make(config.degradation.preset),
-        degradation.make(config.degradation.preset, config.degradation.drop),
+        degradation.make(
+            config.degradation.preset, config.degradation.drop, config.degradation.mixed_with
+        ),
         update,
         schedule,
         jax.device_put(start, sharding.replicated(mesh)),
@@ -106,6 +108,15 @@ def loss(config, _):
         output = image
     measure = objective.make(config, lambda params, image: image).loss
     return float(jax.jit(measure)(output, clean))
+
+
+def target(config, _):
+    """What a small two-path network is to restore of a crop."""
+    config.model.update(widths=(4,), blocks=(1,))
+    apply, params = models.build(config.model, jax.random.key(0))
+    low, clean = np.random.default_rng(0).random((2, 2, 16, 16, 3), np.float32)
+    forward = objective.make(config, apply).forward
+    return np.asarray(jax.jit(forward)(jax.random.key(0), params, low, clean)[1]).tobytes()
 
 
 def shapes(config, _):
@@ -189,6 +200,7 @@ KEYS = {
     "data.mixup": (steps, 1.0, QUICK),
     "data.batch_size": (batches, 8, {}),
     "degradation.preset": (steps, "<preset>", PLAIN),
+    "degradation.mixed_with": (steps, ("radiograph",), QUICK),
     "degradation.drop": (steps, ("exposure",), QUICK),
     "degradation.clean_fraction": (steps, 0.5, QUICK),
     "loss.kind": (loss, "zero_reference", {"model": base.network("zero_dce")}),
@@ -222,6 +234,7 @@ KEYS = {
     "optim.clip_norm": (steps, 1e-9, QUICK),
     "optim.ema_decay": (steps, 0.01, QUICK),
     "optim.accumulate": (steps, 2, QUICK),
+    "train.given_exposure": (target, 1.0, {"model": base.network("dual_path"), "data.crop": 16}),
     "train.start_from": (first_parameters, "<release>", TINY),
     "train.steps": (run_files, 3, QUICK),
     "train.log_every": (run_files, 3, QUICK | {"train.validate_every": 4}),

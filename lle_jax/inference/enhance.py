@@ -170,5 +170,7 @@ def enhance_pixels(
             continue
         changed = True
         context = exposures.context(net, measured.cells, measured.grey, correction)
-        tiles.restore(net, frame, target, strength * correction.strength, largest, context)
+        share = strength * correction.strength
+        tiles.restore(net, frame, target, share, largest, context)
+        exposures.meet(target, measured.cells, context, wish, share)
     return out.reshape(pixels.shape), not changed

@@ -180,6 +180,32 @@ def context(
     return made
 
 
+def meet(
+    image: np.ndarray,
+    cells: np.ndarray,
+    context: dual_path.Context | None,
+    wish: Wish,
+    share: float,
+) -> None:
+    """Scales what was restored to the mean luma that was asked for, in place, clipped at white.
+
+    The network comes near it, not to it. A mean that it predicted itself is left.
+
+    Args:
+      image: `[H, W, C]` in [0, 1], restored.
+      cells: of the image before.
+      context: that it was restored by.
+      wish: what was asked for.
+      share: of the whole change that was made.
+    """
+    if context is None or (wish.aim == AUTO.aim and wish.gain is None):
+        return
+    wanted = float(context.exposure[0, 0, 0, 0])
+    wanted = share * wanted + (1 - share) * mean_luma(cells[..., :3])
+    image *= np.float32(wanted / max(mean_luma(image), 1e-3))
+    np.clip(image, 0, 1, out=image)
+
+
 def gain(net: tiles.Network, measured: Measured, correction: Correction) -> float:
     """Computes the stops of light between an image and what a correction makes of it.
 
@@ -196,7 +222,7 @@ def gain(net: tiles.Network, measured: Measured, correction: Correction) -> floa
 
 def mean_luma(image: np.ndarray) -> float:
     """Computes the mean luma (ITU-R BT.601) of `[..., H, W, C]`, as `metrics.gt_mean` does."""
-    return float(np.mean(colour.luma(jnp.asarray(image)), dtype=np.float64))
+    return float(np.mean(np.asarray(colour.luma(jnp.asarray(image))), dtype=np.float64))
 
 
 def of_references(images: Iterable[np.ndarray]) -> Aim:

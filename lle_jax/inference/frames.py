@@ -54,11 +54,13 @@ class FrameContext(NamedTuple):
 
     Attributes:
       context: for `tiles.restore`; None for a network that needs the image as a whole.
+      cells: of `tiles.cell_means`, averaged.
       place: where the frame stands in its shot.
       strength: share of the whole change that the frame needs.
     """
 
     context: dual_path.Context | None
+    cells: np.ndarray
     place: Place
     strength: float
 
@@ -95,7 +97,7 @@ def contexts(
         about = exposure.Measured(means, item.payload, float(item.value[0, 0, 0, -1]))
         correction = exposure.decide(net, about, wish)
         context = exposure.context(net, means, item.payload, correction)
-        yield FrameContext(context, item.place, correction.strength)
+        yield FrameContext(context, means, item.place, correction.strength)
 
 
 def _with_noise(measured: exposure.Measured) -> np.ndarray:
@@ -138,6 +140,7 @@ def enhance_frames(
             out = frame.copy()
             if share:
                 tiles.restore(net, frame, out, share, largest, each.context)
+                exposure.meet(out, each.cells, each.context, wish, share)
             gain = math.log((_mean(out) + _DARK) / (_mean(frame) + _DARK))
             yield _Item(place, gain, (out, gain))
 

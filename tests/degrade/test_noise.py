@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 import scipy.stats
 
 from lle_jax import degrade
@@ -37,6 +38,26 @@ def assert_moments(image, mean, sigma):
 def test_gaussian_noise_has_the_moments_of_a_clipped_normal(exposure):
     noisy = degrade.gaussian_noise(KEY, flat(0.6 * exposure), sigma=0.04)
     assert_moments(noisy, *clipped_normal(0.6 * exposure, 0.04))
+
+
+@pytest.mark.parametrize("length", [0.5, 0.9, 1.5])
+def test_correlated_noise_is_white_noise_after_a_gaussian_filter(length):
+    image = np.full((256, 256, 3), 0.5, np.float32)
+    noise = np.asarray(
+        degrade.correlated_noise(KEY, image, luma=0.04, chroma=0.02, length=length)
+    ).astype(float)
+    noise -= 0.5
+    white = np.random.default_rng(0).standard_normal((512, 512))
+    filtered = scipy.ndimage.gaussian_filter(white, length, truncate=6 / length)
+    luma = noise.mean(axis=-1)
+    for lag in (1, 2, 3):
+        ours = (luma[:, lag:] * luma[:, :-lag]).mean() / luma.var()
+        theirs = (filtered[:, lag:] * filtered[:, :-lag]).mean() / filtered.var()
+        assert ours == pytest.approx(theirs, abs=0.05)
+    assert luma.std() == pytest.approx(0.04, rel=0.05)
+    chroma = noise - luma[..., None]
+    np.testing.assert_allclose(chroma.std(axis=(0, 1)), 0.02, rtol=0.05)
+    np.testing.assert_allclose(chroma.sum(axis=-1), 0, atol=1e-6)
 
 
 def test_gaussian_noise_away_from_the_clip_is_normal():

@@ -16,6 +16,7 @@ MODALITIES = [
     "phone",
     "radiograph",
     "ultrasound",
+    "wide",
 ]
 
 

@@ -110,6 +110,7 @@ def test_noise_stages_are_those_that_draw_noise():
         "banding_noise",
         "bayer_sensor",
         "gaussian_noise",
+        "correlated_noise",
         "salt_and_pepper",
     }
     assert all(STAGES[name].grey_shared for name in noise_stages())
@@ -150,6 +151,22 @@ def test_noise_of_a_grey_image_is_shared_by_its_channels(grey, name):
     low = np.asarray(degrade.apply(KEY, parameters, grey))
     assert np.abs(low - grey).max() > 0.01
     np.testing.assert_array_equal(low, np.repeat(low[..., :1], 3, axis=-1))
+
+
+def test_a_tint_colours_grey_pictures_and_white_balance_does_not(grey):
+    grey = jnp.broadcast_to(grey[..., :1], (*grey.shape[:-1], 3))
+    values = {"red": jnp.float32(1.2), "blue": jnp.float32(0.8)}
+    tinted, balanced = (
+        np.asarray(degrade.apply(jax.random.key(0), parameters, grey))
+        for parameters in (
+            {f"{stage}.{name}": value for name, value in values.items()}
+            for stage in ("tint", "white_balance")
+        )
+    )
+    np.testing.assert_allclose(balanced, grey, atol=1e-6)
+    assert (balanced == balanced[..., :1]).all()
+    np.testing.assert_allclose(tinted[..., 1], grey[..., 1], atol=1e-6)
+    assert tinted[..., 0].mean() > grey.mean() > tinted[..., 2].mean()
 
 
 def test_half_the_severity_of_exposure_is_the_square_root_of_the_gain():

@@ -39,6 +39,38 @@ def made(config, apply):
     return context_crops.make(CROP, apply, tiled, tiled.restore if tiled else None)
 
 
+def test_told_images_get_other_light_and_its_mean(context_crop):
+    clean, _ = context_crop
+    clean = np.concatenate([0.5 * clean] * 16)
+    images, means = map(np.asarray, context_crops._told(jax.random.key(3), clean, 0.5))
+    told = ~np.isnan(means[:, 0, 0, 0])
+    assert 0.2 < told.mean() < 0.8
+    np.testing.assert_array_equal(images[~told], clean[~told])
+    stops = []
+    for image, before, mean in zip(images[told], clean[told], means[told], strict=True):
+        assert mean == pytest.approx((image @ [0.299, 0.587, 0.114]).mean(), rel=1e-5)
+        factor = np.divide(*(np.maximum(x + 0.055, 0.1) ** 2.4 for x in (image, before)))
+        factor = factor[(image > 0.1) & (image < 1) & (before > 0.1)]
+        assert np.ptp(factor) < 0.01  # one exposure
+        stops.append(np.log2(factor.mean()))
+    assert min(stops) < -0.5
+    assert max(stops) > 0.5
+    assert np.abs(stops).max() <= context_crops.STOPS + 0.01
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_the_fraction_that_is_told_is_the_option(context_crop, fraction):
+    clean, low = context_crop
+    config, apply, params = built("dual_path")
+    tiled = models.tiled(config)
+    forward = context_crops.make(CROP, apply, tiled, tiled.restore, fraction)
+    _, truth = jax.jit(forward)(jax.random.key(0), params, low, clean)
+    corner = corner_of(truth, clean) if not fraction else None
+    assert (corner is None) == (fraction == 1)
+    if fraction:
+        assert np.isin(np.asarray(truth), clean).mean() < 0.01
+
+
 def corner_of(crop, clean):
     rows, columns = np.nonzero(clean[0, ..., 0] == crop[0, 0, 0, 0])
     return int(rows[0]), int(columns[0])

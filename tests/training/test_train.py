@@ -216,6 +216,21 @@ def test_by_modality_each_image_is_degraded_as_by_its_own_preset(photographs):
     assert not np.allclose(low[0], low[1], atol=0.05)
 
 
+def test_mixed_presets_are_drawn_equally_often(tmp_path):
+    files = []
+    for name, gain in (("a", 0.6), ("b", 0.2), ("c", 0.05)):
+        files.append(tmp_path / f"{name}.toml")
+        files[-1].write_text(f"[exposure]\ngain = {gain}\n")
+    own, *others = map(str, files)
+    same = np.full((600, 2, 2, 3), 0.7, np.float32)
+    drawn = jax.jit(degradation.make(own, (), others))(jax.random.key(0), batch_of(same))
+    counts = np.unique(np.asarray(drawn)[:, 0, 0, 0], return_counts=True)[1]
+    assert len(counts) == 3
+    assert counts.min() > 200 - 4 * np.sqrt(600 * 2 / 9)
+    with pytest.raises(degrade.PresetError, match="no preset 'wdie'; did you mean 'wide'"):
+        degradation.make("lowlight", (), ("wdie",))
+
+
 def test_a_dropped_stage_is_absent_from_training_alone(photographs, tmp_path):
     (tmp_path / "p.toml").write_text(
         "[exposure]\ngain = 0.2\n[salt_and_pepper]\nsalt = 0.1\npepper = 0.1\n"

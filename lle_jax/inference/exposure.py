@@ -23,8 +23,11 @@ from lle_jax.models import dual_path
 
 STOPS = 6.0  # of light, more or less, at most
 # Ratio of the predicted mean luma to an image's own, or its inverse: below the first, brightness
-# stays as it is; from the second on, it becomes what the network predicts.
-CHANGE = (1.1, 1.3)
+# stays as it is; from the second on, it becomes what the network predicts. The second pair is for
+# images with highlights, which half the light does not have: no display value is above 0.735 then.
+CHANGE, CHANGE_LIT = (1.05, 1.2), (1.5, 2.0)
+HIGHLIGHT, HIGHLIGHT_SHARE = (0.745, 0.79), 0.005
+_HIGHLIGHT_SIDE = 512  # pixels that are looked at, along each side
 # Standard deviation of the noise that images without noise are measured to have, of 1; and of the
 # error that the network itself makes in an image that needs nothing.
 NO_NOISE, OWN_ERROR = 0.0015, 0.012
@@ -87,11 +90,13 @@ class Measured(NamedTuple):
       cells: of `tiles.cell_means`, `[1, CELLS, CELLS, 6]`.
       grey: whether all channels are equal.
       noise: standard deviation, of 1.
+      highlight: the display value that `HIGHLIGHT_SHARE` of the pixels exceed in some channel.
     """
 
     cells: np.ndarray
     grey: bool
     noise: float
+    highlight: float
 
 
 def parse(text: str | float) -> Aim:
@@ -124,7 +129,10 @@ def measure(image: np.ndarray) -> Measured:
     """
     part = measures.centre_crop(image)
     noise = float(_noise(part)) if min(part.shape[:2]) >= _MEASURED else 0.0
-    return Measured(tiles.cell_means(image), tiles.is_grey(image), noise)
+    rows, columns = (max(1, side // _HIGHLIGHT_SIDE) for side in image.shape[:2])
+    brightest = image[::rows, ::columns].max(axis=-1)
+    highlight = float(np.quantile(brightest, 1 - HIGHLIGHT_SHARE))
+    return Measured(tiles.cell_means(image), tiles.is_grey(image), noise, highlight)
 
 
 _noise = jax.jit(artifacts.noise_sigma)
@@ -148,13 +156,19 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
     predicted = tiles.finish_context(net, measured.cells, measured.grey).exposure
     own = max(mean_luma(measured.cells[..., :3]), 1e-3)
     change = abs(math.log(max(float(predicted[0, 0, 0, 0]), 1e-3) / own))
-    low, high = np.log(CHANGE)
-    share = min(max((change - low) / (high - low), 0.0), 1.0)
-    amount = share * share * (3 - 2 * share)  # smoothstep: no edge at either end
+    bright = _smoothstep(measured.highlight, *HIGHLIGHT)
+    low, high = (1 - bright) * np.log(CHANGE) + bright * np.log(CHANGE_LIT)
+    amount = _smoothstep(change, low, high)
     noise = max(measured.noise - NO_NOISE, 0.0) ** 2
     if wish.gain is not None:
         amount = min(abs(wish.gain) / GAIN, 1.0)
     return Correction(wish.aim, amount, max(amount, noise / (noise + OWN_ERROR**2)), wish.gain)
+
+
+def _smoothstep(value: float, low: float, high: float) -> float:
+    """From 0 at `low` to 1 at `high`, without an edge at either end."""
+    share = min(max((value - low) / (high - low), 0.0), 1.0)
+    return share * share * (3 - 2 * share)
 
 
 def context(

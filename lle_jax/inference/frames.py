@@ -91,19 +91,20 @@ def contexts(
     ahead = _frames_ahead(rate)
     # what is read ahead are these, not the frames
     measured = (exposure.measure(frame) for frame in frames)
-    cells = ((_with_noise(each), each.grey) for each in measured)
+    cells = ((_as_one(each), each.grey) for each in measured)
     for item in _averages(_shots(cells, ahead), rate, ahead):
-        means = item.value[..., :-1]
-        about = exposure.Measured(means, item.payload, float(item.value[0, 0, 0, -1]))
+        means, (noise, highlight) = item.value[..., :-2], item.value[0, 0, 0, -2:].tolist()
+        about = exposure.Measured(means, item.payload, noise, highlight)
         correction = exposure.decide(net, about, wish)
         context = exposure.context(net, means, item.payload, correction)
         yield FrameContext(context, means, item.place, correction.strength)
 
 
-def _with_noise(measured: exposure.Measured) -> np.ndarray:
-    """The means of the cells and the noise, to be averaged as one array."""
-    noise = np.full((*measured.cells.shape[:-1], 1), measured.noise, np.float32)
-    return np.concatenate([measured.cells, noise], axis=-1)
+def _as_one(measured: exposure.Measured) -> np.ndarray:
+    """The means of the cells, the noise and the highlight, to be averaged as one array."""
+    numbers = np.array([measured.noise, measured.highlight], np.float32)
+    numbers = np.broadcast_to(numbers, (*measured.cells.shape[:-1], 2))
+    return np.concatenate([measured.cells, numbers], axis=-1)
 
 
 def enhance_frames(

@@ -97,13 +97,13 @@ def measured(scene):
     return exposure.measure(darker(scene, 0.1))
 
 
-def gained(net, measured, factor, noise):
+def gained(net, measured, factor, noise, highlight=0.5):
     """What is decided for an image whose mean luma the network would multiply by a factor."""
     own = luma(measured.cells[0, ..., :3])
     context = exposure.context(net, *measured[:2])
     context = context._replace(exposure=np.full((1, 1, 1, 1), factor * own))
     fixed = net._replace(finish_context=lambda *_: context)
-    return exposure.decide(fixed, measured._replace(noise=noise))
+    return exposure.decide(fixed, measured._replace(noise=noise, highlight=highlight))
 
 
 def test_the_correction_grows_without_a_cliff(net, measured):
@@ -113,6 +113,12 @@ def test_the_correction_grows_without_a_cliff(net, measured):
     assert amounts[-1] == 1
     assert (np.diff(amounts) >= 0).all()
     assert np.diff(amounts).max() < 0.06
+    # what has highlights has not lost half its light
+    lit = [gained(net, measured, 1.3, 0.0, value).amount for value in np.linspace(0.7, 0.85, 101)]
+    assert lit[0] == 1
+    assert lit[-1] == 0
+    assert np.abs(np.diff(lit)).max() < 0.12
+    assert gained(net, measured, 2.5, 0.0, 1.0).amount == 1
     strengths = [gained(net, measured, 1, noise).strength for noise in np.linspace(0, 0.1, 201)]
     assert strengths[0] == 0
     assert strengths[-1] > 0.9

@@ -97,12 +97,15 @@ def albumentations_rows(repeats: int) -> dict[str, float]:
 
 
 def presets():
-    """The presets to time: (name, preset), the first two are the full chains."""
+    """The presets to time: (name, preset), the first three are full chains."""
     from lle_jax import degrade
 
-    stages = tuple(
-        dataclasses.replace(stage, probability=1.0) for stage in degrade.load("lowlight").stages
-    )
+    def whole(name: str) -> tuple:
+        return tuple(
+            dataclasses.replace(stage, probability=1.0) for stage in degrade.load(name).stages
+        )
+
+    stages = whole("lowlight")
     swap = {
         True: {"approximate_poisson_gaussian_noise": "poisson_gaussian_noise"},
         False: {"poisson_gaussian_noise": "approximate_poisson_gaussian_noise"},
@@ -116,6 +119,7 @@ def presets():
         ]
         return degrade.Preset("bench", "", tuple(kept))
 
+    yield "lle_jax chain, camera", degrade.Preset("bench", "", whole("camera"))
     yield "lle_jax chain, exact Poisson", chain(True)
     yield "lle_jax chain, Gaussian approximation", chain(False)
     for stage in stages:
@@ -142,31 +146,21 @@ def chain_rows(repeats: int) -> dict[str, float]:
     return rows
 
 
-def step_share(repeats: int) -> tuple[float, float]:
+def step_share(preset: str, repeats: int) -> tuple[float, float]:
     """Milliseconds of one train step of experiments/unet.py, and of the degradation in it."""
-    import importlib.util
-    import pathlib
-
     import jax
 
     from lle_jax import data
-    from lle_jax.training import losses, step
-    from lle_jax.training import train as loop
+    from lle_jax.experiments import unet
+    from lle_jax.training import train
 
-    path = pathlib.Path(__file__).parents[1] / "experiments" / "unet.py"
-    spec = importlib.util.spec_from_file_location("experiment", path)
-    experiment = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(experiment)
-    config = experiment.get_config()
+    config = unet.get_config()
+    config.degradation.preset = preset
     side = config.data.crop
     clean = images()[: config.data.batch_size, :side, :side].astype(np.float32) / 255
     batch = data.Batch(clean, np.zeros(len(clean), np.int32))
-    setup = loop.prepare(config)
-    loss = losses.make(config.loss)
-    decay = config.optim.ema_decay
-    run = step.make(
-        setup.apply, setup.degrade, loss, setup.optimiser, setup.schedule, decay, setup.mesh
-    )
+    setup = train.prepare(config)
+    run = train.make_step(config, setup)
     holder = [setup.state]
 
     def one_step():
@@ -189,11 +183,12 @@ def main() -> None:
     for name, value in (others | ours).items():
         print(f"{name:60s} {value:8.1f} ms")
     baseline = min(value for name, value in others.items() if "shot" in name)
-    for name, bar in (("exact Poisson", 1.2), ("Gaussian approximation", 2.5)):
+    for name, bar in (("exact Poisson", 1.2), ("Gaussian approximation", 2.5), ("camera", 1.2)):
         ratio = baseline / ours[f"lle_jax chain, {name}"]
         print(f"chain, {name}: {ratio:.2f} times as fast as albumentations (bar {bar})")
-    whole, part = step_share(repeats)
-    print(f"train step {whole:.1f} ms, of which degradation {part:.1f} ms = {part / whole:.1%}")
+    for name in ("lowlight", "camera"):
+        whole, part = step_share(name, repeats)
+        print(f"{name}: train step {whole:.1f} ms, degradation {part:.1f} ms = {part / whole:.1%}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from lle_jax import console, data, files, rundir
+from lle_jax import console, data, files, models, rundir
 from lle_jax.experiments import base
 from lle_jax.phase_timer import PhaseTimer
 from lle_jax.training import config as configs
@@ -60,6 +60,7 @@ def config(recipe: Recipe, images: data.Splits, steps: int) -> ml_collections.Co
     config.optim.lr = recipe.lr
     config.optim.warmup_steps = min(20, steps // 10)
     config.optim.weight_decay = 0.0  # would draw the parameters to 0
+    config.train.given_exposure = 0.5 if models.is_tiled(recipe.model) else 0.0
     config.train.start_from = str(recipe.start_from)
     config.train.steps = steps
     config.train.log_every = max(1, min(20, steps // 20))

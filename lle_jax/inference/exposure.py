@@ -26,7 +26,7 @@ STOPS = 6.0  # of light, more or less, at most
 # stays as it is; from the second on, it becomes what the network predicts. The second pair is for
 # images with highlights, which half the light does not have: no display value is above 0.735 then.
 CHANGE, CHANGE_LIT = (1.05, 1.2), (1.5, 2.0)
-HIGHLIGHT, HIGHLIGHT_SHARE = (0.745, 0.79), 0.005
+HIGHLIGHT, HIGHLIGHT_SHARE = (0.735, 0.8), 0.005
 _HIGHLIGHT_SIDE = 512  # pixels that are looked at, along each side
 # Standard deviation of the noise that images without noise are measured to have, of 1; and of the
 # error that the network itself makes in an image that needs nothing.

@@ -196,6 +196,7 @@ KEYS = {
     "data.crop": (batches, 24, {}),
     "data.context_sizes": (batches, (16, 24), {}),
     "data.random_resized_crop_min_scale": (batches, 0.5, {}),
+    "data.whole_fraction": (batches, 1.0, {}),
     "data.photometric_augmentation": (steps, 1.0, QUICK),
     "data.mixup": (steps, 1.0, QUICK),
     "data.batch_size": (batches, 8, {}),

@@ -103,12 +103,14 @@ class _RandomCrop(grain.transforms.RandomMap):
     Args:
       crop: its side.
       min_scale: below 1, it shows up to 1 / this as much along each side, reduced.
+      whole_fraction: of the crops, that show the largest square of the image, reduced.
       with_low: every element gets a low-light image, NaN where none was measured.
     """
 
-    def __init__(self, crop: int, min_scale: float = 1.0, with_low: bool = False):
+    def __init__(self, crop: int, min_scale: float, whole_fraction: float, with_low: bool):
         self.crop = crop
         self.min_scale = min_scale
+        self.whole_fraction = whole_fraction
         self.with_low = with_low
 
     def random_map(self, element: Batch, rng: np.random.Generator) -> Batch:
@@ -117,6 +119,8 @@ class _RandomCrop(grain.transforms.RandomMap):
         if self.min_scale < 1:
             largest = min(height, width, int(self.crop / self.min_scale))
             side = round(math.exp(rng.uniform(math.log(self.crop), math.log(largest))))
+        if self.whole_fraction and rng.random() < self.whole_fraction:
+            side = min(height, width)
         top, left = (rng.integers(length - side + 1) for length in (height, width))
         turns, mirrored = int(rng.integers(4)), rng.integers(2)
 
@@ -148,6 +152,7 @@ def crops(
     batch_size: int,
     seed: int,
     random_resized_crop_min_scale: float = 1.0,
+    whole_fraction: float = 0.0,
     balance: bool = False,
     pairs_weight: float = 1.0,
 ) -> grain.DatasetIterator:
@@ -164,6 +169,7 @@ def crops(
       seed: of the order, the positions and the orientations.
       random_resized_crop_min_scale: below 1, a crop shows up to 1 / this as much of the image
         along each side, reduced by area averaging, so that batches hold what is global too.
+      whole_fraction: fraction of crops that show the largest square of the image, reduced.
       balance: every modality appears equally often, the images of rarer ones repeatedly.
       pairs_weight: where only some images have measured low-light versions, the share of crops
         from those.
@@ -190,7 +196,9 @@ def crops(
             cropped.append(
                 grain.MapDataset.source(_Shuffled(large, balance, seed + number))
                 .seed(seed + number)
-                .random_map(_RandomCrop(side, random_resized_crop_min_scale, len(kinds) > 1))
+                .random_map(
+                    _RandomCrop(side, random_resized_crop_min_scale, whole_fraction, len(kinds) > 1)
+                )
             )
         part = grain.MapDataset.mix(cropped, weights) if len(kinds) > 1 else cropped[0]
         parts.append(part.batch(batch_size // processes, drop_remainder=True))

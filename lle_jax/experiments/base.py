@@ -88,6 +88,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.crop = 96  # side of the crops that are restored, in pixels
     config.data.context_sizes = ()  # sides of the context crops they are cut from; () for none
     config.data.random_resized_crop_min_scale = 1.0  # below 1, crops are reduced by up to this
+    config.data.whole_fraction = 0.0  # fraction of crops that show the whole image, reduced
     config.data.photometric_augmentation = 0.0  # fraction of crops given another contrast
     config.data.mixup = 0.0  # alpha of the Beta distribution that mixes two crops; 0 mixes none
     config.data.batch_size = 8  # over all devices

@@ -3,16 +3,16 @@
     python -m lle_jax.main --config experiments/released_uncertainty.py
     lle release runs/released_uncertainty -o model/ --float16 --interval 0.9
 
-Starts from the parameters in runs/released_wide. The same command resumes.
+Starts from the parameters in runs/released_whole. The same command resumes.
 """
 
 import ml_collections
 
-from lle_jax.experiments import released_wide
+from lle_jax.experiments import released_whole
 
 
 def get_config() -> ml_collections.ConfigDict:
-    config = released_wide.get_config()
+    config = released_whole.get_config()
 
     config.loss.kind = "uncertainty"
 
@@ -20,6 +20,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.optim.weight_decay = 0.0
     config.optim.ema_decay = 0.99
     config.train.given_exposure = 1.0  # an interval is that of the brightness that was chosen
-    config.train.start_from = "runs/released_wide"
+    config.train.start_from = "runs/released_whole"
     config.train.steps = 1000
     return config

@@ -30,7 +30,7 @@ HIGHLIGHT, HIGHLIGHT_SHARE = (0.735, 0.8), 0.005
 _HIGHLIGHT_SIDE = 512  # pixels that are looked at, along each side
 # Standard deviation of the noise that images without noise are measured to have, of 1; and of the
 # error that the network itself makes in an image that needs nothing.
-NO_NOISE, OWN_ERROR = 0.0015, 0.012
+NO_NOISE, OWN_ERROR = 0.0015, 0.02
 GAIN = 0.25  # stops that are common to several images from which on they get the whole correction
 _MEASURED = 16  # side of the smallest image whose noise is measured
 

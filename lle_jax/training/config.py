@@ -16,7 +16,7 @@ _COUNTS = {
     "evaluation": ("realisations",),
 }
 _FRACTIONS = {
-    "data": ("photometric_augmentation", "pairs_weight"),
+    "data": ("photometric_augmentation", "pairs_weight", "whole_fraction"),
     "degradation": ("clean_fraction",),
     "train": ("given_exposure",),
 }

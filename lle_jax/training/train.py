@@ -286,6 +286,7 @@ def make_iterator(config: ml_collections.ConfigDict, images: data.Images, positi
         batch_size=config.data.batch_size,
         seed=config.seed,
         random_resized_crop_min_scale=config.data.random_resized_crop_min_scale,
+        whole_fraction=config.data.whole_fraction,
         balance=config.data.balance,
         pairs_weight=config.data.pairs_weight,
     )

@@ -21,5 +21,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.optim.ema_decay = 0.99
     config.train.given_exposure = 1.0  # an interval is that of the brightness that was chosen
     config.train.start_from = "runs/released_whole"
-    config.train.steps = 1000
+    config.train.steps = 400
     return config

@@ -19,5 +19,5 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.optim.lr = 2e-4
     config.train.start_from = "runs/released_wide"
-    config.train.steps = 1500
+    config.train.steps = 1000
     return config

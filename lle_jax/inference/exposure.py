@@ -236,7 +236,9 @@ def gain(net: tiles.Network, measured: Measured, correction: Correction) -> floa
 
 def mean_luma(image: np.ndarray) -> float:
     """Computes the mean luma (ITU-R BT.601) of `[..., H, W, C]`, as `metrics.gt_mean` does."""
-    return float(np.mean(np.asarray(colour.luma(jnp.asarray(image))), dtype=np.float64))
+    image = np.asarray(image)
+    channels = image.reshape(-1, image.shape[-1]).mean(axis=0, dtype=np.float64)
+    return float(channels @ colour.BT601 if len(channels) == 3 else channels[0])
 
 
 def of_references(images: Iterable[np.ndarray]) -> Aim:

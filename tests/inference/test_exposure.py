@@ -70,7 +70,7 @@ def test_another_exposure_is_refused_in_one_line(text, message, tmp_path, capsys
 @pytest.mark.parametrize("mean", [0.2, 0.35, 0.5])
 def test_the_output_is_as_bright_as_was_asked(net, scene, mean):
     out = lle_jax.enhance(darker(scene, 0.1), net, exposure=mean)
-    assert luma(out) == pytest.approx(mean, rel=0.1)
+    assert luma(out) == pytest.approx(mean, rel=0.01)
 
 
 def test_stops_are_stops_of_light(net, scene):
@@ -152,7 +152,7 @@ def test_noise_in_good_light_is_taken_out_and_nothing_is_brightened(net, scene):
     about = exposure.measure(noisy)
     out = np.empty_like(noisy)
     tiles.restore(net, noisy, out, context=exposure.context(net, *about[:2], correction))
-    assert luma(out) == pytest.approx(luma(noisy), rel=0.03)
+    assert luma(out) == pytest.approx(luma(noisy), rel=0.05)
     assert metrics.psnr(out, scene) > metrics.psnr(noisy, scene)
 
 

@@ -60,6 +60,16 @@ def contents(root):
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
+@pytest.fixture(autouse=True)
+def whole_correction(monkeypatch):
+    """How much an image needs is not in question here, but in test_exposure.py."""
+
+    def decide(net, measured, wish):
+        return exposures.Correction(wish.aim, gain=wish.gain)
+
+    monkeypatch.setattr(exposures, "decide", decide)
+
+
 @pytest.fixture
 def uncertain(folder, monkeypatch):
     """The network, as if it predicted an uncertainty; how one does is tested with networks."""
@@ -71,7 +81,7 @@ def uncertain(folder, monkeypatch):
 
 
 @pytest.fixture
-def needy(monkeypatch):
+def needy(whole_correction, monkeypatch):
     """What is dark needs a correction; how that is measured is tested in test_exposure.py."""
 
     def decide(net, measured, wish):

@@ -1,5 +1,7 @@
 """Moments against theory; what holds for every degradation is in test_conventions.py."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,24 +42,37 @@ def test_gaussian_noise_has_the_moments_of_a_clipped_normal(exposure):
     assert_moments(noisy, *clipped_normal(0.6 * exposure, 0.04))
 
 
-@pytest.mark.parametrize("length", [0.5, 0.9, 1.5])
+@pytest.mark.parametrize("length", [0.4, 0.8, 1.5])
 def test_correlated_noise_is_white_noise_after_a_gaussian_filter(length):
-    image = np.full((256, 256, 3), 0.5, np.float32)
-    noise = np.asarray(
-        degrade.correlated_noise(KEY, image, luma=0.04, chroma=0.02, length=length)
-    ).astype(float)
-    noise -= 0.5
-    white = np.random.default_rng(0).standard_normal((512, 512))
-    filtered = scipy.ndimage.gaussian_filter(white, length, truncate=6 / length)
+    noisy = degrade.correlated_noise(KEY, flat(0.5), luma=0.04, chroma=0.02, length=length)
+    noise = np.asarray(noisy, np.float64) - 0.5
     luma = noise.mean(axis=-1)
-    for lag in (1, 2, 3):
-        ours = (luma[:, lag:] * luma[:, :-lag]).mean() / luma.var()
-        theirs = (filtered[:, lag:] * filtered[:, :-lag]).mean() / filtered.var()
-        assert ours == pytest.approx(theirs, abs=0.05)
-    assert luma.std() == pytest.approx(0.04, rel=0.05)
     chroma = noise - luma[..., None]
-    np.testing.assert_allclose(chroma.std(axis=(0, 1)), 0.02, rtol=0.05)
+    white = np.random.default_rng(0).standard_normal(SHAPE[:2])
+    filtered = scipy.ndimage.gaussian_filter(white, length, truncate=6 / length, mode="wrap")
+
+    def correlation(field, lag, axis):
+        field = np.moveaxis(field, axis, 0)
+        return (field[lag:] * field[:-lag]).mean() / (field**2).mean()
+
+    for lag, axis in itertools.product((1, 2, 3), (0, 1)):
+        expected = correlation(filtered, lag, axis)
+        assert correlation(luma, lag, axis) == pytest.approx(expected, abs=0.02)
+        assert correlation(chroma, lag, axis) == pytest.approx(expected, abs=0.02)
+        if length > 0.7:
+            formula = np.exp(-(lag**2) / (4 * length**2))
+            assert correlation(luma, lag, axis) == pytest.approx(formula, abs=0.02)
+    assert luma.std() == pytest.approx(0.04, rel=0.02)
+    np.testing.assert_allclose(chroma.std(axis=(0, 1)), 0.02, rtol=0.02)
     np.testing.assert_allclose(chroma.sum(axis=-1), 0, atol=1e-6)
+    assert scipy.stats.kstest(luma[::9, ::9].ravel() / 0.04, "norm").pvalue > 0.01
+
+
+def test_correlated_noise_is_as_strong_at_the_edges_and_in_small_images():
+    image = jnp.full((4000, 9, 5, 1), 0.5)
+    noisy = degrade.correlated_noise(KEY, image, luma=0.04, chroma=0.5, length=2.0)
+    deviation = np.asarray(noisy, np.float64).std(axis=0)
+    np.testing.assert_allclose(deviation, 0.04, rtol=0.05)
 
 
 def test_gaussian_noise_away_from_the_clip_is_normal():

@@ -25,7 +25,7 @@ GRID = CELLS // 2  # the curves' side
 VECTOR = 64
 INITIAL_SCALE = 0.05  # the error expected before anything is learned
 MAX_LOG_GAIN = 3.0  # a factor of 20, which in sRGB undoes an exposure of 1 / 1300
-EXPOSURE_STEPS = 6  # towards the wanted mean; what clips needs the later ones
+EXPOSURE_STEPS = 6  # of the secant method; 1 % of the wanted mean or less is left
 
 
 class Context(NamedTuple):
@@ -338,11 +338,19 @@ def expose(
         bright = thumbnail(curves + shift * gains, cells)
         return jnp.mean(colour.luma(bright), axis=(1, 2), keepdims=True)
 
-    shift = jnp.zeros_like(wanted)
+    # Secant method for the logarithm of the mean: in proportion to the gain until pixels clip.
+    shift, slope = jnp.zeros_like(wanted), jnp.ones_like(wanted)
+    mean = mean_luma(shift)
     for _ in range(EXPOSURE_STEPS):
-        step = target - jnp.log(jnp.maximum(mean_luma(shift), 1e-3))
-        shift = jnp.where(told, jnp.clip(shift + step, -4, 4), 0)
-    return curves + shift * gains, mean_luma(shift)
+        step = (target - jnp.log(jnp.maximum(mean, 1e-3))) / slope
+        moved = jnp.where(told, jnp.clip(shift + step, -4, 4), 0)
+        reached = mean_luma(moved)
+        rise = jnp.log(jnp.maximum(reached, 1e-3)) - jnp.log(jnp.maximum(mean, 1e-3))
+        far = jnp.abs(moved - shift) > 1e-3
+        secant = jnp.clip(rise / jnp.where(far, moved - shift, 1), 0.25, 2)
+        slope = jax.lax.stop_gradient(jnp.where(far, secant, slope))
+        shift, mean = moved, reached
+    return curves + shift * gains, mean
 
 
 def thumbnail(curves: jax.Array, cells: jax.Array) -> jax.Array:

@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
+import skimage.data
 
-from lle_jax import models
+from lle_jax import colour, degrade, models
 from lle_jax.experiments import base
 from lle_jax.experiments import dual_path as experiment
 from lle_jax.models import dual_path
@@ -191,3 +192,86 @@ def test_only_a_network_with_a_context_works_in_tiles():
                 {"name": "unet", "dtype": "float32", "widths": (4,), "blocks": 1}
             )
         )
+
+
+@pytest.fixture(scope="module")
+def dark_cells():
+    """The cells of dark photographs: the night sky, and a retina with a tenth of its light."""
+    photos = [skimage.data.hubble_deep_field(), skimage.data.retina()]
+    sky, retina = (photo.astype(np.float32)[None] / 255 for photo in photos)
+    retina = degrade.exposure(retina, gain=0.1)
+    return jnp.concatenate([dual_path.cell_means(jnp.asarray(image)) for image in (sky, retina)])
+
+
+@pytest.fixture(scope="module")
+def curves():
+    """Curves that differ from place to place, as a trained network's do."""
+    shape = (2, dual_path.GRID, dual_path.GRID, 9)
+    return jnp.asarray(np.random.default_rng(0).normal(0, 0.3, shape), jnp.float32)
+
+
+def mean_luma(curves, cells):
+    bright = np.asarray(dual_path.thumbnail(curves, cells))
+    return (bright @ np.array([0.299, 0.587, 0.114])).mean(axis=(1, 2))
+
+
+def test_told_curves_give_the_wanted_mean_luma(dark_cells, curves):
+    means = []
+    for wanted in (0.1, 0.2, 0.3, 0.5, 0.7):
+        told, stated = dual_path.expose(curves, dark_cells[..., :3], wanted)
+        means.append(mean_luma(told, dark_cells[..., :3]))
+        np.testing.assert_allclose(stated[:, 0, 0, 0], means[-1], rtol=1e-4)
+        np.testing.assert_allclose(means[-1], wanted, rtol=0.01)
+        moved = np.asarray(told - curves)
+        np.testing.assert_array_equal(moved[..., 3:], 0)
+        assert np.ptp(moved[..., :3], axis=(1, 2, 3)).max() < 1e-5
+    assert (np.diff(means, axis=0) > 0).all()
+
+
+def test_a_mean_beyond_the_largest_gain_is_stated_as_what_is_reached(dark_cells, curves):
+    cells = 0.03 * dark_cells[..., :3]
+    told, stated = dual_path.expose(curves, cells, 0.7)
+    assert (stated < 0.2).all()
+    np.testing.assert_allclose(stated[:, 0, 0, 0], mean_luma(told, cells), rtol=1e-4)
+
+
+def test_an_exposure_of_nan_leaves_the_curves_bit_for_bit(dark_cells, curves):
+    cells = dark_cells[..., :3]
+    exposure = jnp.array([jnp.nan, 0.3]).reshape(2, 1, 1, 1)
+    mixed, stated = dual_path.expose(curves, cells, exposure)
+    np.testing.assert_array_equal(mixed[0], curves[0])
+    assert np.abs(mixed[1] - curves[1]).max() > 0.1
+    np.testing.assert_allclose(stated[:, 0, 0, 0], mean_luma(mixed, cells), rtol=1e-4)
+    np.testing.assert_array_equal(dual_path.expose(curves, cells, jnp.nan)[0], curves)
+
+
+@pytest.mark.parametrize("exposure", [np.nan, 0.1, 0.7])
+def test_gradients_through_a_told_exposure_are_finite(dark_cells, curves, exposure):
+    black_and_white = jnp.stack([jnp.zeros_like(dark_cells[0]), jnp.ones_like(dark_cells[0])])
+
+    @jax.jit
+    @jax.grad
+    def slope(curves, cells):
+        told, mean = dual_path.expose(curves, cells[..., :3], exposure)
+        return jnp.sum(told**2) + jnp.sum(mean)
+
+    for cells in (dark_cells, black_and_white):
+        assert np.isfinite(slope(curves, cells)).all()
+
+
+def test_the_context_states_the_wanted_exposure_and_else_the_predicted_one(
+    network, tiled, photographs
+):
+    (apply, params), (_, see, restore) = network, tiled
+    predicted = see(params, photographs)
+    whole = jnp.full((2, 1, 1, 1), jnp.nan).at[1].set(0.35)
+    told = see(params, photographs, whole)
+    np.testing.assert_array_equal(told.exposure[0], predicted.exposure[0])
+    np.testing.assert_allclose(told.exposure[1], 0.35, rtol=0.01)
+    restored = [restore(params, photographs, each, (0, 0), (64, 64)) for each in (predicted, told)]
+    np.testing.assert_array_equal(restored[0][0], restored[1][0])
+    lumas = [float(np.mean(colour.luma(image[1]))) for image in restored]
+    asked, given = 0.35 - float(predicted.exposure[1, 0, 0, 0]), lumas[1] - lumas[0]
+    assert asked * given > 0
+    assert abs(asked) > 0.02
+    np.testing.assert_array_equal(restored[0], apply(params, photographs))

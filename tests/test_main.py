@@ -336,6 +336,18 @@ def test_a_config_that_is_no_experiment(text, message, server, tmp_path):
         (["--workdir=file/run"], "file/run: the run directory cannot be written"),
         (["--config.model.name=unett"], "model.name is 'unett'; expected one of unet"),
         (["--config.degradation.preset=nowhere"], "nowhere"),
+        (
+            ["--config.degradation.mixed_with=('wide', 'camra')"],
+            "no preset 'camra'; did you mean 'camera'",
+        ),
+        (
+            ["--config.train.given_exposure=1.5"],
+            "train.given_exposure is 1.5; expected a fraction in [0, 1]",
+        ),
+        (
+            ["--config.train.given_exposure=0.5"],
+            "train.given_exposure is 0.5, but unet with loss.kind supervised takes no exposure",
+        ),
         (["--mode=evaluate"], "run/checkpoints: no checkpoint yet; train first"),
         (["--config.optim.lr=-1"], "optim.lr is -1.0; expected a number >= 0"),
         (

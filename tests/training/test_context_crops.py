@@ -58,6 +58,32 @@ def test_told_images_get_other_light_and_its_mean(context_crop):
     assert np.abs(stops).max() <= context_crops.STOPS + 0.01
 
 
+def test_the_context_of_told_images_states_the_mean_luma_of_their_target(context_crop):
+    clean, low = (np.concatenate([0.6 * image[:, :CROP, :CROP]] * 8) for image in context_crop)
+    config, apply, params = built("dual_path")
+    tiled = models.tiled(config)
+    calls = []
+
+    def compute_context(params, image, exposure):
+        context = tiled.compute_context(params, image, exposure)
+        calls.append((exposure, context.exposure))
+        return context
+
+    forward = context_crops.make(
+        CROP, apply, tiled._replace(compute_context=compute_context), tiled.restore, 0.5
+    )
+    _, target = forward(jax.random.key(0), params, low, clean)
+    ((wanted, stated),) = [tuple(np.asarray(part)[:, 0, 0, 0] for part in call) for call in calls]
+    told = ~np.isnan(wanted)
+    assert 2 < told.sum() < 14
+    means = (np.asarray(target) @ np.array([0.299, 0.587, 0.114])).mean(axis=(1, 2))
+    np.testing.assert_allclose(wanted[told], means[told], rtol=1e-4)
+    np.testing.assert_allclose(stated[told], means[told], rtol=0.01)
+    alone = np.asarray(tiled.compute_context(params, low).exposure)[:, 0, 0, 0]
+    np.testing.assert_allclose(stated[~told], alone[~told], rtol=1e-5)
+    assert np.abs(alone - means).min() > 0.005
+
+
 @pytest.mark.parametrize("fraction", [0.0, 1.0])
 def test_the_fraction_that_is_told_is_the_option(context_crop, fraction):
     clean, low = context_crop

@@ -231,6 +231,27 @@ def test_mixed_presets_are_drawn_equally_often(tmp_path):
         degradation.make("lowlight", (), ("wdie",))
 
 
+def test_mixed_with_others_each_modality_still_has_its_own_preset(monkeypatch):
+    gains = {"fundus": 0.6, "radiograph": 0.4, "wide": 0.05}
+
+    def load(name):
+        return degrade.presets.parse(f"[exposure]\ngain = {gains.get(name, 0.2)}\n")
+
+    monkeypatch.setattr(degradation.degrade, "load", load)
+    names = ["fundus", "radiograph", ""] * 200
+    same = np.full((600, 2, 2, 3), 0.7, np.float32)
+    mixed = jax.jit(degradation.make("by_modality", (), ("wide",)))
+    low = np.asarray(mixed(jax.random.key(1), batch_of(same, names)))[:, 0, 0, 0]
+    wide, *own = (
+        float(degrade.exposure(same[0, :1, :1], gain=gain)[0, 0, 0])
+        for gain in (0.05, 0.6, 0.4, 0.2)
+    )
+    for index, expected in enumerate(own):
+        levels, counts = np.unique(low[index::3], return_counts=True)
+        np.testing.assert_allclose(levels, [wide, expected], atol=1e-3)
+        assert abs(counts[0] - 100) < 4 * np.sqrt(200 / 4)
+
+
 def test_a_dropped_stage_is_absent_from_training_alone(photographs, tmp_path):
     (tmp_path / "p.toml").write_text(
         "[exposure]\ngain = 0.2\n[salt_and_pepper]\nsalt = 0.1\npepper = 0.1\n"

@@ -2,8 +2,8 @@
 
 Linear light -> illumination field and exposure -> optics (blur) -> photon, read and banding noise,
 or a Bayer sensor -> white balance, sRGB encoding, gamma -> the camera's denoising and sharpening ->
-Gaussian noise of the display values, impulses -> quantisation -> JPEG. Light is decoded and encoded
-once for all stages between.
+independent and correlated noise of the display values, impulses, tint -> quantisation -> JPEG.
+Light is decoded and encoded once for all stages between.
 
 Parameters are a dict `"stage.parameter"` -> float32 array of the batch's shape. Its keys are the
 static structure: a stage without keys is not computed. `"stage.active"`, 1 or 0 per image, says
@@ -140,7 +140,7 @@ def apply(key: jax.Array, parameters: Mapping[str, jax.Array], image: jax.Array)
     """Degrades images with given parameters.
 
     An image of three equal channels is taken for the picture of a sensor without colour: it stays
-    grey, its channels sharing one noise, and white balance does nothing to it.
+    grey, its channels sharing one noise, and white balance does nothing to it. Only `tint` does.
 
     Differentiable in the image and in every continuous parameter, with the surrogates that noise
     and JPEG state.

@@ -24,9 +24,11 @@ from lle_jax.models import dual_path
 STOPS = 6.0  # of light, more or less, at most
 # Ratio of the predicted mean luma to an image's own, or its inverse: below the first, brightness
 # stays as it is; from the second on, it becomes what the network predicts. The second pair is for
-# images with highlights, which half the light does not have: no display value is above 0.735 then.
+# images with highlights, which half the light does not have: no display value is above 0.735 then;
+# and for those without noise, which little light has.
 CHANGE, CHANGE_LIT = (1.05, 1.2), (1.5, 2.0)
 HIGHLIGHT, HIGHLIGHT_SHARE = (0.735, 0.8), 0.005
+NOISY = 0.004  # standard deviation from which on there is noise
 _HIGHLIGHT_SIDE = 512  # pixels that are looked at, along each side
 # Standard deviation of the noise that images without noise are measured to have, of 1; and of the
 # error that the network itself makes in an image that needs nothing.
@@ -156,7 +158,10 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
     predicted = tiles.finish_context(net, measured.cells, measured.grey).exposure
     own = max(mean_luma(measured.cells[..., :3]), 1e-3)
     change = abs(math.log(max(float(predicted[0, 0, 0, 0]), 1e-3) / own))
-    bright = _smoothstep(measured.highlight, *HIGHLIGHT)
+    bright = max(
+        _smoothstep(measured.highlight, *HIGHLIGHT),
+        1 - _smoothstep(measured.noise, NO_NOISE, NOISY),
+    )
     low, high = (1 - bright) * np.log(CHANGE) + bright * np.log(CHANGE_LIT)
     amount = _smoothstep(change, low, high)
     noise = max(measured.noise - NO_NOISE, 0.0) ** 2

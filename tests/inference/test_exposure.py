@@ -108,16 +108,21 @@ def gained(net, measured, factor, noise, highlight=0.5):
 
 def test_the_correction_grows_without_a_cliff(net, measured):
     factors = np.linspace(1, 1.5, 101)
-    amounts = [gained(net, measured, factor, 0.0).amount for factor in factors]
+    amounts = [gained(net, measured, factor, 0.01).amount for factor in factors]
     assert amounts[0] == 0
     assert amounts[-1] == 1
     assert (np.diff(amounts) >= 0).all()
     assert np.diff(amounts).max() < 0.06
     # what has highlights has not lost half its light
-    lit = [gained(net, measured, 1.3, 0.0, value).amount for value in np.linspace(0.7, 0.85, 101)]
+    lit = [gained(net, measured, 1.3, 0.01, value).amount for value in np.linspace(0.7, 0.85, 101)]
     assert lit[0] == 1
     assert lit[-1] == 0
     assert np.abs(np.diff(lit)).max() < 0.15
+    # nor has what has no noise
+    quiet = [gained(net, measured, 1.3, noise).amount for noise in np.linspace(0, 0.01, 101)]
+    assert quiet[0] == 0
+    assert quiet[-1] == 1
+    assert (np.diff(quiet) >= 0).all()
     assert gained(net, measured, 2.5, 0.0, 1.0).amount == 1
     strengths = [gained(net, measured, 1, noise).strength for noise in np.linspace(0, 0.1, 201)]
     assert strengths[0] == 0

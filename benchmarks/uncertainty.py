@@ -2,7 +2,7 @@
 
     python benchmarks/uncertainty.py [path of shared/data]
 
-prints the table of docs/enhance.md: for each modality of the suite "modalities" (role test) the
+prints the table of the model card: for each modality of the suite "modalities" (role test) the
 share of values within their interval, the interval's mean half width and the mean error, and by
 rank correlation whether wider means worse, over images and over the pixels of an image.
 """

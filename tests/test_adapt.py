@@ -17,6 +17,7 @@ from lle_jax.checkpoints import release
 from lle_jax.degrade import presets
 from lle_jax.evaluation import measures, statistics
 from lle_jax.fit import preset as fit
+from lle_jax.inference import exposure
 from lle_jax.training import train
 
 PRESET = """# Fitted by a test.
@@ -43,6 +44,16 @@ def folders(tmp_path_factory):
         for index, picture in enumerate(chosen[:30]):
             images.write(root / name / f"{index}.png", picture.astype(np.float32))
     return root
+
+
+@pytest.fixture(autouse=True)
+def whole_correction(monkeypatch):
+    """How much an image needs is tested in tests/inference/test_exposure.py."""
+
+    def decide(net, measured, wish):
+        return exposure.Correction(wish.aim, gain=wish.gain)
+
+    monkeypatch.setattr(exposure, "decide", decide)
 
 
 @pytest.fixture(autouse=True)

@@ -250,7 +250,7 @@ def test_completion_knows_commands_options_and_files(shell, capsys, tmp_path):
         cli.main(["--print-completion", shell])
     assert stop.value.code == 0
     script = capsys.readouterr().out
-    for word in ("import-weights", "quantify", "skip-well-exposed"):
+    for word in ("import-weights", "quantify", "consistent"):
         assert word in script
     if shell == "bash":
         # what bash itself offers after "lle enhance a"

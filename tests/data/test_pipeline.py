@@ -123,7 +123,7 @@ def test_each_process_reads_its_own_images_and_together_they_read_all(pictures, 
 @pytest.mark.parametrize("height", [2, 3, 4])
 def test_every_position_of_a_crop_is_drawn_equally_often_the_last_ones_too(height):
     image = np.arange(height * 4, dtype=np.float32).reshape(height, 4, 1)
-    transform, rng = pipeline._RandomCrop(2), np.random.default_rng(0)
+    transform, rng = pipeline._RandomCrop(2, 1.0, 0.0, False), np.random.default_rng(0)
     element = data.Batch(image, np.int32(0))
     corners = collections.Counter(
         int(transform.random_map(element, rng).clean.min()) for _ in range(900)
@@ -136,7 +136,7 @@ def test_every_position_of_a_crop_is_drawn_equally_often_the_last_ones_too(heigh
 def test_a_scaled_crop_reaches_the_last_row_and_column():
     image = np.zeros((9, 9, 1), np.float32)
     image[-1, -1] = image[0, 0] = 1
-    transform = pipeline._RandomCrop(2, 0.25)
+    transform = pipeline._RandomCrop(2, 0.25, 0.0, False)
     drawn = [
         transform.random_map(data.Batch(image, np.int32(0)), np.random.default_rng(seed)).clean
         for seed in range(600)

@@ -1,11 +1,10 @@
-r"""The released model, trained further on the camera and on wide light, its brightness told or not.
+"""The released model, trained further on the camera and on wide light, its brightness told or not.
 
-    python -m lle_jax.main --config experiments/released_wide.py \
-        --config.train.start_from=lle_jax/released
+    python -m lle_jax.main --config experiments/released_wide.py
 
-Needs the real images in ../shared/data (see README). Starts from the weights of the release before
-(experiments/released_segmentation.py); without its segmentation-consistency loss, which rewarded
-invented structure. The same command resumes.
+Needs the real images in ../shared/data (see README). Starts from the parameters in
+runs/released_segmentation_2, which are those of the release before; without its
+segmentation-consistency loss, which rewarded invented structure. The same command resumes.
 """
 
 import ml_collections

@@ -213,6 +213,14 @@ def test_consistent_gives_a_folder_the_same_stops(net, folder_of_two, tmp_path, 
     assert "2 skipped (finished before)" in capsys.readouterr().out
 
 
+def test_consistent_keeps_the_difference_at_a_chosen_mean_too(folder_of_two, tmp_path):
+    out = tmp_path / "out"
+    command = ["enhance", str(folder_of_two), "-o", str(out), "--consistent", "--exposure", "0.4"]
+    assert cli.main(command) == 0
+    made = [luma(images.read(out / name).pixels) for name in ("a.png", "b.png")]
+    assert made[0] > 1.5 * made[1]
+
+
 def test_a_series_is_a_group_wherever_its_files_lie(net, folder_of_two, tmp_path):
     source = pydicom.data.get_testdata_file("CT_small.dcm", download=False)
     for name, uid in (("a", "1.2.3"), ("b", "1.2.3"), ("c", "1.2.4")):

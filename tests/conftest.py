@@ -36,6 +36,7 @@ import skimage.data
 from lle_jax import models
 from lle_jax.checkpoints import release
 from lle_jax.experiments import base
+from lle_jax.inference import exposure
 
 
 def pytest_collection_finish():
@@ -97,3 +98,13 @@ def folder(config, params, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model") / "tiny"
     release.save(folder, config, params, {"trained": "not at all"})
     return folder
+
+
+@pytest.fixture
+def whole_correction(monkeypatch):
+    """Makes the whole correction; how much an image needs is tested in test_exposure.py."""
+
+    def decide(net, measured, wish):
+        return exposure.Correction(wish.aim, gain=wish.gain)
+
+    monkeypatch.setattr(exposure, "decide", decide)

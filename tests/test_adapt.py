@@ -17,7 +17,6 @@ from lle_jax.checkpoints import release
 from lle_jax.degrade import presets
 from lle_jax.evaluation import measures, statistics
 from lle_jax.fit import preset as fit
-from lle_jax.inference import exposure
 from lle_jax.training import train
 
 PRESET = """# Fitted by a test.
@@ -46,14 +45,7 @@ def folders(tmp_path_factory):
     return root
 
 
-@pytest.fixture(autouse=True)
-def whole_correction(monkeypatch):
-    """How much an image needs is tested in tests/inference/test_exposure.py."""
-
-    def decide(net, measured, wish):
-        return exposure.Correction(wish.aim, gain=wish.gain)
-
-    monkeypatch.setattr(exposure, "decide", decide)
+pytestmark = pytest.mark.usefixtures("whole_correction")
 
 
 @pytest.fixture(autouse=True)

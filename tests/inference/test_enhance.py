@@ -9,20 +9,12 @@ import skimage.data
 import lle_jax
 from lle_jax import images, models
 from lle_jax.inference import enhance, tiles
-from lle_jax.inference import exposure as exposures
 from lle_jax.models import dual_path
 
 # Images of 128 x 128 are as large as the tiles, for which one program is then compiled.
 
 
-@pytest.fixture(autouse=True)
-def whole_correction(monkeypatch):
-    """How much an image needs is not in question here, but in test_exposure.py."""
-
-    def decide(net, measured, wish):
-        return exposures.Correction(wish.aim, gain=wish.gain)
-
-    monkeypatch.setattr(exposures, "decide", decide)
+pytestmark = pytest.mark.usefixtures("whole_correction")
 
 
 @pytest.fixture(scope="module")

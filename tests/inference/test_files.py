@@ -60,14 +60,7 @@ def contents(root):
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-@pytest.fixture(autouse=True)
-def whole_correction(monkeypatch):
-    """How much an image needs is not in question here, but in test_exposure.py."""
-
-    def decide(net, measured, wish):
-        return exposures.Correction(wish.aim, gain=wish.gain)
-
-    monkeypatch.setattr(exposures, "decide", decide)
+pytestmark = pytest.mark.usefixtures("whole_correction")
 
 
 @pytest.fixture

@@ -219,8 +219,10 @@ def meet(
     """
     if context is None or (wish.aim == AUTO.aim and wish.gain is None):
         return
-    alone = wish.gain is None and wish.aim.mean is not None
-    wanted = wish.aim.mean if alone else float(context.exposure[0, 0, 0, 0])
+    if wish.gain is None and wish.aim.mean is not None:
+        wanted = wish.aim.mean
+    else:
+        wanted = float(context.exposure[0, 0, 0, 0])
     wanted = share * wanted + (1 - share) * mean_luma(cells[..., :3])
     image *= np.float32(wanted / max(mean_luma(image), 1e-3))
     np.clip(image, 0, 1, out=image)

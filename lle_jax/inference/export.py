@@ -10,7 +10,7 @@ from flax import nnx
 from jax import export
 
 from lle_jax import colour, models
-from lle_jax.models import dual_path
+from lle_jax.models import grid
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -37,10 +37,8 @@ def serialise(config: ml_collections.ConfigDict, params: nnx.State) -> bytes:
 
     def enhance(images: jax.Array) -> jax.Array:
         network, (height, width) = bind(params), images.shape[1:3]
-        rows, columns = (dual_path.cell_weights(side, 0, side, jnp) for side in (height, width))
-        cells = jax.vmap(lambda image: dual_path.strip_means(image, True, rows, columns, jnp))(
-            images
-        )
+        rows, columns = (grid.cell_weights(side, 0, side, jnp) for side in (height, width))
+        cells = jax.vmap(lambda image: grid.strip_means(image, True, rows, columns, jnp))(images)
         grey = colour.is_grey(images)
         context = network.finish_context(cells, grey)
         # jnp.pad and slices ask which symbolic size is larger; taking pixels by number does not

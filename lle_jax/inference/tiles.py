@@ -19,7 +19,7 @@ import numpy as np
 from flax import nnx
 
 from lle_jax import models
-from lle_jax.models import dual_path
+from lle_jax.models import dual_path, grid
 
 # Heights and widths of tiles: squares, and 4:3 lying and standing. XLA compiles for a second for
 # each, so they are few; what a tile has too much costs as well, so they are not too few. These take
@@ -79,15 +79,15 @@ def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
 
 
 def cell_means(image: np.ndarray) -> np.ndarray:
-    """Computes `dual_path.cell_means` of `[H, W, C]` strip by strip, `[1, CELLS, CELLS, 6]`."""
+    """Computes `grid.cell_means` of `[H, W, C]` strip by strip, `[1, CELLS, CELLS, 6]`."""
     height, width, channels = image.shape
     image = image if channels == 3 else np.broadcast_to(image, (height, width, 3))
-    columns = dual_path.cell_weights(width, 0, width)
+    columns = grid.cell_weights(width, 0, width)
     total = 0.0
     for top in range(0, height, _STRIP):
         bottom = min(top + _STRIP, height)
-        rows = dual_path.cell_weights(height, top, bottom - top)
-        total += dual_path.strip_means(image[top : bottom + 1], bottom == height, rows, columns)
+        rows = grid.cell_weights(height, top, bottom - top)
+        total += grid.strip_means(image[top : bottom + 1], bottom == height, rows, columns)
     return np.asarray(total, np.float32)[None]
 
 

@@ -17,11 +17,10 @@ import numpy as np
 from flax import nnx
 
 from lle_jax import colour
-from lle_jax.models import layers
+from lle_jax.models import grid, layers
 from lle_jax.models.nafnet import NAFBlock
 
-CELLS = 32  # the thumbnail's side
-GRID = CELLS // 2  # the curves' side
+GRID = grid.CELLS // 2  # the curves' side
 VECTOR = 64
 INITIAL_SCALE = 0.05  # the error expected before anything is learned
 MAX_LOG_GAIN = 3.0  # a factor of 20, which in sRGB undoes an exposure of 1 / 1300
@@ -66,6 +65,28 @@ class BrightnessPath(nnx.Module):
         return curves.astype(jnp.float32), vector
 
 
+class ExposurePath(nnx.Module):
+    """From the thumbnail's statistics to the mean luma that the image would have in good light."""
+
+    def __init__(self, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
+        self.fine = layers.Conv3x3(6, 16, strides=2, **kwargs)
+        self.fine_block = layers.ResidualBlock(16, **kwargs)
+        self.coarse = layers.Conv3x3(16, 32, strides=2, **kwargs)
+        self.coarse_block = layers.ResidualBlock(32, **kwargs)
+        self.summary = nnx.Linear(64, 32, **kwargs)
+        self.log_gain = nnx.Linear(32, 1, kernel_init=nnx.initializers.zeros_init(), **kwargs)
+
+    def __call__(self, statistics: jax.Array, own: jax.Array) -> jax.Array:
+        x = self.fine_block(nnx.gelu(self.fine(statistics)))
+        x = self.coarse_block(nnx.gelu(self.coarse(x)))
+        x = jnp.concatenate(
+            [part(x, axis=(1, 2), keepdims=True) for part in (jnp.mean, jnp.max)], axis=-1
+        )
+        log_gain = self.log_gain(nnx.gelu(self.summary(x))).astype(jnp.float32)
+        return jnp.maximum(own, 1e-3) * jnp.exp(squash(log_gain))
+
+
 class DualPath(nnx.Module):
     """Brightens by smooth curves, then removes the noise that this made visible.
 
@@ -74,6 +95,7 @@ class DualPath(nnx.Module):
         level halves the resolution.
       blocks: NAFBlocks of each level, before and again after the coarser ones.
       uncertainty: also predict the scale of the error's Laplace distribution.
+      exposure_path: predict the brightness of the result by a path of its own, not by the curves.
       dtype: of the computation; parameters are float32.
       rngs: initialises the parameters.
 
@@ -89,6 +111,7 @@ class DualPath(nnx.Module):
         widths: tuple[int, ...],
         blocks: tuple[int, ...],
         uncertainty: bool = False,
+        exposure_path: bool = False,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
@@ -118,6 +141,7 @@ class DualPath(nnx.Module):
         self.head = layers.Conv3x3(widths[0], 4 * 6, kernel_init=zero, **kwargs)
         if uncertainty:
             self.log_scale = layers.Conv3x3(widths[0], 4, kernel_init=zero, **kwargs)
+        self.exposure = ExposurePath(**kwargs) if exposure_path else None
 
     def __call__(self, image: jax.Array) -> jax.Array:
         """`[B, H, W, 3]` in [0, 1], any H and W -> the enhanced image, same shape, float32."""
@@ -131,7 +155,7 @@ class DualPath(nnx.Module):
           exposure: as in `finish_context`.
         """
         grey = colour.is_grey(image)
-        return self.finish_context(cell_means(image.astype(jnp.float32)), grey, exposure)
+        return self.finish_context(grid.cell_means(image.astype(jnp.float32)), grey, exposure)
 
     def finish_context(
         self, cells: jax.Array, grey: jax.Array, exposure: jax.Array | float = jnp.nan
@@ -144,9 +168,25 @@ class DualPath(nnx.Module):
           exposure: the wanted mean luma in (0, 1), a number or `[B, 1, 1, 1]`; NaN where the
             network is to predict it.
         """
-        curves, vector = self.brightness(statistics(cells).astype(self.dtype))
+        curves, vector = self.brightness(grid.statistics(cells).astype(self.dtype))
+        if self.exposure is not None:
+            exposure = jnp.where(jnp.isnan(exposure), self.predict_exposure(cells), exposure)
         curves, exposure = expose(curves, cells[..., :3], exposure)
         return Context(curves, vector, grey, exposure)
+
+    def predict_exposure(self, cells: jax.Array) -> jax.Array:
+        """Predicts the mean luma that an image would have in good light, `[B, 1, 1, 1]`.
+
+        Args:
+          cells: as in `finish_context`.
+
+        Raises:
+          ValueError: of a network without `exposure_path`.
+        """
+        if self.exposure is None:
+            raise ValueError("this network has no exposure_path")
+        own = jnp.mean(colour.luma(cells[..., :3]), axis=(1, 2), keepdims=True)
+        return self.exposure(grid.statistics(cells).astype(self.dtype), own)
 
     def restore(
         self,
@@ -234,58 +274,6 @@ class DualPath(nnx.Module):
         return x
 
 
-def statistics(cells: jax.Array) -> jax.Array:
-    """Takes the logarithms of brightness and noise, `[B, CELLS, CELLS, 6]` of `cell_means`."""
-    brightness, noise = jnp.split(cells, 2, axis=-1)
-    # offsets and scales bring both to about [-1, 1] from full light down to 1 %
-    brightness, noise = jnp.log(brightness + 0.01) / 2 + 1, jnp.log(noise + 1e-3) / 3 + 1.3
-    return jnp.concatenate([brightness, noise], axis=-1)
-
-
-def cell_means(image: jax.Array) -> jax.Array:
-    """Averages brightness and noise in CELLS x CELLS cells, `[B, CELLS, CELLS, 6]`.
-
-    The noise of a cell is the mean magnitude of the diagonal difference of 2 x 2 pixels, in which
-    planes and straight horizontal and vertical edges cancel. Both are means over the cell's area,
-    so an image of any size, even a single pixel, has all cells.
-    """
-    padded = jnp.pad(image, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
-    below = padded[:, 1:] - padded[:, :-1]
-    diagonal = jnp.abs(below[:, :, 1:] - below[:, :, :-1])
-    values = jnp.concatenate([image, diagonal], axis=-1)
-    rows, columns = (cell_weights(side, 0, side) for side in image.shape[1:3])
-    values = jnp.einsum("yh,bhwc->bywc", rows, values)
-    return jnp.einsum("xw,bywc->byxc", columns, values)
-
-
-def strip_means(strip, last: bool, rows, columns, xp=np):
-    """Computes what a strip `[n + 1, W, 3]`, or the last `[n, W, 3]`, adds to the cells' means.
-
-    Args:
-      strip: rows of the image and the one below them.
-      last: the strip is the lowest, so there is none below.
-      rows, columns: of `cell_weights`.
-      xp: numpy, or jax.numpy to be traced.
-    """
-    padded = xp.pad(strip, ((0, int(last)), (0, 1), (0, 0)), mode="edge")
-    below = padded[1:] - padded[:-1]
-    values = xp.concatenate([padded[:-1, :-1], xp.abs(below[:, 1:] - below[:, :-1])], axis=-1)
-    values = xp.tensordot(rows, values, 1)  # [CELLS, W, 6]
-    return xp.tensordot(values, columns, ((1,), (1,))).swapaxes(1, 2)
-
-
-def cell_weights(size: int, first: int, count: int, xp=np):
-    """Computes the share of each of `count` pixels, from `first`, in each cell's mean.
-
-    Returns:
-      `[CELLS, count]` float32: each row averages the pixels that a cell covers, by covered length.
-    """
-    edges = xp.arange(CELLS + 1)[:, None] * size / CELLS
-    pixel = first + xp.arange(count)
-    covered = xp.minimum(edges[1:], pixel + 1) - xp.maximum(edges[:-1], pixel)
-    return (xp.maximum(covered, 0) * CELLS / size).astype(np.float32)
-
-
 def curves_at(
     curves: jax.Array, shape: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]
 ) -> jax.Array:
@@ -308,8 +296,13 @@ def brighten(image: jax.Array, curves: jax.Array) -> jax.Array:
     squashed to +-MAX_LOG_GAIN.
     """
     gain, bend, offset = jnp.split(curves, 3, axis=-1)
-    image = image * jnp.exp(MAX_LOG_GAIN * jnp.tanh(gain / MAX_LOG_GAIN))
+    image = image * jnp.exp(squash(gain))
     return image + jnp.tanh(bend) * image * (1 - image) + offset
+
+
+def squash(log_gain: jax.Array) -> jax.Array:
+    """Keeps the logarithm of a gain between +-MAX_LOG_GAIN, and small ones as they are."""
+    return MAX_LOG_GAIN * jnp.tanh(log_gain / MAX_LOG_GAIN)
 
 
 def expose(
@@ -355,5 +348,5 @@ def expose(
 
 def thumbnail(curves: jax.Array, cells: jax.Array) -> jax.Array:
     """Brightens the mean colours of the cells, `[B, CELLS, CELLS, 3]` in [0, 1]."""
-    side = (CELLS, CELLS)
+    side = (grid.CELLS, grid.CELLS)
     return jnp.clip(brighten(cells, curves_at(curves, side, (0, 0), side)), 0, 1)

@@ -9,7 +9,7 @@ import skimage.data
 import lle_jax
 from lle_jax import images, models
 from lle_jax.inference import enhance, tiles
-from lle_jax.models import dual_path
+from lle_jax.models import grid
 
 # Images of 128 x 128 are as large as the tiles, for which one program is then compiled.
 
@@ -98,7 +98,7 @@ def test_statistics_in_strips_are_those_of_the_network(shape):
         found = np.concatenate(
             [np.log(brightness + 0.01) / 2 + 1, np.log(noise + 1e-3) / 3 + 1.3], axis=-1
         )
-        expected = jax.jit(lambda i: dual_path.statistics(dual_path.cell_means(i)))(channels[None])
+        expected = jax.jit(lambda i: grid.statistics(grid.cell_means(i)))(channels[None])
         np.testing.assert_allclose(found, expected, atol=2e-5)
 
 

@@ -8,12 +8,12 @@ import skimage.data
 from lle_jax import colour, degrade, models
 from lle_jax.experiments import base
 from lle_jax.experiments import dual_path as experiment
-from lle_jax.models import dual_path
+from lle_jax.models import dual_path, grid
 
 
 def statistics(image):
     """What the brightness path is given of an image `[B, H, W, 3]`."""
-    return dual_path.statistics(dual_path.cell_means(image))
+    return grid.statistics(grid.cell_means(image))
 
 
 def config(**changes):
@@ -147,8 +147,8 @@ def test_curves_follow_their_formula_and_interpolate_linearly():
     expected = scaled + np.tanh(curves[3:6]) * scaled * (1 - scaled) + curves[6:]
     np.testing.assert_allclose(dual_path.brighten(image, curves), expected, atol=1e-6)
     centres = (np.arange(16) + 0.5) / 16
-    grid = np.broadcast_to(centres[None, :, None, None], (1, 16, 16, 9)).astype(np.float32)
-    found = dual_path.curves_at(jnp.asarray(grid), (20, 3), (40, 0), (100, 3))
+    curves = np.broadcast_to(centres[None, :, None, None], (1, 16, 16, 9)).astype(np.float32)
+    found = dual_path.curves_at(jnp.asarray(curves), (20, 3), (40, 0), (100, 3))
     expected = np.clip((np.arange(40, 60) + 0.5) / 100, centres[0], centres[-1])
     np.testing.assert_allclose(found[0, :, 1, 4], expected, atol=1e-5)
 
@@ -176,8 +176,8 @@ def test_a_few_steps_lower_the_error_and_every_parameter_has_a_gradient(network,
     "changes",
     [
         {"widths": ()},
-        {"blocks": (1,), "uncertainty": False},
-        {"blocks": (1, 0), "uncertainty": False},
+        {"blocks": (1,), "uncertainty": False, "exposure_path": False},
+        {"blocks": (1, 0), "uncertainty": False, "exposure_path": False},
     ],
 )
 def test_a_wrong_configuration_is_named(changes):
@@ -200,7 +200,7 @@ def dark_cells():
     photos = [skimage.data.hubble_deep_field(), skimage.data.retina()]
     sky, retina = (photo.astype(np.float32)[None] / 255 for photo in photos)
     retina = degrade.exposure(retina, gain=0.1)
-    return jnp.concatenate([dual_path.cell_means(jnp.asarray(image)) for image in (sky, retina)])
+    return jnp.concatenate([grid.cell_means(jnp.asarray(image)) for image in (sky, retina)])
 
 
 @pytest.fixture(scope="module")

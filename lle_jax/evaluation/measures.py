@@ -75,10 +75,12 @@ def _invention(kind: str, unit: str, polarity: str, change: str) -> Metric:
     def value(pair: Pair) -> jax.Array:
         return getattr(getattr(pair, kind), f"{polarity}_{change}")
 
-    return Metric(f"{polarity} {kind} {change} {unit}", -1, 0, value, standard=False)
+    standard = kind == "spots" and change == "added"  # lines take longer than all the rest
+    return Metric(f"{polarity} {kind} {change} {unit}", -1, 0, value, standard=standard)
 
 
-# Spots and lines that an output adds and loses.
+# Spots and lines that an output adds and loses. What is gained by inventing spots never stands
+# without their number.
 INVENTION = {
     f"{polarity}_{kind}_{change}": _invention(kind, unit, polarity, change)
     for kind, unit in (("spots", "/ Mpx"), ("lines", "(px / Mpx)"))

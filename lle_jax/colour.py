@@ -51,3 +51,8 @@ def luma(image: jax.Array, weights: tuple[float, float, float] = BT601) -> jax.A
     # written out: XLA on CPU takes twelve times as long for a sum over so short an axis
     red, green, blue = (image[..., channel : channel + 1] for channel in range(3))
     return weights[0] * red + weights[1] * green + weights[2] * blue
+
+
+def mean_luma(image: jax.Array) -> jax.Array:
+    """Averages luma (ITU-R BT.601) over an image, `[..., H, W, C]` -> `[..., 1, 1, 1]`."""
+    return jnp.mean(luma(image), axis=(-3, -2, -1), keepdims=True)

@@ -73,7 +73,7 @@ def gt_mean(image: jax.Array, reference: jax.Array) -> jax.Array:
       ValueError: on a wrong rank, dtype or channel count, or shapes that differ.
     """
     image, reference = pair(image, reference)
-    have, want = _mean_luma(image), _mean_luma(reference)
+    have, want = colour.mean_luma(image), colour.mean_luma(reference)
     return jnp.clip(image * (want / jnp.maximum(have, 1e-6)), 0, 1)
 
 
@@ -94,9 +94,5 @@ def brightness_ratio(image: jax.Array, reference: jax.Array) -> jax.Array:
       ValueError: on a wrong rank, dtype or channel count, or shapes that differ.
     """
     image, reference = pair(image, reference)
-    ratio = _mean_luma(image) / jnp.maximum(_mean_luma(reference), 0.5 / 255)
+    ratio = colour.mean_luma(image) / jnp.maximum(colour.mean_luma(reference), 0.5 / 255)
     return ratio[..., 0, 0, 0]
-
-
-def _mean_luma(image: jax.Array) -> jax.Array:
-    return jnp.mean(colour.luma(image), axis=(-3, -2, -1), keepdims=True)

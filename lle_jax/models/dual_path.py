@@ -185,7 +185,7 @@ class DualPath(nnx.Module):
         """
         if self.exposure is None:
             raise ValueError("this network has no exposure_path")
-        own = jnp.mean(colour.luma(cells[..., :3]), axis=(1, 2), keepdims=True)
+        own = colour.mean_luma(cells[..., :3])
         return self.exposure(grid.statistics(cells).astype(self.dtype), own)
 
     def restore(
@@ -328,8 +328,7 @@ def expose(
     gains = np.arange(9) < 3
 
     def mean_luma(shift: jax.Array) -> jax.Array:
-        bright = thumbnail(curves + shift * gains, cells)
-        return jnp.mean(colour.luma(bright), axis=(1, 2), keepdims=True)
+        return colour.mean_luma(thumbnail(curves + shift * gains, cells))
 
     # Secant method for the logarithm of the mean: in proportion to the gain until pixels clip.
     shift, slope = jnp.zeros_like(wanted), jnp.ones_like(wanted)

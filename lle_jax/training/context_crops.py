@@ -71,5 +71,5 @@ def _told(key: jax.Array, clean: jax.Array, fraction: float) -> tuple[jax.Array,
     told = jax.random.bernoulli(told_key, fraction, shape)
     factor = jnp.exp2(jax.random.uniform(light_key, shape, minval=-STOPS, maxval=STOPS))
     clean = jnp.where(told, scale_linear(clean, factor), clean)
-    mean = jnp.mean(colour.luma(clean), axis=(1, 2), keepdims=True)
+    mean = colour.mean_luma(clean)
     return clean, jnp.where(told, mean, jnp.nan)

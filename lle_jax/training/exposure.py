@@ -44,6 +44,6 @@ def make(config: ml_collections.ConfigDict) -> tuple[Callable, Callable]:
 
 def loss(exposure: jax.Array, clean: jax.Array) -> jax.Array:
     """Computes the mean Charbonnier loss of the logarithm of the mean luma."""
-    mean = jnp.mean(colour.luma(clean), axis=(1, 2), keepdims=True)
+    mean = colour.mean_luma(clean)
     error = jnp.log(exposure) - jnp.log(jnp.maximum(mean, 1e-3))
     return jnp.mean(jnp.sqrt(error**2 + SMALL**2))

@@ -14,13 +14,16 @@ import sys
 import time
 
 import jax
+import ml_collections
 import numpy as np
 import torch
 import torch.nn.functional as F
+from flax import nnx
 
 from lle_jax import models
 from lle_jax.checkpoints import release
-from lle_jax.models import dual_path
+from lle_jax.models import grid
+from lle_jax.models.params import load_params, named
 
 ROUNDS = 15
 
@@ -32,7 +35,7 @@ class Reference:
         self.levels = len(config.widths)
         self.blocks = config.blocks
         self.p = {}
-        for name, value in release.named(params):
+        for name, value in named(params):
             value = torch.from_numpy(np.array(value, np.float32))
             if name.endswith("kernel") and value.ndim == 4:
                 value = value.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
@@ -60,7 +63,9 @@ class Reference:
         down = F.pad(image, (0, 1, 0, 1), mode="replicate")
         down = down[:, :, 1:] - down[:, :, :-1]
         diagonal = (down[..., 1:] - down[..., :-1]).abs()
-        rows, columns = (torch.from_numpy(dual_path._cell_means(side)) for side in image.shape[2:])
+        rows, columns = (
+            torch.from_numpy(grid.cell_weights(side, 0, side)) for side in image.shape[2:]
+        )
         values = torch.cat([image, diagonal], 1)
         values = torch.einsum("yh,bchw->bcyw", rows, values)
         values = torch.einsum("xw,bcyw->bcyx", columns, values)
@@ -135,8 +140,16 @@ class Reference:
         return x.contiguous(memory_format=torch.channels_last)
 
 
-def main(sides: list[int]) -> None:
+def bundled() -> tuple[ml_collections.ConfigDict, nnx.State]:
+    """Loads the released model without its exposure path, whose work is that of a thumbnail."""
     config, params = release.load()
+    config = ml_collections.ConfigDict(config.to_dict() | {"exposure_path": False})
+    kept = {name: leaf for name, leaf in named(params) if not name.startswith("exposure.")}
+    return config, load_params(kept, config, "the released model")
+
+
+def main(sides: list[int]) -> None:
+    config, params = bundled()
     apply = jax.jit(models.forward(config))
     reference = Reference(config, params)
     print(f"jax {jax.__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads")

@@ -81,7 +81,7 @@ def adapted(folders, folder, tmp_path_factory):
 
 
 def test_a_better_network_becomes_a_release(folders, folder, adapted, given_fit, capsys):
-    assert command(folders, folder, adapted, "--lr", "0.01", "--steps", "30", "--json") == 0
+    assert command(folders, folder, adapted, "--lr", "0.01", "--steps", "60", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert document["better"]
     assert str(adapted / "release") in document["written"]
@@ -126,11 +126,11 @@ def test_a_finished_one_is_not_repeated_and_other_inputs_are_refused(
     folders, folder, adapted, given_fit, capsys
 ):
     before = (adapted / "index.html").stat().st_mtime_ns
-    assert command(folders, folder, adapted, "--lr", "0.01", "--steps", "30") == 0
+    assert command(folders, folder, adapted, "--lr", "0.01", "--steps", "60") == 0
     assert "finished before" in capsys.readouterr().out
     assert (adapted / "index.html").stat().st_mtime_ns == before
     assert not given_fit
-    assert command(folders, folder, adapted, "--lr", "0.02", "--steps", "30") == 2
+    assert command(folders, folder, adapted, "--lr", "0.02", "--steps", "60") == 2
     error = capsys.readouterr().err
     assert "holds another adaptation: learning rate (there 0.01, here 0.02)" in error
     assert error.count("\n") == 1

@@ -53,6 +53,7 @@ def config(recipe: Recipe, images: data.Splits, steps: int) -> ml_collections.Co
     # Trained on crops of one size, a network takes images of other sizes for better lit.
     config.data.context_sizes = (crop, context) if context > crop else ()
     config.data.random_resized_crop_min_scale = 0.5
+    config.data.whole_fraction = 0.5  # parts are brighter than a whole on black
     config.data.batch_size = -(-BATCH // jax.device_count()) * jax.device_count()
     config.degradation.preset = str(recipe.preset)
     config.degradation.clean_fraction = 0.08  # well-exposed images must stay as they are

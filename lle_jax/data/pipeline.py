@@ -103,7 +103,7 @@ class _RandomCrop(grain.transforms.RandomMap):
     Args:
       crop: its side.
       min_scale: below 1, it shows up to 1 / this as much along each side, reduced.
-      whole_fraction: of the crops, that show the largest square of the image, reduced.
+      whole_fraction: of the crops, that show the whole image, reduced, its sides made equal.
       with_low: every element gets a low-light image, NaN where none was measured.
     """
 
@@ -119,16 +119,20 @@ class _RandomCrop(grain.transforms.RandomMap):
         if self.min_scale < 1:
             largest = min(height, width, int(self.crop / self.min_scale))
             side = round(math.exp(rng.uniform(math.log(self.crop), math.log(largest))))
+        size = side, side
         if self.whole_fraction and rng.random() < self.whole_fraction:
-            side = min(height, width)
-        top, left = (rng.integers(length - side + 1) for length in (height, width))
+            size = height, width
+        top, left = (
+            rng.integers(length - part + 1)
+            for length, part in zip((height, width), size, strict=True)
+        )
         turns, mirrored = int(rng.integers(4)), rng.integers(2)
 
         def cut(image: np.ndarray) -> np.ndarray:
-            image = image[top : top + side, left : left + side]
+            image = image[top : top + size[0], left : left + size[1]]
             if image.dtype == np.uint8:
                 image = image / np.float32(255)
-            if side > self.crop:
+            if size != (self.crop, self.crop):
                 shape = (self.crop, self.crop)
                 image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
                 image = image.reshape(*shape, -1)
@@ -169,7 +173,7 @@ def crops(
       seed: of the order, the positions and the orientations.
       random_resized_crop_min_scale: below 1, a crop shows up to 1 / this as much of the image
         along each side, reduced by area averaging, so that batches hold what is global too.
-      whole_fraction: fraction of crops that show the largest square of the image, reduced.
+      whole_fraction: fraction of crops that show the whole image, reduced, its sides made equal.
       balance: every modality appears equally often, the images of rarer ones repeatedly.
       pairs_weight: where only some images have measured low-light versions, the share of crops
         from those.

@@ -15,9 +15,9 @@ from lle_jax.experiments import released_whole
 def get_config() -> ml_collections.ConfigDict:
     config = released_whole.get_config()
 
-    config.data.batch_size = 16
-    config.data.context_sizes = (128, 192, 256)
-    config.data.whole_fraction = 0.9
+    config.data.batch_size = 24
+    config.data.context_sizes = (150, 256)  # dermatoscopies are 150 pixels high
+    config.data.whole_fraction = 0.75
 
     # Good light must be told from half the light of something brighter.
     config.degradation.mixed_with = ("wide", "wide", "camera", "good_light")
@@ -25,9 +25,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.exposure_path = True
     config.loss.kind = "exposure"
 
-    config.optim.lr = 2e-3
+    config.optim.lr = 1e-3
+    config.optim.b2 = 0.999
     config.optim.weight_decay = 0.0
     config.train.given_exposure = 0.0
     config.train.start_from = "runs/released_uncertainty"
-    config.train.steps = 4000
+    config.train.steps = 2000
     return config

@@ -1,0 +1,24 @@
+r"""The released model, trained further on LOL-v1's real pairs.
+
+    python -m lle_jax.main --config experiments/lol/released.py
+    python -m lle_jax.main --config experiments/lol/released.py --workdir runs/lol_released_2 \
+        --config.train.start_from=runs/lol_released --config.optim.lr=3e-4 --config.seed=1
+
+Data as for experiments/lol/unet.py; the first in runs/lol_released. Half an hour each on two cores
+of a CPU.
+"""
+
+import ml_collections
+
+from lle_jax.experiments import released_uncertainty
+from lle_jax.experiments.lol import dual_path
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = dual_path.get_config()
+    config.model = released_uncertainty.get_config().model
+    config.optim.lr = 4e-4
+    config.train.start_from = "lle_jax/released"
+    config.train.steps = 3000
+    config.train.validate_every = 500
+    return config

@@ -14,16 +14,14 @@ import sys
 import time
 
 import jax
-import ml_collections
 import numpy as np
 import torch
 import torch.nn.functional as F
-from flax import nnx
 
 from lle_jax import models
 from lle_jax.checkpoints import release
 from lle_jax.models import grid
-from lle_jax.models.params import load_params, named
+from lle_jax.models.params import named
 
 ROUNDS = 15
 
@@ -140,16 +138,8 @@ class Reference:
         return x.contiguous(memory_format=torch.channels_last)
 
 
-def bundled() -> tuple[ml_collections.ConfigDict, nnx.State]:
-    """Loads the released model without its exposure path, whose work is that of a thumbnail."""
-    config, params = release.load()
-    config = ml_collections.ConfigDict(config.to_dict() | {"exposure_path": False})
-    kept = {name: leaf for name, leaf in named(params) if not name.startswith("exposure.")}
-    return config, load_params(kept, config, "the released model")
-
-
 def main(sides: list[int]) -> None:
-    config, params = bundled()
+    config, params = release.load()
     apply = jax.jit(models.forward(config))
     reference = Reference(config, params)
     print(f"jax {jax.__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads")

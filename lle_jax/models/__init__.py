@@ -141,7 +141,6 @@ class Tiled(NamedTuple):
       finish_context: `(params, cells, grey, exposure) -> Context`, from what strips added up to.
       restore: `(params, tile, context, corner, size) -> tile`.
       restore_with_scale: the same, `-> (tile, scale of its error)`; None for a network without.
-      predict_exposure: `(params, cells) -> mean luma in good light`; None for a network without.
       multiple: tiles must start at multiples of this many pixels.
       reach: pixels within this distance of a tile's edges differ from the whole image's result.
     """
@@ -150,7 +149,6 @@ class Tiled(NamedTuple):
     finish_context: Callable
     restore: Callable
     restore_with_scale: Callable | None
-    predict_exposure: Callable | None
     multiple: int
     reach: int
 
@@ -172,9 +170,6 @@ def tiled(config: ml_collections.ConfigDict) -> Tiled:
         lambda params, *arguments: nnx.merge(graph, params).restore(*arguments),
         (lambda params, *arguments: nnx.merge(graph, params).restore_with_scale(*arguments))
         if config.uncertainty
-        else None,
-        (lambda params, *arguments: nnx.merge(graph, params).predict_exposure(*arguments))
-        if config.exposure_path
         else None,
         network.multiple,
         network.reach,

@@ -65,28 +65,6 @@ class BrightnessPath(nnx.Module):
         return curves.astype(jnp.float32), vector
 
 
-class ExposurePath(nnx.Module):
-    """From the thumbnail's statistics to the mean luma that the image would have in good light."""
-
-    def __init__(self, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
-        self.fine = layers.Conv3x3(6, 16, strides=2, **kwargs)
-        self.fine_block = layers.ResidualBlock(16, **kwargs)
-        self.coarse = layers.Conv3x3(16, 32, strides=2, **kwargs)
-        self.coarse_block = layers.ResidualBlock(32, **kwargs)
-        self.summary = nnx.Linear(64, 32, **kwargs)
-        self.log_gain = nnx.Linear(32, 1, kernel_init=nnx.initializers.zeros_init(), **kwargs)
-
-    def __call__(self, statistics: jax.Array, own: jax.Array) -> jax.Array:
-        x = self.fine_block(nnx.gelu(self.fine(statistics)))
-        x = self.coarse_block(nnx.gelu(self.coarse(x)))
-        x = jnp.concatenate(
-            [part(x, axis=(1, 2), keepdims=True) for part in (jnp.mean, jnp.max)], axis=-1
-        )
-        log_gain = self.log_gain(nnx.gelu(self.summary(x))).astype(jnp.float32)
-        return jnp.maximum(own, 1e-3) * jnp.exp(squash(log_gain))
-
-
 class DualPath(nnx.Module):
     """Brightens by smooth curves, then removes the noise that this made visible.
 
@@ -95,7 +73,6 @@ class DualPath(nnx.Module):
         level halves the resolution.
       blocks: NAFBlocks of each level, before and again after the coarser ones.
       uncertainty: also predict the scale of the error's Laplace distribution.
-      exposure_path: predict the brightness of the result by a path of its own, not by the curves.
       dtype: of the computation; parameters are float32.
       rngs: initialises the parameters.
 
@@ -111,7 +88,6 @@ class DualPath(nnx.Module):
         widths: tuple[int, ...],
         blocks: tuple[int, ...],
         uncertainty: bool = False,
-        exposure_path: bool = False,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
@@ -141,7 +117,6 @@ class DualPath(nnx.Module):
         self.head = layers.Conv3x3(widths[0], 4 * 6, kernel_init=zero, **kwargs)
         if uncertainty:
             self.log_scale = layers.Conv3x3(widths[0], 4, kernel_init=zero, **kwargs)
-        self.exposure = ExposurePath(**kwargs) if exposure_path else None
 
     def __call__(self, image: jax.Array) -> jax.Array:
         """`[B, H, W, 3]` in [0, 1], any H and W -> the enhanced image, same shape, float32."""
@@ -169,24 +144,8 @@ class DualPath(nnx.Module):
             network is to predict it.
         """
         curves, vector = self.brightness(grid.statistics(cells).astype(self.dtype))
-        if self.exposure is not None:
-            exposure = jnp.where(jnp.isnan(exposure), self.predict_exposure(cells), exposure)
         curves, exposure = expose(curves, cells[..., :3], exposure)
         return Context(curves, vector, grey, exposure)
-
-    def predict_exposure(self, cells: jax.Array) -> jax.Array:
-        """Predicts the mean luma that an image would have in good light, `[B, 1, 1, 1]`.
-
-        Args:
-          cells: as in `finish_context`.
-
-        Raises:
-          ValueError: of a network without `exposure_path`.
-        """
-        if self.exposure is None:
-            raise ValueError("this network has no exposure_path")
-        own = colour.mean_luma(cells[..., :3])
-        return self.exposure(grid.statistics(cells).astype(self.dtype), own)
 
     def restore(
         self,
@@ -296,13 +255,8 @@ def brighten(image: jax.Array, curves: jax.Array) -> jax.Array:
     squashed to +-MAX_LOG_GAIN.
     """
     gain, bend, offset = jnp.split(curves, 3, axis=-1)
-    image = image * jnp.exp(squash(gain))
+    image = image * jnp.exp(MAX_LOG_GAIN * jnp.tanh(gain / MAX_LOG_GAIN))
     return image + jnp.tanh(bend) * image * (1 - image) + offset
-
-
-def squash(log_gain: jax.Array) -> jax.Array:
-    """Keeps the logarithm of a gain between +-MAX_LOG_GAIN, and small ones as they are."""
-    return MAX_LOG_GAIN * jnp.tanh(log_gain / MAX_LOG_GAIN)
 
 
 def expose(

@@ -10,12 +10,9 @@ from flax import nnx
 
 from lle_jax import models
 from lle_jax.checks import ConfigError
-from lle_jax.training import context_crops, exposure, losses, uncertainty, zero_reference
+from lle_jax.training import context_crops, losses, uncertainty, zero_reference
 
-KINDS = ("supervised", "zero_reference", "uncertainty", "exposure")
-# Of some kinds, how the names of all parameters that they move begin: a model to start from may
-# lack those.
-OPTIONAL = {"uncertainty": (uncertainty.LAYER,), "exposure": (exposure.LAYER,)}
+KINDS = ("supervised", "zero_reference", "uncertainty")
 
 Forward = Callable[[jax.Array, nnx.State, jax.Array, jax.Array], tuple[Any, jax.Array]]
 
@@ -68,8 +65,6 @@ def make(config: ml_collections.ConfigDict, apply: models.Apply) -> Objective:
             restore = None
         case "uncertainty":
             forward, restore, loss = uncertainty.make(config)
-        case "exposure":
-            return Objective(*exposure.make(config))
         case kind:
             raise ConfigError(f"loss.kind is {kind!r}; expected one of {', '.join(KINDS)}")
     given = config.train.given_exposure

@@ -11,7 +11,6 @@ MODALITIES = [
     "dermatology",
     "endoscopy",
     "fundus",
-    "good_light",
     "lowlight",
     "microscopy",
     "phone",

@@ -182,8 +182,10 @@ def _is_grey(pixels: np.ndarray) -> bool:
 
 def _crops(pictures: Sequence[_Image], side: int, grey: bool) -> np.ndarray:
     """Squares `[n, side, side, C]`, a frame each."""
-    crops = np.concatenate([_cut(picture.pixels, side) for picture in pictures])
-    return np.asarray(colour.luma(jnp.asarray(crops))) if grey else crops
+    crops = [_cut(picture.pixels, side) for picture in pictures]
+    if grey:
+        crops = [np.asarray(colour.luma(jnp.asarray(crop))) for crop in crops]
+    return np.concatenate(crops)
 
 
 def _fingerprint(pictures: Sequence[_Image]) -> str:

@@ -219,6 +219,19 @@ def test_files_become_a_preset_and_a_page(folders, monkeypatch, capsys):
     assert "exists; remove it" in capsys.readouterr().err
 
 
+def test_colour_and_files_of_one_channel_are_measured_in_grey_together(folders, monkeypatch):
+    monkeypatch.setattr(distributions, "ROUNDS", 1)
+    rng = np.random.default_rng(0)
+    for index, channels in enumerate((3, 1, 3, 1)):
+        for name, light in (("real", 0.2), ("clean", 1.0)):
+            picture = light * rng.random((72, 72, channels), np.float32)
+            images.write(folders / name / f"more_{index}.png", picture)
+    report = preset_files.fit_files(
+        [folders / "real"], [folders / "clean"], PRIOR, folders / "x.toml", simulations=64
+    )
+    assert any("squares of 64 pixels, in grey" in line for line in report.provenance)
+
+
 @pytest.mark.parametrize(
     ("real", "clean", "output", "message"),
     [

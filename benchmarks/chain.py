@@ -15,8 +15,8 @@ Floors set beforehand: 1.2 times albumentations' speed with exact Poisson noise 
 Measured (jax 0.10.2, albumentations 2.0.8, two quiet cores): exact 1.64, met; approximation 2.73,
 met; 3.6 % of the train step, met. Beside a training on the same two cores, two runs: exact 2.17
 and 2.31, approximation 3.70 and 3.35, camera 1.45 and 1.56, met; 5.5 and 4.2 % of the train step,
-with camera 6.9 and 6.9 %, met. Again on quiet cores, one run: exact 1.97, approximation 3.01, camera
-1.37, 7.1 % and with camera 11.6 %, met.
+with camera 6.9 and 6.9 %, met. Again on quiet cores, one run: exact 1.97, approximation 3.01,
+camera 1.37, 7.1 % and with camera 11.6 %, met.
 """
 
 import argparse

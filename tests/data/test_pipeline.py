@@ -133,6 +133,16 @@ def test_every_position_of_a_crop_is_drawn_equally_often_the_last_ones_too(heigh
     assert min(corners.values()) > 0.6 * 900 / len(expected)
 
 
+@pytest.mark.parametrize("shape", [(8, 12), (12, 8), (4, 8)])
+def test_a_whole_image_as_a_crop_is_all_of_it(shape):
+    image = np.random.default_rng(0).random((*shape, 1), np.float32)
+    transform = pipeline._RandomCrop(4, 1.0, 1.0, False)
+    drawn = transform.random_map(data.Batch(image, np.int32(0)), np.random.default_rng(0)).clean
+    rows, columns = shape[0] // 4, shape[1] // 4
+    cells = image.reshape(4, rows, 4, columns).mean(axis=(1, 3))
+    np.testing.assert_allclose(np.sort(drawn[..., 0].ravel()), np.sort(cells.ravel()), atol=1e-6)
+
+
 def test_a_scaled_crop_reaches_the_last_row_and_column():
     image = np.zeros((9, 9, 1), np.float32)
     image[-1, -1] = image[0, 0] = 1

@@ -1,11 +1,10 @@
 r"""The released model, trained further on LOL-v1's real pairs.
 
-    python -m lle_jax.main --config experiments/lol/released.py
+    python -m lle_jax.main --config experiments/lol/released.py --workdir runs/lol_released
     python -m lle_jax.main --config experiments/lol/released.py --workdir runs/lol_released_2 \
         --config.train.start_from=runs/lol_released --config.optim.lr=3e-4 --config.seed=1
 
-Data as for experiments/lol/unet.py; the first in runs/lol_released. Half an hour each on two cores
-of a CPU.
+Data as for experiments/lol/unet.py. Half an hour each on two cores of a CPU.
 """
 
 import ml_collections

@@ -249,7 +249,12 @@ KEYS = {
 
 NETWORK_KEYS = {
     "unet": {"widths": (8, 8), "blocks": 2},
-    "dual_path": {"widths": (8, 8, 8), "blocks": (1, 1, 1), "uncertainty": True},
+    "dual_path": {
+        "widths": (8, 8, 8),
+        "blocks": (1, 1, 1),
+        "uncertainty": True,
+        "exposure_path": True,
+    },
     "nafnet": {"width": 8, "encoder": (1, 1, 1), "middle": 1, "decoder": (1, 1, 2)},
     "retinexformer": {"width": 16, "blocks": (1, 1, 1)},
     "cidnet": {"widths": (12, 12, 24, 24), "heads": (1, 2, 4)},

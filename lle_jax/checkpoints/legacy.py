@@ -12,6 +12,7 @@ def upgrade_model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     if stored.get("name") == "dual_path":
         before = stored.pop("spread", False)
         stored.setdefault("uncertainty", before)
+        stored.setdefault("exposure_path", False)
     return stored
 
 

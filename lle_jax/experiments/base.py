@@ -20,6 +20,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "widths": (32, 64, 128),  # channels of each level, from fine to coarse
         "blocks": (1, 2, 2),  # residual blocks of each level
         "uncertainty": False,  # also predict the scale of the error's Laplace distribution
+        "exposure_path": False,  # predict the brightness of the result by a path of its own
     },
     "nafnet": {
         "width": 16,  # channels of the finest level, doubled at each coarser one
@@ -102,7 +103,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = network("unet")
 
     config.loss = ml_collections.ConfigDict()
-    config.loss.kind = "supervised"  # or zero_reference, uncertainty
+    config.loss.kind = "supervised"  # or zero_reference, uncertainty, exposure
     config.loss.charbonnier = 1.0  # weights of the supervised terms, of training/losses.py
     config.loss.ssim = 0.2
     config.loss.mse = 0.0

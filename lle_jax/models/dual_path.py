@@ -65,6 +65,46 @@ class BrightnessPath(nnx.Module):
         return curves.astype(jnp.float32), vector
 
 
+class ExposurePath(nnx.Module):
+    """From the thumbnail's statistics to the mean luma that the image would have in good light."""
+
+    def __init__(self, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
+        self.fine = layers.Conv3x3(6, 16, strides=2, **kwargs)
+        self.fine_block = layers.ResidualBlock(16, **kwargs)
+        self.coarse = layers.Conv3x3(16, 32, strides=2, **kwargs)
+        self.coarse_block = layers.ResidualBlock(32, **kwargs)
+        self.summary = nnx.Linear(64, 32, **kwargs)
+        self.output = nnx.Linear(32, 1, kernel_init=nnx.initializers.zeros_init(), **kwargs)
+
+    def __call__(self, cells: jax.Array) -> jax.Array:
+        """`[B, CELLS, CELLS, 6]` of `grid.cell_means` -> mean luma, `[B, 1, 1, 1]`.
+
+        The geometric mean over the eight orientations of a square: no turn of an image changes it,
+        and their errors partly cancel.
+        """
+        turned = jnp.stack([turn(cells, number) for number in range(8)])
+        log_gain = self.log_gain(turned.reshape(-1, *cells.shape[1:])).reshape(8, -1, 1, 1, 1)
+        own = jnp.maximum(colour.mean_luma(cells[..., :3]), 1e-3)
+        return own * jnp.exp(jnp.mean(log_gain, axis=0))
+
+    def log_gain(self, cells: jax.Array) -> jax.Array:
+        """Predicts the logarithm of the change of the mean luma from one orientation."""
+        x = grid.statistics(cells).astype(self.output.dtype)
+        x = self.fine_block(nnx.gelu(self.fine(x)))
+        x = self.coarse_block(nnx.gelu(self.coarse(x)))
+        x = jnp.concatenate(
+            [part(x, axis=(1, 2), keepdims=True) for part in (jnp.mean, jnp.max)], axis=-1
+        )
+        return self.output(nnx.gelu(self.summary(x))).astype(jnp.float32)
+
+
+def turn(cells: jax.Array, number: int) -> jax.Array:
+    """Puts a square `[..., N, N, C]` into one of its eight orientations."""
+    cells = jnp.rot90(cells, number % 4, axes=(-3, -2))
+    return cells[..., ::-1, :] if number >= 4 else cells
+
+
 class DualPath(nnx.Module):
     """Brightens by smooth curves, then removes the noise that this made visible.
 
@@ -73,6 +113,7 @@ class DualPath(nnx.Module):
         level halves the resolution.
       blocks: NAFBlocks of each level, before and again after the coarser ones.
       uncertainty: also predict the scale of the error's Laplace distribution.
+      exposure_path: predict the brightness of the result by a path of its own, not by the curves.
       dtype: of the computation; parameters are float32.
       rngs: initialises the parameters.
 
@@ -88,6 +129,7 @@ class DualPath(nnx.Module):
         widths: tuple[int, ...],
         blocks: tuple[int, ...],
         uncertainty: bool = False,
+        exposure_path: bool = False,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
@@ -117,6 +159,7 @@ class DualPath(nnx.Module):
         self.head = layers.Conv3x3(widths[0], 4 * 6, kernel_init=zero, **kwargs)
         if uncertainty:
             self.log_scale = layers.Conv3x3(widths[0], 4, kernel_init=zero, **kwargs)
+        self.exposure = ExposurePath(**kwargs) if exposure_path else None
 
     def __call__(self, image: jax.Array) -> jax.Array:
         """`[B, H, W, 3]` in [0, 1], any H and W -> the enhanced image, same shape, float32."""
@@ -144,6 +187,8 @@ class DualPath(nnx.Module):
             network is to predict it.
         """
         curves, vector = self.brightness(grid.statistics(cells).astype(self.dtype))
+        if self.exposure is not None:
+            exposure = jnp.where(jnp.isnan(exposure), self.exposure(cells), exposure)
         curves, exposure = expose(curves, cells[..., :3], exposure)
         return Context(curves, vector, grey, exposure)
 

@@ -11,6 +11,7 @@ MODALITIES = [
     "dermatology",
     "endoscopy",
     "fundus",
+    "good_light",
     "lowlight",
     "microscopy",
     "phone",

@@ -176,8 +176,8 @@ def test_a_few_steps_lower_the_error_and_every_parameter_has_a_gradient(network,
     "changes",
     [
         {"widths": ()},
-        {"blocks": (1,), "uncertainty": False},
-        {"blocks": (1, 0), "uncertainty": False},
+        {"blocks": (1,), "uncertainty": False, "exposure_path": False},
+        {"blocks": (1, 0), "uncertainty": False, "exposure_path": False},
     ],
 )
 def test_a_wrong_configuration_is_named(changes):

@@ -14,6 +14,7 @@ CONFIGS = {
         "widths": (4, 6),
         "blocks": (1, 1),
         "uncertainty": False,
+        "exposure_path": False,
     },
     "unet": {"name": "unet", "dtype": "float32", "widths": (4, 6), "blocks": 1},
 }

@@ -12,7 +12,8 @@ from lle_jax.models.params import load_params, named
 from lle_jax.training import uncertainty
 
 CONFIG = {
-    "name": "dual_path", "dtype": "float32", "widths": (4, 6), "blocks": (1, 1), "uncertainty": True
+    "name": "dual_path", "dtype": "float32", "widths": (4, 6), "blocks": (1, 1),
+    "uncertainty": True, "exposure_path": False,
 }  # fmt: skip
 
 

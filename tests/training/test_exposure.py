@@ -1,0 +1,133 @@
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from lle_jax import data, models
+from lle_jax.checks import ConfigError
+from lle_jax.models import dual_path, grid
+from lle_jax.models.params import named
+from lle_jax.training import degradation, exposure
+
+CONFIG = ml_collections.ConfigDict(
+    {
+        "name": "dual_path", "dtype": "float32", "widths": (4, 6), "blocks": (1, 1),
+        "uncertainty": False, "exposure_path": True,
+    }
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def params():
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: rng.normal(0, 0.05, leaf.shape).astype(np.float32), models.shapes(CONFIG)
+    )
+
+
+def images(*arrays, modalities=()):
+    names = tuple(str(number) for number in range(len(arrays)))
+    return data.Images(
+        names,
+        names,
+        tuple(array.shape[:2] for array in arrays),
+        tuple(lambda array=array: array for array in arrays),
+        modalities,
+    )
+
+
+def dimmed(light):
+    """A degradation that is known: all pixels times `light`."""
+    return lambda key, batch: light * jnp.asarray(batch.clean)
+
+
+def test_thumbnails_are_of_whole_images_and_of_squares_of_them():
+    """Of an image with one white half, on its long side: the whole has a mean luma of a half."""
+    image = np.zeros((40, 400, 1), np.float32)
+    image[:, 200:] = 1
+    drawn = exposure.draw(images(image), dimmed(0.5), 200, seed=0)
+    assert drawn.cells.shape == (200, grid.CELLS, grid.CELLS, 6)
+    whole = np.abs(drawn.mean - 0.5) < 0.01
+    assert 0.65 < whole.mean() < 0.85
+    assert set(np.round(drawn.mean[~whole])) == {0, 1}
+    low = drawn.cells[..., :3].mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(low, 0.5 * drawn.mean, atol=1 / 255)  # rounded to 8 bits
+    np.testing.assert_allclose(255 * drawn.cells[whole][:, 0, -1, 0] % 1, 0, atol=1e-3)
+
+
+def test_modalities_have_equally_many_thumbnails_whatever_their_images():
+    levels = [0.2, 0.4, 0.6, 0.8]
+    flat = [np.full((20, 30, 3), level, np.float32) for level in levels]
+    modalities = ("fundus", "fundus", "fundus", "endoscopy")
+    drawn = exposure.draw(images(*flat, modalities=modalities), dimmed(1), 192, seed=0)
+    counts = [int(np.sum(np.abs(drawn.mean - level) < 0.01)) for level in levels]
+    assert counts == [32, 32, 32, 96]
+
+
+def test_the_seed_decides_what_is_drawn():
+    flat = images(np.full((20, 30, 3), 0.5, np.float32))
+    degrade = degradation.make("good_light")
+    one, same, other = (exposure.draw(flat, degrade, 16, seed).cells for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 0.001
+
+
+def test_only_the_path_moves_and_it_learns_the_light(params, photographs, monkeypatch):
+    """Of two photographs under four lights, whatever the light."""
+    monkeypatch.setattr(exposure, "WHOLE", 1.0)
+    monkeypatch.setattr(exposure, "BATCH", 16)
+    drawn = [
+        exposure.draw(images(*photographs), dimmed(light), 32, seed=0)
+        for light in (0.9, 0.6, 0.4, 0.2)
+    ]
+    thumbnails = exposure.Thumbnails(*(np.concatenate(part) for part in zip(*drawn, strict=True)))
+    before = exposure.log_error(CONFIG, params, thumbnails)
+    found = exposure.fit(CONFIG, params, thumbnails, steps=300, lr=5e-3, seed=0)
+    after = exposure.log_error(CONFIG, found, thumbnails)
+    assert np.sqrt(np.mean(after**2)) < 0.1 < 0.4 < np.sqrt(np.mean(before**2))
+    for (name, old), (_, new) in zip(named(params), named(found), strict=True):
+        assert np.array_equal(old, new) != name.startswith(exposure.LAYER), name
+
+
+def test_the_error_is_that_of_the_logarithm(params, photographs):
+    cells = np.asarray(grid.cell_means(photographs))
+    said = models.tiled(CONFIG).finish_context(params, cells, np.zeros((2, 1, 1, 1), bool))
+    mean = np.asarray(said.exposure)[:, 0, 0, 0]
+    error = exposure.log_error(CONFIG, params, exposure.Thumbnails(cells, mean / 1.25))
+    np.testing.assert_allclose(error, np.log(1.25), rtol=1e-3)
+
+
+def test_a_network_is_told_a_brightness_in_place_of_what_its_path_predicts(params, photographs):
+    tiled, low = models.tiled(CONFIG), 0.3 * photographs
+    predicted = models.bind(CONFIG)(params).exposure(grid.cell_means(low))
+    found, told = (tiled.compute_context(params, low, mean) for mean in (jnp.nan, predicted))
+    np.testing.assert_array_equal(found.curves, told.curves)
+    np.testing.assert_allclose(found.exposure, predicted, rtol=0.02)
+
+    brighter = jax.tree.unflatten(
+        jax.tree.structure(params),
+        [leaf + (name == "exposure.output.bias") for name, leaf in named(params)],
+    )
+    again, same = (tiled.compute_context(brighter, low, mean) for mean in (jnp.nan, predicted))
+    assert np.all(again.exposure > 1.2 * found.exposure)
+    np.testing.assert_array_equal(same.curves, told.curves)
+
+
+def test_no_orientation_of_an_image_changes_what_is_predicted(params, photographs):
+    path = models.bind(CONFIG)(params).exposure
+    cells = grid.cell_means(0.3 * photographs)
+    turned = np.stack([dual_path.turn(cells, number) for number in range(8)])
+    assert len({part.tobytes() for part in turned}) == 8
+    for number in range(8):
+        np.testing.assert_allclose(path(turned[number]), path(cells), rtol=1e-5)
+    one = [np.asarray(path.log_gain(part)) for part in turned]
+    assert np.ptp(one, axis=0).max() > 1e-4
+
+
+def test_a_network_without_the_path_is_refused(photographs):
+    config = ml_collections.ConfigDict(CONFIG.to_dict() | {"exposure_path": False})
+    params = models.build(config, jax.random.key(0))[1]
+    thumbnails = exposure.draw(images(photographs[0]), dimmed(1), 16, seed=0)
+    with pytest.raises(ConfigError, match=r"model\.exposure_path is not set"):
+        exposure.fit(config, params, thumbnails, steps=10, lr=1e-3, seed=0)

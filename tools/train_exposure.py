@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the release")
     parser.add_argument("--data", default=str(DATA), help="as config.data.source")
     parser.add_argument("--thumbnails", type=int, default=40_000)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.output.exists():

@@ -30,7 +30,7 @@ LEAST = 0.5  # of the image's shorter side, in such a square
 SMALL = 0.03  # of the logarithm; below it, the loss is a square
 BATCH, DRAWN = 64, 16  # thumbnails in a step, and images that are degraded together
 WARMUP, EMA = 200, 0.998
-WEIGHT_DECAY = 1e-2
+WEIGHT_DECAY = 0.1
 
 
 class Thumbnails(NamedTuple):

@@ -6,17 +6,20 @@ import shutil
 import signal
 from types import SimpleNamespace
 
+import jax
+import ml_collections
 import numpy as np
 import pytest
 import skimage.data
 
 import lle_jax
-from lle_jax import cli, images, interrupt
+from lle_jax import cli, images, interrupt, models
 from lle_jax.adapt import fine_tune, inputs, job, verdict
-from lle_jax.checkpoints import release
+from lle_jax.checkpoints import load, provenance, release
 from lle_jax.degrade import presets
 from lle_jax.evaluation import measures, statistics
 from lle_jax.fit import preset as fit
+from lle_jax.models.params import named
 from lle_jax.training import train
 
 PRESET = """# Fitted by a test.
@@ -170,6 +173,33 @@ def test_one_that_is_not_better_gets_no_release_and_a_stop_is_resumed(
         assert len(given_fit) == 1
     assert not (output / "release").exists()
     assert "Release: none" in (output / "index.html").read_text()
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_an_exposure_path_is_fitted_first_and_kept_only_if_it_helps(
+    helps, folders, config, tmp_path, monkeypatch, capsys
+):
+    """It starts at random, or as the fit left it before, of which another fit makes nothing."""
+    monkeypatch.setattr(fine_tune, "EXPOSURE_LR", 5e-3 if helps else 0.0)
+    (tmp_path / "preset.toml").write_text(PRESET)
+    model = ml_collections.ConfigDict(config.to_dict() | {"exposure_path": True})
+    start = load.LoadedModel(
+        model, models.build(model, jax.random.key(0))[1], provenance.Provenance({}, {"train": []})
+    )
+    recipe = fine_tune.Recipe(tmp_path / "preset.toml", model, tmp_path, 1e-3, 0)
+    clean = inputs.read([folders / "dark"], [folders / "clean"], set()).clean
+    for _ in range(2):
+        fine_tune.fit_exposure(recipe, start, clean, 2, tmp_path / "exposure")
+    said = capsys.readouterr()
+    text = said.out + said.err
+    assert ("stays as it was" in text) != helps
+    assert "finished before" in text
+    before, after = release.record(tmp_path / "exposure")["exposure"]
+    assert (after < 0.5 * before) == helps
+    _, found = release.load(tmp_path / "exposure")
+    for (name, old), (_, new) in zip(named(start.params), named(found), strict=True):
+        assert np.array_equal(old, new) != (helps and name.startswith("exposure.")), name
+    assert fine_tune.config(recipe, clean, 100).train.given_exposure == 1
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0, 192), (1e6, 768)])

@@ -1,4 +1,4 @@
-"""The training of an adaptation: its config, how many steps the time allows, and the run."""
+"""The training of an adaptation: the brightness, then a run of as many steps as the time allows."""
 
 import dataclasses
 import json
@@ -10,10 +10,11 @@ import ml_collections
 import numpy as np
 
 from lle_jax import console, data, files, models, rundir
+from lle_jax.checkpoints import load, release
 from lle_jax.experiments import base
 from lle_jax.phase_timer import PhaseTimer
 from lle_jax.training import config as configs
-from lle_jax.training import sharding
+from lle_jax.training import degradation, exposure, sharding
 from lle_jax.training import train as job
 from lle_jax.training.log import repair_scalars
 
@@ -21,6 +22,9 @@ CROP, CONTEXT = 128, 256  # sides of the training crops and of the context aroun
 BATCH = 8
 MIN_STEPS, MAX_STEPS = 20, 5000
 TIMED_STEPS = 3
+# Of the exposure path: thumbnails for each minute that the adaptation may take, a quarter of them
+# in good light; how many a step stands for; and the rate, a quarter of that from scratch.
+THUMBNAILS, PER_STEP, EXPOSURE_LR = 300, 3, 5e-4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +65,8 @@ def config(recipe: Recipe, images: data.Splits, steps: int) -> ml_collections.Co
     config.optim.lr = recipe.lr
     config.optim.warmup_steps = min(20, steps // 10)
     config.optim.weight_decay = 0.0  # would draw the parameters to 0
-    config.train.given_exposure = 0.5 if models.is_tiled(recipe.model) else 0.0
+    if models.is_tiled(recipe.model):  # an exposure path has learned before, and is to stay
+        config.train.given_exposure = 1.0 if recipe.model.exposure_path else 0.5
     config.train.start_from = str(recipe.start_from)
     config.train.steps = steps
     config.train.log_every = max(1, min(20, steps // 20))
@@ -69,6 +74,37 @@ def config(recipe: Recipe, images: data.Splits, steps: int) -> ml_collections.Co
     config.train.checkpoint_every = max(1, min(100, steps // 5))
     config.evaluation.baselines = False
     return config
+
+
+def fit_exposure(
+    recipe: Recipe, start: load.LoadedModel, images: data.Splits, minutes: float, folder: Path
+) -> None:
+    """Trains the exposure path of `start` and writes a release to start from; done once.
+
+    The path is kept as it was where the new one is no better on the validation images.
+    """
+    if load.is_release(folder):
+        console.note("brightness: finished before")
+        return
+    preset = str(recipe.preset)
+    degrade = degradation.make(preset, mixed_with=(preset, preset, "good_light"))
+    count, seed = round(THUMBNAILS * minutes), recipe.seed
+    train = exposure.draw(images.train, degrade, count, seed)
+    validation = exposure.draw(images.validation, degrade, count // 4, seed + 1)
+    fitted = exposure.fit(
+        start.config, start.params, train, steps=count // PER_STEP, lr=EXPOSURE_LR, seed=seed
+    )
+    before, after = (
+        float(np.sqrt(np.mean(exposure.log_error(start.config, params, validation) ** 2)))
+        for params in (start.params, fitted)
+    )
+    kept = fitted if after < before else start.params
+    console.note(
+        f"brightness: the logarithm of the mean is wrong by {before:.3f} before and {after:.3f} "
+        f"after{'' if after < before else ', so it stays as it was'}"
+    )
+    record = {"images": start.provenance.images, "exposure": [before, after]}
+    release.save(folder, start.config, kept, record)
 
 
 def affordable_steps(recipe: Recipe, images: data.Splits, seconds: float) -> int:

@@ -3,6 +3,7 @@
     clinic/
       adapt.json    the inputs' fingerprints, the settings, the plan, and what was decided
       preset.toml   the degradation fitted to the dark images, with a page (preset.html)
+      exposure/     the model before with its exposure path fitted, to start from
       run/          the run directory of the fine-tuning
       evaluation/   both networks on the held-back clean images, with a page
       release/      the adapted network, only if it is better
@@ -238,6 +239,7 @@ def _train(
     found: inputs.Inputs,
 ) -> None:
     """Fine-tunes for as many steps as are asked for, or the time allows, which is recorded."""
+    began = time.monotonic()
     recipe = fine_tune.Recipe(
         output / "preset.toml",
         start.config,
@@ -245,9 +247,15 @@ def _train(
         settings.lr,
         settings.seed,
     )
+    if models.is_tiled(start.config) and start.config.exposure_path:
+        folder = output / "exposure"
+        fine_tune.fit_exposure(recipe, start, found.clean, settings.minutes, folder)
+        recipe = dataclasses.replace(recipe, start_from=folder)
     steps = record.get("steps", settings.steps)
     if steps is None:
-        spent = record.get("fit_seconds", 60 * settings.minutes * FIT_SHARE)
+        spent = (
+            time.monotonic() - began + record.get("fit_seconds", 60 * settings.minutes * FIT_SHARE)
+        )
         left = 60 * settings.minutes * (FIT_SHARE + TRAIN_SHARE) - spent
         steps = fine_tune.affordable_steps(recipe, found.clean, left)
     if record.get("steps") != steps:

@@ -5,8 +5,9 @@ become thumbnails once, and each is then seen several times, in random orientati
 `DualPath.exposure` is moved; what the network makes of a brightness that it is told stays the same.
 """
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import cv2
@@ -54,12 +55,7 @@ def draw(images: data.Images, degrade: Degrade, count: int, seed: int) -> Thumbn
       count: of thumbnails; of the images of a modality, each has equally many.
       seed: of the squares and the degradations.
     """
-
-    @jax.jit
-    def thumbnails(key: jax.Array, batch: data.Batch):
-        low = jnp.round(255 * degrade(key, batch)) / 255  # as files have it
-        return grid.cell_means(low), colour.mean_luma(jnp.asarray(batch.clean))[:, 0, 0, 0]
-
+    thumbnails = _program(degrade)
     copies = _copies(images.modality_ids, count)
     cells, means = [], []
     for number, batch in enumerate(_batches(images, copies, np.random.default_rng(seed))):
@@ -68,6 +64,16 @@ def draw(images: data.Images, degrade: Degrade, count: int, seed: int) -> Thumbn
         means.append(np.asarray(made[1]))
     total = sum(copies)  # the last batch was filled up
     return Thumbnails(np.concatenate(cells)[:total], np.concatenate(means)[:total])
+
+
+@functools.lru_cache(maxsize=1)  # training and validation images follow each other
+def _program(degrade: Degrade) -> Callable[[jax.Array, data.Batch], tuple[jax.Array, jax.Array]]:
+    @jax.jit
+    def thumbnails(key: jax.Array, batch: data.Batch):
+        low = jnp.round(255 * degrade(key, batch)) / 255  # as files have it
+        return grid.cell_means(low), colour.mean_luma(jnp.asarray(batch.clean))[:, 0, 0, 0]
+
+    return thumbnails
 
 
 def _copies(modality_ids: np.ndarray, count: int) -> list[int]:

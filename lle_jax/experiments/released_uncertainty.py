@@ -1,7 +1,8 @@
-"""The released model's last stage: it learns the scale of its error; its output stays the same.
+"""The released model's last run: it learns the scale of its error; its output stays the same.
 
     python -m lle_jax.main --config experiments/released_uncertainty.py
-    lle release runs/released_uncertainty -o model/ --float16 --interval 0.9
+    lle release runs/released_uncertainty -o before/ --float16 --interval 0.9
+    python tools/train_exposure.py before/ -o model/
 
 Starts from the parameters in runs/released_whole. The same command resumes.
 """

@@ -199,7 +199,9 @@ def test_an_exposure_path_is_fitted_first_and_kept_only_if_it_helps(
     _, found = release.load(tmp_path / "exposure")
     for (name, old), (_, new) in zip(named(start.params), named(found), strict=True):
         assert np.array_equal(old, new) != (helps and name.startswith("exposure.")), name
-    assert fine_tune.config(recipe, clean, 100).train.given_exposure == 1
+    training = fine_tune.config(recipe, clean, 100)
+    assert training.train.given_exposure == 1
+    assert training.degradation.mixed_with == ("wide",)
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0, 192), (1e6, 768)])

@@ -22,9 +22,9 @@ CROP, CONTEXT = 128, 256  # sides of the training crops and of the context aroun
 BATCH = 8
 MIN_STEPS, MAX_STEPS = 20, 5000
 TIMED_STEPS = 3
-# Every other image is degraded by this preset. The fit knows low light by few measures and within its
-# prior only; trained on the fitted preset alone, the network forgot the rest. Adapted so to a lamp
-# beside the lens, which the prior lacks, it lost 2.6 dB under that lamp.
+# Every other image is degraded by this preset. The fit knows low light by few measures and within
+# its prior only; trained on the fitted preset alone, the network forgot the rest. Adapted so to a
+# lamp beside the lens, which the prior lacks, it lost 2.6 dB under that lamp.
 BESIDE = "wide"
 # Of the exposure path: thumbnails for each minute that the adaptation may take, a third of them in
 # good light; how many a step stands for; and the rate, a quarter of that from scratch.

@@ -126,7 +126,7 @@ def test_the_correction_grows_without_a_cliff(net, measured):
     assert gained(net, measured, 2.5, 0.0, 1.0).amount == 1
     strengths = [gained(net, measured, 1, noise).strength for noise in np.linspace(0, 0.1, 201)]
     assert strengths[0] == 0
-    assert strengths[-1] > 0.9
+    assert strengths[-1] > 0.85
     assert (np.diff(strengths) >= 0).all()
     assert np.diff(strengths).max() < 0.06
     # noise alone brightens nothing

@@ -95,5 +95,28 @@ def mild(rng, image, sigma=0.01):
     return rounded(image + sigma * rng.standard_normal(image.shape))
 
 
+def grain(rng, image):
+    """Very little light, and coarse noise."""
+    return dark(rng, image, (0.04, 0.08), 0.7, 0.05, 70)
+
+
+def defocus(rng, image):
+    """Little light, out of focus."""
+    return dark(rng, image, (0.1, 0.2), 2.0, 0.02, 85)
+
+
+def blocks(rng, image):
+    """Little light, written as a small JPEG."""
+    return dark(rng, image, (0.05, 0.1), 0.5, 0.01, 12)
+
+
+def dark(rng, image, light, blur, noise, quality):
+    """Light within a range, defocus (pixels), noise of the display values, JPEG."""
+    blurred = scipy.ndimage.gaussian_filter(rng.uniform(*light) * decode(image), blur, axes=(0, 1))
+    return jpeg(encode(blurred) + noise * rng.standard_normal(image.shape), quality)
+
+
 UNSEEN = {"photon": photon, "off_centre": off_centre, "correlated": correlated, "tint": tint}
 OTHERS = {"dim": dim, "half": half, "mild": mild}
+# of clinics to which a model is adapted (benchmarks/adaptation.py)
+CLINICS = {"grain": grain, "defocus": defocus, "blocks": blocks}

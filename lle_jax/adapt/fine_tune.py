@@ -27,8 +27,9 @@ TIMED_STEPS = 3
 # lamp beside the lens, which the prior lacks, it lost 2.6 dB under that lamp.
 BESIDE = "wide"
 # Of the exposure path: thumbnails for each minute that the adaptation may take, a third of them in
-# good light; how many a step stands for; and the rate, a quarter of that from scratch.
-THUMBNAILS, PER_STEP, EXPOSURE_LR = 300, 3, 5e-4
+# good light, and how many at most; how many a step stands for; and the rate, a quarter of that from
+# scratch.
+THUMBNAILS, MAX_THUMBNAILS, PER_STEP, EXPOSURE_LR = 300, 20_000, 3, 5e-4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,7 @@ def fit_exposure(
         return
     preset = str(recipe.preset)
     degrade = degradation.make(preset, mixed_with=(BESIDE, "good_light"))
-    count, seed = round(THUMBNAILS * minutes), recipe.seed
+    count, seed = min(round(THUMBNAILS * minutes), MAX_THUMBNAILS), recipe.seed
     train = exposure.draw(images.train, degrade, count, seed)
     validation = exposure.draw(images.validation, degrade, count // 4, seed + 1)
     fitted = exposure.fit(

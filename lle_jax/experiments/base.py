@@ -103,7 +103,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = network("unet")
 
     config.loss = ml_collections.ConfigDict()
-    config.loss.kind = "supervised"  # or zero_reference, uncertainty, exposure
+    config.loss.kind = "supervised"  # or zero_reference, uncertainty
     config.loss.charbonnier = 1.0  # weights of the supervised terms, of training/losses.py
     config.loss.ssim = 0.2
     config.loss.mse = 0.0

@@ -90,12 +90,14 @@ def _batches(
     waiting: list[tuple[np.ndarray, int]] = []
     for place in jobs.track(range(len(images)), unit="image", description="thumbnails"):
         image = images[place]
-        waiting += [(_part(image, rng), ids[place]) for _ in range(copies[place])]
-        while len(waiting) >= DRAWN or (waiting and place == len(images) - 1):
-            batch, waiting = waiting[:DRAWN], waiting[DRAWN:]
-            batch += batch[:1] * (DRAWN - len(batch))  # one shape is compiled once
-            clean, modality = zip(*batch, strict=True)
-            yield data.Batch(np.stack(clean), np.array(modality, np.int32))
+        for number in range(copies[place]):
+            waiting.append((_part(image, rng), ids[place]))
+            last = place == len(images) - 1 and number == copies[place] - 1
+            if len(waiting) == DRAWN or last:
+                waiting += waiting[:1] * (DRAWN - len(waiting))  # one shape is compiled once
+                clean, modality = zip(*waiting, strict=True)
+                yield data.Batch(np.stack(clean), np.array(modality, np.int32))
+                waiting = []
 
 
 def _part(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -51,7 +51,9 @@ def main() -> None:
             row = [
                 cv2.resize(output, size, interpolation=cv2.INTER_AREA) for output in made.values()
             ]
-            images.write(Path(sys.argv[2]) / f"{path.stem}.jpg", np.concatenate(row, axis=1))
+            folder = Path(sys.argv[2])
+            folder.mkdir(parents=True, exist_ok=True)
+            images.write(folder / f"{path.stem}.jpg", np.concatenate(row, axis=1))
 
 
 if __name__ == "__main__":

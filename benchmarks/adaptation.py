@@ -10,10 +10,10 @@ tests/reference/unseen.py; an adaptation that writes no release is judged all th
 """
 
 import argparse
-import csv
 import runpy
 from pathlib import Path
 
+import harm
 import numpy as np
 
 from lle_jax import adapt, images, metrics
@@ -21,24 +21,14 @@ from lle_jax.inference import enhance, exposure
 
 SETS = ("drive", "kvasir_seg", "ham10000", "chest_xray")
 DARK = dict(zip(SETS, (6, 20, 20, 14), strict=True))
+CLEAN = dict(zip(SETS, (5, 23, 18, 14), strict=True))
 UNSEEN = runpy.run_path(str(Path(__file__).parents[1] / "tests" / "reference" / "unseen.py"))
 KINDS = UNSEEN["CLINICS"] | UNSEEN["UNSEEN"]
-CLEAN = dict(zip(SETS, (5, 23, 18, 14), strict=True))
-
-
-def find(root: Path, role: str) -> dict[str, list[Path]]:
-    """Lists the images of each set, without masks."""
-    found: dict[str, list[Path]] = {name: [] for name in SETS}
-    with (root / "manifest.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            if row["role"] == role and "mask" not in row["modality"] and row["set"] in found:
-                found[row["set"]].append(root / row["path"])
-    return found
 
 
 def make(folder: Path, root: Path, kind: str) -> list[tuple[str, Path]]:
     """Writes the clinic's images; returns (set, path) of those that it never sees."""
-    validation, test = find(root, "val"), find(root, "test")
+    validation, test = (harm.find(root, role, None) for role in ("val", "test"))
     for part in ("dark", "clean"):
         (folder / part).mkdir(parents=True)
     dark = [path for name in SETS for path in validation[name][: DARK[name]]]

@@ -53,11 +53,9 @@ def main() -> None:
     params = exposure.fit(config, params, train, steps=arguments.steps, lr=LR, seed=arguments.seed)
     print(f"validation, after: {spread(config, params, validation)}")
 
-    record = start.provenance.record if start.provenance.record["kind"] == "run" else {}
-    record = release.record(arguments.start) or record
-    known = record.get("images", start.provenance.images)
+    known = start.provenance.images
     seen = {"train": images.train, "validation": images.validation}
-    record = record | {
+    record = (release.record(arguments.start) or start.provenance.record) | {
         "exposure.thumbnails": len(train.mean),
         "exposure.mixed_with": list(MIXED_WITH),
         "exposure.steps": arguments.steps,

@@ -149,7 +149,7 @@ def fit(
 
     @jax.jit
     def step(path, ema, state, number, cells, wanted, orientation):
-        turns = [lambda x, number=number: dual_path.turn(x, number) for number in range(8)]
+        turns = [functools.partial(dual_path.turn, number=one) for one in range(8)]
         cells = jax.lax.switch(orientation, turns, cells)
         updates, state = adamw.update(jax.grad(loss_of)(path, cells, wanted), state, path)
         path = optax.apply_updates(path, updates)

@@ -226,10 +226,15 @@ def test_colour_and_files_of_one_channel_are_measured_in_grey_together(folders, 
         for name, light in (("real", 0.2), ("clean", 1.0)):
             picture = light * rng.random((72, 72, channels), np.float32)
             images.write(folders / name / f"more_{index}.png", picture)
+    seen, measure = [], measures.measure
+    monkeypatch.setattr(measures, "measure", lambda image: seen.append(image) or measure(image))
     report = preset_files.fit_files(
         [folders / "real"], [folders / "clean"], PRIOR, folders / "x.toml", simulations=64
     )
     assert any("squares of 64 pixels, in grey" in line for line in report.provenance)
+    # real ones too are of whole levels: luma between them hides that a block is flat
+    levels = 255 * np.concatenate([np.asarray(image) for image in seen])
+    np.testing.assert_allclose(levels, np.rint(levels), atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ A thin dark line is read as a vessel, a hair or a fold, a bright one as a scar o
 network that joins grains of noise to a vessel, or smooths one away, hardly changes PSNR.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from lle_jax import checks
 from lle_jax.metrics import filters
 from lle_jax.metrics.conventions import pair
 from lle_jax.metrics.spots import COUNTERPART, DARK, WHITE
+from lle_jax.xla import force_materialize
 
 SIGMAS = (1.0, 1.6, 2.5)  # pixels; a line of width w answers most at w / 2
 SURROUNDINGS = 7.5  # sigma in pixels
@@ -137,24 +139,24 @@ def _directed(derivatives: list[jax.Array], direction: jax.Array) -> tuple[jax.A
     """Contrast of lines in a direction, and whether a pixel is on a centreline, at one scale."""
     d, r, dd, rr, dr = derivatives
     sin, cos = direction
-    slope = cos * d - sin * r
-    across = cos**2 * dd + sin**2 * rr - 2 * sin * cos * dr
+    slope = force_materialize(cos * d - sin * r)
+    across = force_materialize(cos**2 * dd + sin**2 * rr - 2 * sin * cos * dr)
     along = jnp.abs(sin**2 * dd + cos**2 * rr + 2 * sin * cos * dr)
-    signed = jnp.stack([across, -across])
-    local = signed - along
-    shifts = _shifts(local, direction, max(PARTS[-1]))
-    parts = [sum(map(shifts, part)) / len(part) for part in PARTS]
-    support = jnp.minimum(jnp.minimum(parts[0], parts[1]), parts[2])
-    shifts = _shifts(support, direction, EXTENT[-1])
-    opened = shifts(EXTENT[0])
-    for offset in EXTENT[1:]:
-        opened = jnp.maximum(opened, shifts(offset))
-    value = jnp.where(signed >= END * opened, opened, 0)
     shifts = _shifts(slope, jnp.stack([cos, -sin]), SIDE)
-    sides = jnp.stack([shifts(SIDE), -shifts(-SIDE)])
-    sides = jnp.stack([sides, -sides], axis=1)
-    two_sided = jnp.min(sides, axis=0) >= EVEN * jnp.max(sides, axis=0)
-    return value, two_sided & (jnp.abs(slope) <= 0.5 * signed)
+    first, second = shifts(SIDE), -shifts(-SIDE)
+    strengths, centred = [], []
+    for sign in (1, -1):  # polarities one by one: XLA on CPU is slow at a stack of them
+        signed = sign * across
+        shifts = _shifts(force_materialize(signed - along), direction, max(PARTS[-1]))
+        parts = [sum(map(shifts, part)) / len(part) for part in PARTS]
+        support = force_materialize(functools.reduce(jnp.minimum, parts))
+        shifts = _shifts(support, direction, EXTENT[-1])
+        opened = functools.reduce(jnp.maximum, map(shifts, EXTENT))
+        strengths.append(jnp.where(signed >= END * opened, opened, 0))
+        sides = sign * first, sign * second
+        two_sided = jnp.minimum(*sides) >= EVEN * jnp.maximum(*sides)
+        centred.append(two_sided & (jnp.abs(slope) <= 0.5 * signed))
+    return jnp.stack(strengths), jnp.stack(centred)
 
 
 def _shifts(x: jax.Array, direction: jax.Array, reach: int) -> Callable[[int], jax.Array]:

@@ -285,7 +285,7 @@ def _compare(
         seed=SEED,
     )
     folder = output / "evaluation"
-    result = evaluate.evaluate(held_back, compared, [], folder, more_metrics=verdict.SPOTS)
+    result = evaluate.evaluate(held_back, compared, [], folder)
     report.write(folder, result, compared, curves=output / "run" / "scalars.csv")
     decided = verdict.decide(result, ADAPTED, name)
     if decided.better:

@@ -64,7 +64,7 @@ def decide(result: EvaluationResult, adapted: str, start: str) -> Verdict:
     """Applies the rules to an evaluation of both networks.
 
     Args:
-      result: with the metrics `SPOTS` besides the standard ones.
+      result: of both networks.
       adapted, start: the methods' names.
     """
     means = {(s.method, s.metric): s.mean for s in result.summary}

@@ -47,8 +47,8 @@ def add(commands) -> None:
         "--metrics",
         metavar="LIST",
         help="metrics of the printed tables, as psnr,ssim,niqe (default: the standard ones); "
-        "invention (spots and lines added and lost), ms_ssim, vif, lightness_order_error, niqe, "
-        "brisque and lpips are measured when named",
+        "invention stands for spots and lines added and lost; ms_ssim, vif, lightness_order_error, "
+        "niqe, brisque and lpips are measured when named",
     )
     parser.add_argument(
         "--lpips-weights", type=Path, metavar="NPZ", help="network of lpips (docs/metrics.md)"

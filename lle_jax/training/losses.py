@@ -97,7 +97,8 @@ def segmentation_consistency(
 
     Mean over pixels of the Kullback-Leibler divergence, in nats. A perceptual loss (Johnson, Alahi
     and Fei-Fei, ECCV 2016, arXiv:1603.08155) whose network segments what a clinician looks for; no
-    ground-truth mask is needed. It can reward structure that does not exist: report the
+    ground-truth mask is needed. What is added costs as much as what is missed, where the segmenter
+    sees it; what it does not look for, such as small spots, may be invented for nothing: report the
     figures of added structure with any task figure of a network trained with it.
 
     Args:

@@ -213,6 +213,21 @@ def test_segmentation_consistency_is_finite_where_the_segmenter_is_certain():
     np.testing.assert_allclose(certain, -np.log(1e-6), rtol=0.05)
 
 
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.9, 1.0])
+def test_what_is_added_costs_as_much_as_what_is_missed(level):
+    truth = np.zeros((1, 8, 8, 1), np.float32)
+    truth[:, 2:4] = 1
+    missed, added = truth.copy(), truth.copy()
+    missed[:, 2] = 1 - level
+    added[:, 5] = level
+
+    def loss(image):
+        return losses.segmentation_consistency(image, truth, lambda x: x[..., 0])
+
+    np.testing.assert_allclose(loss(added), loss(missed), rtol=1e-4)
+    assert loss(added) > 0.05 * level
+
+
 def test_nothing_is_trained_by_an_evaluation_segmenter(tmp_path):
     shutil.copytree(segmenters.FOLDER / "vessels", tmp_path / "renamed")
     with pytest.raises(ValueError, match=r"evaluates enhanced images.*train_tasks\.py --seed 1"):

@@ -1,0 +1,103 @@
+"""What each ingredient of the released model's training gives, on validation images.
+
+    python benchmarks/ingredients.py START FOLDER [--steps 500] [--data ../shared/data] [--limit 6]
+
+START is a release to start from, of before the training on wide light:
+
+    git archive f932c1c^ lle_jax/released | tar x -C FOLDER
+
+Each variant lacks one ingredient of experiments/released_wide.py or has one more, and is trained
+for a few steps, so that differences are those of the beginning of a training. Then the degradations
+of tests/reference/unseen.py on the first images of each set: PSNR by the brightness predicted and
+told; images in good light that lose more than 0.5 dB; dark spots added in fundus photographs.
+"""
+
+import argparse
+import gc
+import runpy
+from pathlib import Path
+
+import harm
+import numpy as np
+
+from lle_jax import console, images
+from lle_jax.adapt import fine_tune
+from lle_jax.experiments import released_wide
+from lle_jax.inference import enhance
+from lle_jax.training import train
+
+VARIANTS = {
+    "all": {},
+    "without `wide`": {"degradation.mixed_with": ("camera",)},
+    "without `camera`": {"degradation.mixed_with": ("wide", "wide")},
+    "without both": {"degradation.mixed_with": ()},
+    "without clean images": {"degradation.clean_fraction": 0.0},
+    "brightness never told": {"train.given_exposure": 0.0},
+    "half of the crops whole images": {"data.whole_fraction": 0.5},
+}
+UNSEEN = runpy.run_path(str(Path(__file__).parents[1] / "tests" / "reference" / "unseen.py"))
+
+
+def config_of(changes: dict, arguments: argparse.Namespace):
+    """The experiment of a variant: that of the release, for few steps."""
+    config = released_wide.get_config()
+    config.data.source = f"samples,{arguments.data / 'manifest.csv'}"
+    config.data.context_sizes = (128, 236)
+    config.optim.warmup_steps = arguments.steps // 10
+    config.optim.ema_decay = 0.98
+    config.train.start_from = str(arguments.start)
+    config.train.steps = arguments.steps
+    config.train.validate_every = config.train.checkpoint_every = arguments.steps // 2
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def judge(net, arguments: argparse.Namespace) -> list[float]:
+    """The columns of the table."""
+    listed = harm.find(arguments.data, "val", arguments.limit)
+    values = harm.measure(net, listed, UNSEEN["UNSEEN"] | UNSEEN["OTHERS"])
+
+    def mean(kind: str, method: str) -> float:
+        return float(np.mean([np.mean(each) for each in values[kind, method].values()]))
+
+    unseen = [
+        np.mean([mean(kind, how) for kind in UNSEEN["UNSEEN"]]) for how in ("default", "told")
+    ]
+    low, mild = (np.concatenate(list(values["mild", how].values())) for how in ("low", "default"))
+    spots = []
+    for kind, function in UNSEEN["UNSEEN"].items():
+        for number, path in enumerate(listed[harm.FUNDUS]):
+            clean = images.read(path).pixels
+            output = enhance.enhance_pixels(net, function(np.random.default_rng(number), clean))[0]
+            spots.append(float(harm.spot_change(output, clean).dark_added))
+        print(f"{kind}: {np.mean(spots[-len(listed[harm.FUNDUS]) :]):.0f} dark spots", flush=True)
+    harmed = float(np.sum(mild < low - 0.5))
+    return [*unseen, mean("dim", "default"), mean("half", "default"), harmed, float(np.mean(spots))]
+
+
+def main() -> None:
+    """Trains and judges the variants, and prints a row for each."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("start", type=Path)
+    parser.add_argument("folder", type=Path, help="of the run directories; resumes")
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--limit", type=int, default=6, help="images of each set")
+    arguments = parser.parse_args()
+    heads = ("unseen", "told", "dim", "half the light", "mild: harmed", "dark spots / Mpx")
+    rows = [f"| variant | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+    for number, (name, changes) in enumerate({"start": None, **VARIANTS}.items()):
+        model = arguments.start
+        if changes is not None:
+            config = config_of(changes, arguments)
+            model = arguments.folder.absolute() / f"{number}"
+            fine_tune.train(config, train.load_images(config), model)
+        cells = " | ".join(f"{value:.2f}" for value in judge(enhance.load(model), arguments))
+        rows.append(f"| {name} | {cells} |")
+        console.note(rows[-1])
+        gc.collect()
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()

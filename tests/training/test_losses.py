@@ -213,7 +213,7 @@ def test_segmentation_consistency_is_finite_where_the_segmenter_is_certain():
     np.testing.assert_allclose(certain, -np.log(1e-6), rtol=0.05)
 
 
-@pytest.mark.parametrize("level", [0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.99])
 def test_what_is_added_costs_as_much_as_what_is_missed(level):
     truth = np.zeros((1, 8, 8, 1), np.float32)
     truth[:, 2:4] = 1

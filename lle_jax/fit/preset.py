@@ -41,8 +41,9 @@ def fit_files(
     """Fits `prior` to real low-light images and writes `output` (.toml) and a page (.html) beside.
 
     All images are cut to a square of one size in the middle, at most 256 pixels wide, along the
-    grid of JPEG's blocks. If some are grey and some are not, all are made grey. `simulations`
-    and `out_of_time` bound the time, see `distributions.fit`.
+    grid of JPEG's blocks. Where the real or the clean images are all grey, the others are made grey;
+    else grey ones stay as they are among those in colour, whose channels have noise of their own.
+    `simulations` and `out_of_time` bound the time, see `distributions.fit`.
 
     Raises:
       ValueError: for fewer than two real images, no clean image, an image among both, images
@@ -55,7 +56,7 @@ def fit_files(
     real_set, clean_set = (_read(paths, failures) for paths in (real, clean))
     _check(real_set, clean_set)
     side = _side(real_set + clean_set)
-    grey = any(_is_grey(p.pixels) for p in real_set + clean_set)
+    grey = any(all(_is_grey(p.pixels) for p in each) for each in (real_set, clean_set))
     real_crops, clean_crops = (_crops(squares, side, grey) for squares in (real_set, clean_set))
     warnings = _warnings(len(real_crops), len(clean_crops))
     measured = np.concatenate([np.asarray(measures.measure(crop[None])) for crop in real_crops])
@@ -181,13 +182,16 @@ def _is_grey(pixels: np.ndarray) -> bool:
 
 
 def _crops(pictures: Sequence[_Image], side: int, grey: bool) -> np.ndarray:
-    """Squares `[n, side, side, C]`, a frame each; made grey, of 8 bits as the synthetic ones are.
+    """Squares `[n, side, side, C]`, a frame each, C 3 unless they are made grey.
 
-    Luma of JPEG's flat blocks, not rounded, varies by less than a level and measures as no noise.
+    Of 8 bits as the synthetic ones are: luma of JPEG's flat blocks, not rounded, varies by less
+    than a level and measures as no noise.
     """
     crops = [_cut(picture.pixels, side) for picture in pictures]
     if grey:
         crops = [np.asarray(jnp.round(colour.luma(jnp.asarray(c)) * 255) / 255) for c in crops]
+    else:
+        crops = [np.broadcast_to(crop, (*crop.shape[:-1], 3)) for crop in crops]
     return np.concatenate(crops)
 
 

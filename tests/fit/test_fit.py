@@ -219,21 +219,29 @@ def test_files_become_a_preset_and_a_page(folders, monkeypatch, capsys):
     assert "exists; remove it" in capsys.readouterr().err
 
 
-def test_colour_and_files_of_one_channel_are_measured_in_grey_together(folders, monkeypatch):
+@pytest.mark.parametrize("mixed", ["real", "clean", "both"])
+def test_grey_files_are_measured_among_those_in_colour_if_both_sets_have_colour(
+    folders, monkeypatch, mixed
+):
     monkeypatch.setattr(distributions, "ROUNDS", 1)
     rng = np.random.default_rng(0)
-    for index, channels in enumerate((3, 1, 3, 1)):
+    for index in range(3):
         for name, light in (("real", 0.2), ("clean", 1.0)):
-            picture = light * rng.random((72, 72, channels), np.float32)
-            images.write(folders / name / f"more_{index}.png", picture)
+            if mixed in (name, "both"):
+                picture = light * (0.4 + 0.2 * rng.random((72, 72, 3), np.float32))
+                images.write(folders / name / f"more_{index}.png", picture)
     seen, measure = [], measures.measure
     monkeypatch.setattr(measures, "measure", lambda image: seen.append(image) or measure(image))
     report = preset_files.fit_files(
         [folders / "real"], [folders / "clean"], PRIOR, folders / "x.toml", simulations=64
     )
-    assert any("squares of 64 pixels, in grey" in line for line in report.provenance)
+    assert any("squares of 64 pixels" in line for line in report.provenance)
+    assert any("pixels, in grey" in line for line in report.provenance) == (mixed != "both")
+    assert {image.shape[-1] for image in seen} == {3 if mixed == "both" else 1}
+    has_chroma_noise = report.real[:, list(measures.MEASURES).index("chroma noise sigma")] > -3.9
+    assert has_chroma_noise.sum() == (3 if mixed == "both" else 0)
     # real ones too are of whole levels: luma between them hides that a block is flat
-    levels = 255 * np.concatenate([np.asarray(image) for image in seen])
+    levels = 255 * np.concatenate([np.asarray(image).ravel() for image in seen])
     np.testing.assert_allclose(levels, np.rint(levels), atol=1e-3)
 
 

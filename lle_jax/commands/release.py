@@ -86,6 +86,7 @@ def calibrate(
     checks.number("interval", level, 0.01, 0.999)
     net = tiles.network(config, params)
     cases = jobs.track(suite.cases(), suite.count, unit="image", description="interval")
-    pairs = ((case.error, case.half_width) for case in coverage.measure(net, cases))
-    factor = uncertainty.calibration_factor(pairs, level)
+    measured = coverage.measure(net, cases)
+    grouped = ((each.error, each.half_width, each.case.modality) for each in measured)
+    factor = uncertainty.calibration_factor(grouped, level)
     return uncertainty.scale_uncertainty(params, factor), factor

@@ -211,6 +211,18 @@ def crops(
     return iter(dataset.to_iter_dataset(options))
 
 
+def small_lines(images: Images, sides: Sequence[int]) -> list[str]:
+    """Says in lines which of the `sides` of `crops` leave images out, and how many."""
+    lines = []
+    for side in sides:
+        if small := len(images) - len(_at_least(images, side)):
+            lines.append(
+                f"{small} of {len(images)} training images are less than {side} pixels high or "
+                f"wide: no crops of that side come from them"
+            )
+    return lines
+
+
 def _at_least(images: Images, side: int) -> Images:
     """Returns the images at least `side` high and wide."""
     return images.subset([index for index, size in enumerate(images.sizes) if min(size) >= side])

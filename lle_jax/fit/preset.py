@@ -41,9 +41,9 @@ def fit_files(
     """Fits `prior` to real low-light images and writes `output` (.toml) and a page (.html) beside.
 
     All images are cut to a square of one size in the middle, at most 256 pixels wide, along the
-    grid of JPEG's blocks. Where the real or the clean images are all grey, the others are made grey;
-    else grey ones stay as they are among those in colour, whose channels have noise of their own.
-    `simulations` and `out_of_time` bound the time, see `distributions.fit`.
+    grid of JPEG's blocks. Where the real or the clean images are all grey, the others are made
+    grey; else grey ones stay as they are among those in colour, whose channels have noise of their
+    own. `simulations` and `out_of_time` bound the time, see `distributions.fit`.
 
     Raises:
       ValueError: for fewer than two real images, no clean image, an image among both, images

@@ -19,6 +19,7 @@ from lle_jax.checks import ConfigError
 from lle_jax.models import params as parameters
 
 LAYER = "log_scale."  # how its parameters' names begin
+MARGIN = 0.03  # by which a group of images may be covered less than the level
 
 
 def make(config: ml_collections.ConfigDict) -> tuple[Callable, Callable, Callable]:
@@ -54,21 +55,31 @@ def negative_log_likelihood(output: tuple[jax.Array, jax.Array], clean: jax.Arra
     return jnp.mean(error / scale + jnp.log(scale))
 
 
-def calibration_factor(pairs: Iterable[tuple[np.ndarray, np.ndarray]], level: float) -> float:
+def calibration_factor(cases: Iterable[tuple[np.ndarray, np.ndarray, str]], level: float) -> float:
     """Computes the conformal calibration factor: scales times it cover `level` of the errors.
 
+    One factor cannot give each group of images the level. Too narrow an interval misleads, too wide
+    a one does not, so no group is covered by less than the level less `MARGIN`, though all together
+    are covered by more then.
+
     Args:
-      pairs: (absolute error, scale) of images, both `[H, W, C]`, broadcast; every image counts
-        alike, whatever its size.
+      cases: (absolute error, scale, group) of images, the arrays both `[H, W, C]`, broadcast; every
+        image counts alike, whatever its size. Groups are modalities.
       level: coverage of the prediction interval, in (0, 1).
     """
-    ratios, weights = [], []
-    for error, scale in pairs:
+    groups: dict[str, list[np.ndarray]] = {}
+    for error, scale, group in cases:
         ratio = np.sort((error / scale).ravel())
         thinned = ratio[np.linspace(0, len(ratio) - 1, min(len(ratio), 10_000)).astype(int)]
-        ratios.append(thinned)
-        weights.append(np.full(len(thinned), 1 / len(thinned)))
-    ratio, weight = np.concatenate(ratios), np.concatenate(weights)
+        groups.setdefault(group, []).append(thinned)
+    least = [_quantile(each, max(level - MARGIN, 0)) for each in groups.values()]
+    return max(_quantile([ratio for each in groups.values() for ratio in each], level), *least)
+
+
+def _quantile(ratios: list[np.ndarray], level: float) -> float:
+    """Computes the quantile of sorted ratios of images, each of the weight of the others."""
+    weight = np.concatenate([np.full(len(each), 1 / len(each)) for each in ratios])
+    ratio = np.concatenate(ratios)
     order = np.argsort(ratio)
     at = int(np.searchsorted(np.cumsum(weight[order]), level * len(ratios)))
     return float(ratio[order][min(at, len(order) - 1)])

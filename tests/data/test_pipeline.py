@@ -178,6 +178,8 @@ def test_crops_of_several_sides_take_turns_and_small_images_have_no_large_ones(p
         assert side == (CROP, CROP + 4)[number % 2]
         seen[side].add(round(float(batch.clean[0, 0, 0, 2]) * 8))
     assert seen == {CROP: set(range(7)), CROP + 4: set(range(5))}
+    (line,) = data.small_lines(mixed, arguments["sides"])
+    assert line.startswith(f"2 of 7 training images are less than {CROP + 4} pixels high or wide")
     resumed = data.crops(mixed, **arguments)
     resumed.set_state(json.loads(json.dumps(iterator.get_state())))
     for _ in range(2):

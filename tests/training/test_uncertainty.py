@@ -61,17 +61,33 @@ def test_the_loss_is_that_of_a_laplace_distribution(photographs):
 
 def test_the_factor_covers_the_level_whatever_the_images_sizes():
     rng = np.random.default_rng(0)
-    pairs = []
+    cases = []
     for side, scale in ((20, 0.1), (200, 0.02)):
         shape = side, side, 1
-        pairs.append((np.abs(rng.laplace(0, scale, shape)), np.full(shape, scale)))
-    by = uncertainty.calibration_factor(pairs, 0.9)
+        cases.append((np.abs(rng.laplace(0, scale, shape)), np.full(shape, scale), "skin"))
+    by = uncertainty.calibration_factor(cases, 0.9)
     np.testing.assert_allclose(by, np.log(10), rtol=0.05)  # of a Laplace distribution
-    pairs[1] = pairs[1][0] * 5, pairs[1][1]  # spreads five times too small in the large image
-    covered = [
-        np.mean(error <= uncertainty.calibration_factor(pairs, 0.9) * half) for error, half in pairs
-    ]
+    cases[1] = cases[1][0] * 5, *cases[1][1:]  # spreads five times too small in the large image
+    by = uncertainty.calibration_factor(cases, 0.9)
+    covered = [np.mean(error <= by * half) for error, half, _ in cases]
     np.testing.assert_allclose(np.mean(covered), 0.9, atol=0.005)  # each image counts alike
+
+
+@pytest.mark.parametrize(("times", "expected"), [(1.1, (0.9, None)), (3, (None, 0.87))])
+def test_no_modality_is_covered_by_much_less_than_the_level(times, expected):
+    """`times`: how much greater one modality's errors are than its scales say."""
+    rng = np.random.default_rng(0)
+    scale = np.full((100, 100, 1), 0.05)
+    errors = {"skin": [rng.laplace(0, 0.05, scale.shape) for _ in range(9)]}
+    errors["fundus"] = [rng.laplace(0, 0.05 * times, scale.shape)]
+    cases = [(np.abs(error), scale, name) for name, each in errors.items() for error in each]
+    by = uncertainty.calibration_factor(cases, 0.9)
+    covered = [np.mean(error <= by * scale) for error, _, _ in cases]
+    for found, wanted in zip((np.mean(covered), covered[-1]), expected, strict=True):
+        if wanted is not None:
+            np.testing.assert_allclose(found, wanted, atol=0.005)
+    assert np.mean(covered) >= 0.895
+    assert covered[-1] >= 0.865
 
 
 def test_scaled_parameters_change_the_predicted_scale_alone(params, photographs):

@@ -20,7 +20,8 @@ MIN_IMAGES = 30  # of each kind
 # Fewer images than this cannot reach p < 0.05 in the signed-rank test.
 MIN_TEST, MAX_TEST = statistics.MIN_IMAGES, 40
 MIN_VALIDATION = 3
-_SHARE = 10  # a tenth each to test and to validate, as of `data.load`
+# A sixth to compare on, so that one image that loses decides nothing; a tenth to validate.
+_SHARES = {"test": 6, "validation": 10}
 MAX_SIDE = 512  # of the images that are compared, whose middle is taken: it bounds the time
 
 
@@ -125,17 +126,19 @@ def divide(
       ValueError: if too few are left to hold back.
     """
     count = sum(map(len, units))
+    wanted = {
+        role: min(max(math.ceil(count / _SHARES[role]), least), MAX_TEST)
+        for role, least in (("test", MIN_TEST), ("validation", MIN_VALIDATION))
+    }
     known = [unit for unit in units if any(entry.digest in trained_on for entry in unit)]
     # Small units first: a patient of many images is for training where possible.
     unknown = sorted(
         (unit for unit in units if not any(entry.digest in trained_on for entry in unit)),
-        key=lambda unit: (len(unit) > math.ceil(count / _SHARE), min(e.digest for e in unit)),
+        key=lambda unit: (len(unit) > wanted["validation"], min(e.digest for e in unit)),
     )
-    share, roles = math.ceil(count / _SHARE), {role: list[splits.Entry]() for role in data.ROLES}
-    least = {"test": MIN_TEST, "validation": MIN_VALIDATION}
-    for role in least:
-        wanted = min(max(share, least[role]), MAX_TEST)
-        while unknown and len(roles[role]) < wanted:
+    roles = {role: list[splits.Entry]() for role in data.ROLES}
+    for role in wanted:
+        while unknown and len(roles[role]) < wanted[role]:
             roles[role] += unknown.pop(0)
     for unit in (*known, *unknown):
         roles["train"] += unit
@@ -145,7 +148,7 @@ def divide(
         grouped = f" of {len(units)} patients" if len(units) < count else ""
         raise ValueError(
             f"{count} clean images{grouped}{trained}; unknown ones are needed to compare on (at "
-            f"least {max(share, MIN_TEST)}), to validate (at least {max(share, MIN_VALIDATION)}), "
+            f"least {wanted['test']}), to validate (at least {wanted['validation']}), "
             "and others to train on"
         )
     return roles

@@ -14,6 +14,7 @@ rounds count together (the balance heuristic of Veach and Guibas, SIGGRAPH 1995)
 import dataclasses
 import functools
 import math
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 
 import jax
@@ -247,7 +248,7 @@ def scale(real: np.ndarray, values: np.ndarray) -> np.ndarray:
 
     A measure that hardly varies among the real images is scaled by how it varies at all.
     """
-    with np.errstate(all="ignore"):
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # all NaN
         middle = np.nan_to_num(np.nanmedian(real, axis=0))
         quartiles = (
             np.nanpercentile(real, 75, axis=0) - np.nanpercentile(real, 25, axis=0)

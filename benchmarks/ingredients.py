@@ -1,13 +1,13 @@
 """What each ingredient of the released model's training gives, on validation images.
 
-    python benchmarks/ingredients.py START FOLDER [--steps 500] [--data ../shared/data] [--limit 6]
+    python benchmarks/ingredients.py START FOLDER [--steps 400] [--data ../shared/data] [--limit 6]
 
 START is a release to start from, of before the training on wide light:
 
     git archive f932c1c^ lle_jax/released | tar x -C FOLDER
 
-Each variant lacks one ingredient of experiments/released_wide.py or has one more, and is trained
-for a few steps, so that differences are those of the beginning of a training. Then the degradations
+Each variant lacks one ingredient of experiments/released_whole.py and is trained for a few steps,
+so that differences are those of the beginning of a training. Then the degradations
 of tests/reference/unseen.py on the first images of each set: PSNR by the brightness predicted and
 told; images in good light that lose more than 0.5 dB; dark spots added in fundus photographs.
 """
@@ -22,7 +22,7 @@ import numpy as np
 
 from lle_jax import console, images
 from lle_jax.adapt import fine_tune
-from lle_jax.experiments import released_wide
+from lle_jax.experiments import released_whole
 from lle_jax.inference import enhance
 from lle_jax.training import train
 
@@ -33,14 +33,14 @@ VARIANTS = {
     "without both": {"degradation.mixed_with": ()},
     "without clean images": {"degradation.clean_fraction": 0.0},
     "brightness never told": {"train.given_exposure": 0.0},
-    "half of the crops whole images": {"data.whole_fraction": 0.5},
+    "without whole images": {"data.whole_fraction": 0.0},
 }
 UNSEEN = runpy.run_path(str(Path(__file__).parents[1] / "tests" / "reference" / "unseen.py"))
 
 
 def config_of(changes: dict, arguments: argparse.Namespace):
     """The experiment of a variant: that of the release, for few steps."""
-    config = released_wide.get_config()
+    config = released_whole.get_config()
     config.data.source = f"samples,{arguments.data / 'manifest.csv'}"
     config.data.context_sizes = (128, 236)
     config.optim.warmup_steps = arguments.steps // 10
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("start", type=Path)
     parser.add_argument("folder", type=Path, help="of the run directories; resumes")
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--limit", type=int, default=6, help="images of each set")
     arguments = parser.parse_args()

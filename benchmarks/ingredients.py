@@ -1,14 +1,11 @@
-"""What each ingredient of the released model's training gives, on validation images.
+"""What each ingredient of the released model's training holds, on validation images.
 
-    python benchmarks/ingredients.py START FOLDER [--steps 400] [--data ../shared/data] [--limit 6]
+    python benchmarks/ingredients.py FOLDER [--steps 300] [--data ../shared/data] [--limit 6]
 
-START is a release to start from, of before the training on wide light:
-
-    git archive f932c1c^ lle_jax/released | tar x -C FOLDER
-
-Each variant lacks one ingredient of experiments/released_whole.py and is trained for a few steps,
-so that differences are those of the beginning of a training. Then the degradations
-of tests/reference/unseen.py on the first images of each set: PSNR by the brightness predicted and
+The released model is trained on for a few steps, by the recipe of experiments/released_whole.py and
+by variants that lack one ingredient: what the network then forgets is what that ingredient holds.
+The brightness is told, since its path was trained apart and stays. Then the degradations of
+tests/reference/unseen.py on the first images of each set: PSNR by the brightness predicted and
 told; images in good light that lose more than 0.5 dB; dark spots added in fundus photographs.
 """
 
@@ -22,17 +19,17 @@ import numpy as np
 
 from lle_jax import console, images
 from lle_jax.adapt import fine_tune
+from lle_jax.checkpoints import release
 from lle_jax.experiments import released_whole
 from lle_jax.inference import enhance
 from lle_jax.training import train
 
 VARIANTS = {
-    "all": {},
+    "all ingredients": {},
     "without `wide`": {"degradation.mixed_with": ("camera",)},
     "without `camera`": {"degradation.mixed_with": ("wide", "wide")},
     "without both": {"degradation.mixed_with": ()},
     "without clean images": {"degradation.clean_fraction": 0.0},
-    "brightness never told": {"train.given_exposure": 0.0},
     "without whole images": {"data.whole_fraction": 0.0},
 }
 UNSEEN = runpy.run_path(str(Path(__file__).parents[1] / "tests" / "reference" / "unseen.py"))
@@ -45,7 +42,9 @@ def config_of(changes: dict, arguments: argparse.Namespace):
     config.data.context_sizes = (128, 236)
     config.optim.warmup_steps = arguments.steps // 10
     config.optim.ema_decay = 0.98
-    config.train.start_from = str(arguments.start)
+    config.model.exposure_path = True
+    config.train.given_exposure = 1.0
+    config.train.start_from = str(release.BUNDLED)
     config.train.steps = arguments.steps
     config.train.validate_every = config.train.checkpoint_every = arguments.steps // 2
     config.update_from_flattened_dict(changes)
@@ -78,16 +77,15 @@ def judge(net, arguments: argparse.Namespace) -> list[float]:
 def main() -> None:
     """Trains and judges the variants, and prints a row for each."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("start", type=Path)
     parser.add_argument("folder", type=Path, help="of the run directories; resumes")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--limit", type=int, default=6, help="images of each set")
     arguments = parser.parse_args()
     heads = ("unseen", "told", "dim", "half the light", "mild: harmed", "dark spots / Mpx")
     rows = [f"| variant | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
-    for number, (name, changes) in enumerate({"start": None, **VARIANTS}.items()):
-        model = arguments.start
+    for number, (name, changes) in enumerate({"released": None, **VARIANTS}.items()):
+        model = release.BUNDLED
         if changes is not None:
             config = config_of(changes, arguments)
             model = arguments.folder.absolute() / f"{number}"

@@ -148,7 +148,7 @@ def _directed(derivatives: list[jax.Array], direction: jax.Array) -> tuple[jax.A
     for sign in (1, -1):  # polarities one by one: XLA on CPU is slow at a stack of them
         signed = sign * across
         shifts = _shifts(force_materialize(signed - along), direction, max(PARTS[-1]))
-        parts = [sum(map(shifts, part)) / len(part) for part in PARTS]
+        parts = [jnp.asarray(sum(map(shifts, part))) / len(part) for part in PARTS]
         support = force_materialize(functools.reduce(jnp.minimum, parts))
         shifts = _shifts(support, direction, EXTENT[-1])
         opened = functools.reduce(jnp.maximum, map(shifts, EXTENT))

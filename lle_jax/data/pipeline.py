@@ -218,7 +218,7 @@ def small_lines(images: Images, sides: Sequence[int]) -> list[str]:
         if small := len(images) - len(_at_least(images, side)):
             lines.append(
                 f"{small} of {len(images)} training images are less than {side} pixels high or "
-                f"wide: no crops of that side come from them"
+                "wide: no crops of that side come from them"
             )
     return lines
 

@@ -97,8 +97,3 @@ def check(config: ml_collections.ConfigDict) -> None:
             f"data.batch_size is {data.batch_size}; expected a multiple of the "
             f"{jax.device_count()} devices"
         )
-
-
-def crop_sides(config: ml_collections.ConfigDict) -> tuple[int, ...]:
-    """Returns the sides of the crops that the batches take turns in."""
-    return tuple(config.data.context_sizes) or (config.data.crop,)

@@ -282,7 +282,7 @@ def make_iterator(config: ml_collections.ConfigDict, images: data.Images, positi
     """Returns the iterator over batches of training crops, at a position or at the start."""
     iterator = data.crops(
         images,
-        sides=configs.crop_sides(config),
+        sides=tuple(config.data.context_sizes) or (config.data.crop,),
         batch_size=config.data.batch_size,
         seed=config.seed,
         random_resized_crop_min_scale=config.data.random_resized_crop_min_scale,
@@ -304,7 +304,7 @@ def compile_steps(
         jax.ShapeDtypeStruct, sharding=sharding.split_batch(experiment.mesh)
     )
     programs: dict[int, Callable] = {}
-    for side in configs.crop_sides(config):
+    for side in tuple(config.data.context_sizes) or (config.data.crop,):
         clean = declare((size, side, side, 3), np.float32)
         batch = data.Batch(clean, declare((size,), np.int32), clean if config.data.pairs else None)
         programs[side] = step.lower(state, batch).compile()
@@ -343,7 +343,7 @@ def describe(
 
 def announce(config: ml_collections.ConfigDict, workdir: Path, splits: data.Splits, restored):
     """Prints what is about to run, and on what."""
-    sides = configs.crop_sides(config)
+    sides = config.data.context_sizes
     for line in data.skipped_lines(splits.rejected) + data.small_lines(splits.train, sides):
         print(line, file=sys.stderr)
     sizes = ", ".join(f"{len(getattr(splits, role))} {role}" for role in data.ROLES)

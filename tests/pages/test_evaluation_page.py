@@ -53,7 +53,9 @@ def test_the_slider_moves_by_keyboard_and_by_mouse(page_of, page_path):
 
 def test_methods_cases_error_map_and_enlarged_region(page_of, page_path):
     page = page_of(page_path)
-    assert page.locator("#left option").all_inner_texts() == ["low", "gamma", "he", "clean"]
+    marked = "gamma: added red, lost blue"  # the first method, by spots and lines
+    shown = page.locator("#left option").all_inner_texts()
+    assert shown == ["low", "gamma", "he", "clean", marked]
     page.select_option("#right", "clean")
     assert "right clean" in page.inner_text("#caption")
     first = page.inner_text("#caption")

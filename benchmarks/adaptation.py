@@ -10,7 +10,6 @@ tests/reference/unseen.py; an adaptation that writes no release is judged all th
 """
 
 import argparse
-import runpy
 from pathlib import Path
 
 import harm
@@ -22,8 +21,7 @@ from lle_jax.inference import enhance, exposure
 SETS = ("drive", "kvasir_seg", "ham10000", "chest_xray")
 DARK = dict(zip(SETS, (6, 20, 20, 14), strict=True))
 CLEAN = dict(zip(SETS, (5, 23, 18, 14), strict=True))
-UNSEEN = runpy.run_path(str(Path(__file__).parents[1] / "tests" / "reference" / "unseen.py"))
-KINDS = UNSEEN["CLINICS"] | UNSEEN["UNSEEN"]
+KINDS = harm.REFERENCE.CLINICS | harm.REFERENCE.UNSEEN
 
 
 def make(folder: Path, root: Path, kind: str) -> list[tuple[str, Path]]:

@@ -25,6 +25,9 @@ from lle_jax.inference import enhance, exposure
 
 FUNDUS, PRESETS = "drive", ("fundus", "lowlight", "camera")
 METHODS = ("low", "default", "told", "GT-mean")
+REFERENCE = types.SimpleNamespace(
+    **runpy.run_path(str(Path(__file__).parents[1] / "tests" / "reference" / "unseen.py"))
+)
 psnr, spot_change = jax.jit(metrics.psnr), jax.jit(metrics.spot_change)
 
 
@@ -37,15 +40,13 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="images of each set")
     parser.add_argument("--only", choices=["psnr", "spots"], help="one of the two parts")
     arguments = parser.parse_args()
-    file = Path(__file__).resolve().parents[1] / "tests" / "reference" / "unseen.py"
-    unseen = types.SimpleNamespace(**runpy.run_path(str(file)))
     net = enhance.load(arguments.model)
     listed = find(arguments.data, arguments.role, arguments.limit)
     if arguments.only != "spots":
-        kinds = unseen.UNSEEN | unseen.OTHERS
-        print_fidelity(measure(net, listed, kinds), list(unseen.UNSEEN), list(unseen.OTHERS))
+        unseen, others = REFERENCE.UNSEEN, REFERENCE.OTHERS
+        print_fidelity(measure(net, listed, unseen | others), list(unseen), list(others))
     if arguments.only != "psnr":
-        print_spots(net, listed[FUNDUS], unseen.UNSEEN, arguments)
+        print_spots(net, listed[FUNDUS], REFERENCE.UNSEEN, arguments)
 
 
 def find(root: Path, role: str, limit: int | None) -> dict[str, list[Path]]:

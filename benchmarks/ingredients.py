@@ -10,8 +10,6 @@ told; images in good light that lose more than 0.5 dB; dark spots added in fundu
 """
 
 import argparse
-import gc
-import runpy
 from pathlib import Path
 
 import harm
@@ -32,7 +30,7 @@ VARIANTS = {
     "without clean images": {"degradation.clean_fraction": 0.0},
     "without whole images": {"data.whole_fraction": 0.0},
 }
-UNSEEN = runpy.run_path(str(Path(__file__).parents[1] / "tests" / "reference" / "unseen.py"))
+UNSEEN, OTHERS = harm.REFERENCE.UNSEEN, harm.REFERENCE.OTHERS
 
 
 def config_of(changes: dict, arguments: argparse.Namespace):
@@ -54,17 +52,15 @@ def config_of(changes: dict, arguments: argparse.Namespace):
 def judge(net, arguments: argparse.Namespace) -> list[float]:
     """The columns of the table."""
     listed = harm.find(arguments.data, "val", arguments.limit)
-    values = harm.measure(net, listed, UNSEEN["UNSEEN"] | UNSEEN["OTHERS"])
+    values = harm.measure(net, listed, UNSEEN | OTHERS)
 
     def mean(kind: str, method: str) -> float:
         return float(np.mean([np.mean(each) for each in values[kind, method].values()]))
 
-    unseen = [
-        np.mean([mean(kind, how) for kind in UNSEEN["UNSEEN"]]) for how in ("default", "told")
-    ]
+    unseen = [np.mean([mean(kind, how) for kind in UNSEEN]) for how in ("default", "told")]
     low, mild = (np.concatenate(list(values["mild", how].values())) for how in ("low", "default"))
     spots = []
-    for kind, function in UNSEEN["UNSEEN"].items():
+    for kind, function in UNSEEN.items():
         for number, path in enumerate(listed[harm.FUNDUS]):
             clean = images.read(path).pixels
             output = enhance.enhance_pixels(net, function(np.random.default_rng(number), clean))[0]
@@ -93,7 +89,6 @@ def main() -> None:
         cells = " | ".join(f"{value:.2f}" for value in judge(enhance.load(model), arguments))
         rows.append(f"| {name} | {cells} |")
         console.note(rows[-1])
-        gc.collect()
     print("\n".join(rows))
 
 

@@ -215,7 +215,7 @@ def small_lines(images: Images, sides: Sequence[int]) -> list[str]:
     """Says in lines which of the `sides` of `crops` leave images out, and how many."""
     lines = []
     for side in sides:
-        if small := len(images) - len(_at_least(images, side)):
+        if small := sum(min(size) < side for size in images.sizes):
             lines.append(
                 f"{small} of {len(images)} training images are less than {side} pixels high or "
                 "wide: no crops of that side come from them"

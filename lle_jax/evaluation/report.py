@@ -328,12 +328,12 @@ def _viewer_data(
         label = suite.label(row.image, row.realisation)
         if label in shown:
             values.setdefault(label, {}).setdefault(row.method, {})[row.metric] = row.value
-    measured = {row.metric for row in result.rows}
-    marked = result.methods[:1] if measured.issuperset(GROUPS["invention"]) else ()
     cases = []
     with jobs.progress("pictures", len(shown), "case") as bar:
         for case in result.suite.cases(shown):
-            cases.append(_pictures(case, drawn, marked) | {"metrics": values[case.label]})
+            cases.append(
+                _pictures(case, drawn, result.methods[:1]) | {"metrics": values[case.label]}
+            )
             bar.update()
     titles = {name: [m.title, m.digits] for name, m in METRICS.items()}
     return {"cases": cases, "metrics": titles}

@@ -141,10 +141,13 @@ class Reference:
 
 
 def bundled() -> tuple[ml_collections.ConfigDict, nnx.State]:
-    """Loads the released model without its exposure path, whose work is that of a thumbnail."""
+    """Loads the released model without the paths whose work is that of a thumbnail."""
     config, params = release.load()
-    config = ml_collections.ConfigDict(config.to_dict() | {"exposure_path": False})
-    kept = {name: leaf for name, leaf in named(params) if not name.startswith("exposure.")}
+    config = ml_collections.ConfigDict(
+        config.to_dict() | dict.fromkeys(("exposure_path", "light_path"), False)
+    )
+    left_out = ("exposure.", "light.")
+    kept = {name: leaf for name, leaf in named(params) if not name.startswith(left_out)}
     return config, load_params(kept, config, "the released model")
 
 

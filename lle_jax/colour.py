@@ -12,6 +12,10 @@ from lle_jax import checks
 BT601 = (0.299, 0.587, 0.114)
 BT709 = (0.2126, 0.7152, 0.0722)
 
+# Of `grey_under_tint`, root mean squares relative to the image's. The 32 x 32 cells of tinted
+# radiographs are 0.001 to 0.003 from a line, those of colour images 0.024 or more.
+_AWAY, _CONTRAST = 0.006, 0.1
+
 
 def srgb_to_linear(image: jax.Array) -> jax.Array:
     """Converts display-referred sRGB in [0, 1] to linear light in [0, 1] (IEC 61966-2-1:1999).
@@ -56,3 +60,34 @@ def luma(image: jax.Array, weights: tuple[float, float, float] = BT601) -> jax.A
 def mean_luma(image: jax.Array) -> jax.Array:
     """Averages luma (ITU-R BT.601) over an image, `[..., H, W, C]` -> `[..., 1, 1, 1]`."""
     return jnp.mean(luma(image), axis=(-3, -2, -1), keepdims=True)
+
+
+def grey_under_tint(image: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Tells if an image is grey but for one tint, and what undoes the tint.
+
+    The colours of a grey image under a coloured light, a film or a screen lie on one line through
+    black in linear light. Those of skin, mucosa and retina are at least four times as far from a
+    line as is allowed here. An even surface of one colour is not called grey: it has no contrast.
+
+    Args:
+      image: display values (sRGB) `[..., H, W, 3]` in [0, 1], without noise: means of cells.
+
+    Returns:
+      bool `[..., 1, 1, 1]`, and factors of the display values, `[..., 1, 1, 3]`; 1 where it is not.
+    """
+    light = srgb_to_linear(image)
+    axes = (-3, -2)
+    line = jnp.mean(light, axis=axes, keepdims=True)
+    line = line / jnp.maximum(jnp.linalg.norm(line, axis=-1, keepdims=True), 1e-9)
+    along = jnp.sum(light * line, axis=-1, keepdims=True)
+    size, mean = (
+        jnp.mean(along**2, axis=axes, keepdims=True),
+        jnp.mean(along, axis=axes, keepdims=True),
+    )
+    away = jnp.sum((light - along * line) ** 2, axis=-1, keepdims=True)
+    away = jnp.mean(away, axis=axes, keepdims=True)
+    spread = size - mean**2
+    tinted = (away < _AWAY**2 * size) & (size > 0) & (spread > _CONTRAST**2 * size)
+    channels = jnp.mean(image, axis=axes, keepdims=True)
+    factors = jnp.mean(channels, axis=-1, keepdims=True) / jnp.maximum(channels, 1e-6)
+    return tinted, jnp.where(tinted, factors, 1.0)

@@ -254,6 +254,7 @@ NETWORK_KEYS = {
         "blocks": (1, 1, 1),
         "uncertainty": True,
         "exposure_path": True,
+        "light_path": True,
     },
     "nafnet": {"width": 8, "encoder": (1, 1, 1), "middle": 1, "decoder": (1, 1, 2)},
     "retinexformer": {"width": 16, "blocks": (1, 1, 1)},

@@ -13,6 +13,7 @@ def upgrade_model_config(config: Mapping[str, Any]) -> dict[str, Any]:
         before = stored.pop("spread", False)
         stored.setdefault("uncertainty", before)
         stored.setdefault("exposure_path", False)
+        stored.setdefault("light_path", False)
     return stored
 
 

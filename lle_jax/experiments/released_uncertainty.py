@@ -2,7 +2,8 @@
 
     python -m lle_jax.main --config experiments/released_uncertainty.py
     lle release runs/released_uncertainty -o before/ --float16 --interval 0.9
-    python tools/train_exposure.py before/ -o model/
+    python tools/train_paths.py exposure before/ -o middle/
+    python tools/train_paths.py light middle/ -o model/
 
 Starts from the parameters in runs/released_whole. The same command resumes.
 """

@@ -191,7 +191,7 @@ def context(
         return tiles.finish_context(net, cells, grey, mean_luma(lit(rgb, correction.gain)))
     made = tiles.finish_context(net, cells, grey, math.nan if aim.mean is None else aim.mean)
     if aim.stops:
-        bright = lit(np.asarray(_thumbnail(made.curves, rgb)), aim.stops)
+        bright = lit(np.asarray(_thumbnail(made.curves, rgb * made.neutral)), aim.stops)
         return tiles.finish_context(net, cells, grey, mean_luma(bright))
     if correction.amount < 1:
         own, wanted = max(mean_luma(rgb), 1e-3), max(float(made.exposure[0, 0, 0, 0]), 1e-3)
@@ -239,7 +239,8 @@ def gain(net: tiles.Network, measured: Measured, correction: Correction) -> floa
     made = context(net, measured.cells, measured.grey, correction)
     if made is None:
         raise ValueError("this model takes no exposure; give another model")
-    before, after = (_light(each) for each in (rgb, np.asarray(_thumbnail(made.curves, rgb))))
+    bright = np.asarray(_thumbnail(made.curves, rgb * made.neutral))
+    before, after = _light(rgb), _light(bright)
     return min(max(math.log2(after / before), -STOPS), STOPS + 1)
 
 

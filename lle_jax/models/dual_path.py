@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from lle_jax import colour
-from lle_jax.models import grid, layers
+from lle_jax.models import grid, layers, thumbnail_paths
 from lle_jax.models.nafnet import NAFBlock
 
 GRID = grid.CELLS // 2  # the curves' side
@@ -33,14 +33,18 @@ class Context(NamedTuple):
     Attributes:
       curves: `[B, GRID, GRID, 9]`, for each channel log gain, bend and offset; see `brighten`.
       vector: `[B, 1, 1, VECTOR]`, steers the noise path.
-      grey: `[B, 1, 1, 1]`, whether the channels are equal everywhere.
+      grey: `[B, 1, 1, 1]`, whether the channels are equal everywhere but for one tint.
+      neutral: `[B, 1, 1, 3]`, factors of the pixels by which that tint goes; 1 without one.
       exposure: `[B, 1, 1, 1]`, the mean luma (ITU-R BT.601) in [0, 1] that the curves aim at.
+      light: `[B, GRID, GRID, 3]`, log gains of the result's channels.
     """
 
     curves: jax.Array
     vector: jax.Array
     grey: jax.Array
+    neutral: jax.Array
     exposure: jax.Array
+    light: jax.Array
 
 
 class BrightnessPath(nnx.Module):
@@ -65,46 +69,6 @@ class BrightnessPath(nnx.Module):
         return curves.astype(jnp.float32), vector
 
 
-class ExposurePath(nnx.Module):
-    """From the thumbnail's statistics to the mean luma that the image would have in good light."""
-
-    def __init__(self, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
-        self.fine = layers.Conv3x3(6, 16, strides=2, **kwargs)
-        self.fine_block = layers.ResidualBlock(16, **kwargs)
-        self.coarse = layers.Conv3x3(16, 32, strides=2, **kwargs)
-        self.coarse_block = layers.ResidualBlock(32, **kwargs)
-        self.summary = nnx.Linear(64, 32, **kwargs)
-        self.output = nnx.Linear(32, 1, kernel_init=nnx.initializers.zeros_init(), **kwargs)
-
-    def __call__(self, cells: jax.Array) -> jax.Array:
-        """`[B, CELLS, CELLS, 6]` of `grid.cell_means` -> mean luma, `[B, 1, 1, 1]`.
-
-        The geometric mean over the eight orientations of a square: no turn of an image changes it,
-        and their errors partly cancel.
-        """
-        turned = jnp.stack([turn(cells, number) for number in range(8)])
-        log_gain = self.log_gain(turned.reshape(-1, *cells.shape[1:])).reshape(8, -1, 1, 1, 1)
-        own = jnp.maximum(colour.mean_luma(cells[..., :3]), 1e-3)
-        return own * jnp.exp(jnp.mean(log_gain, axis=0))
-
-    def log_gain(self, cells: jax.Array) -> jax.Array:
-        """Predicts the logarithm of the change of the mean luma from one orientation."""
-        x = grid.statistics(cells).astype(self.output.dtype)
-        x = self.fine_block(nnx.gelu(self.fine(x)))
-        x = self.coarse_block(nnx.gelu(self.coarse(x)))
-        x = jnp.concatenate(
-            [part(x, axis=(1, 2), keepdims=True) for part in (jnp.mean, jnp.max)], axis=-1
-        )
-        return self.output(nnx.gelu(self.summary(x))).astype(jnp.float32)
-
-
-def turn(cells: jax.Array, number: int) -> jax.Array:
-    """Puts a square `[..., N, N, C]` into one of its eight orientations."""
-    cells = jnp.rot90(cells, number % 4, axes=(-3, -2))
-    return cells[..., ::-1, :] if number >= 4 else cells
-
-
 class DualPath(nnx.Module):
     """Brightens by smooth curves, then removes the noise that this made visible.
 
@@ -114,6 +78,7 @@ class DualPath(nnx.Module):
       blocks: NAFBlocks of each level, before and again after the coarser ones.
       uncertainty: also predict the scale of the error's Laplace distribution.
       exposure_path: predict the brightness of the result by a path of its own, not by the curves.
+      light_path: even out what is left of the light and its colour in the result.
       dtype: of the computation; parameters are float32.
       rngs: initialises the parameters.
 
@@ -130,6 +95,7 @@ class DualPath(nnx.Module):
         blocks: tuple[int, ...],
         uncertainty: bool = False,
         exposure_path: bool = False,
+        light_path: bool = False,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
@@ -159,7 +125,8 @@ class DualPath(nnx.Module):
         self.head = layers.Conv3x3(widths[0], 4 * 6, kernel_init=zero, **kwargs)
         if uncertainty:
             self.log_scale = layers.Conv3x3(widths[0], 4, kernel_init=zero, **kwargs)
-        self.exposure = ExposurePath(**kwargs) if exposure_path else None
+        self.exposure = thumbnail_paths.ExposurePath(**kwargs) if exposure_path else None
+        self.light = thumbnail_paths.LightPath(**kwargs) if light_path else None
 
     def __call__(self, image: jax.Array) -> jax.Array:
         """`[B, H, W, 3]` in [0, 1], any H and W -> the enhanced image, same shape, float32."""
@@ -186,11 +153,17 @@ class DualPath(nnx.Module):
           exposure: the wanted mean luma in (0, 1), a number or `[B, 1, 1, 1]`; NaN where the
             network is to predict it.
         """
+        tinted, neutral = colour.grey_under_tint(cells[..., :3])
+        neutral = jnp.where(grey, 1.0, neutral)
+        cells = cells * jnp.tile(neutral, 2)
         curves, vector = self.brightness(grid.statistics(cells).astype(self.dtype))
         if self.exposure is not None:
             exposure = jnp.where(jnp.isnan(exposure), self.exposure(cells), exposure)
         curves, exposure = expose(curves, cells[..., :3], exposure)
-        return Context(curves, vector, grey, exposure)
+        light = jnp.zeros((*curves.shape[:-1], 3), jnp.float32)
+        if self.light is not None:
+            light = self.light(cells, thumbnail(curves, cells[..., :3]))
+        return Context(curves, vector, grey | tinted, neutral, exposure, light)
 
     def restore(
         self,
@@ -237,7 +210,8 @@ class DualPath(nnx.Module):
     def _restore(self, tile, context, corner, size) -> tuple[jax.Array, jax.Array]:
         """The restored tile, and the noise path's features at half its resolution."""
         height, width = tile.shape[1:3]
-        tile = layers.pad_to_multiple(tile.astype(jnp.float32), self.multiple)
+        tile = tile.astype(jnp.float32) * context.neutral
+        tile = layers.pad_to_multiple(tile, self.multiple)
         inside = self._inside(corner, size)
         size = (height, width) if size is None else size
         bright = brighten(tile, curves_at(context.curves, tile.shape[1:3], corner, size))
@@ -249,6 +223,8 @@ class DualPath(nnx.Module):
             layers.depth_to_space(self.head(x).astype(jnp.float32), 2), 2, axis=-1
         )
         restored = (bright * (1 + gain) + offset)[:, :height, :width]
+        if self.light is not None:
+            restored = restored * jnp.exp(curves_at(context.light, (height, width), corner, size))
         grey = jnp.mean(restored, axis=-1, keepdims=True)
         return jnp.where(context.grey, grey, restored), x
 
@@ -348,3 +324,10 @@ def thumbnail(curves: jax.Array, cells: jax.Array) -> jax.Array:
     """Brightens the mean colours of the cells, `[B, CELLS, CELLS, 3]` in [0, 1]."""
     side = (grid.CELLS, grid.CELLS)
     return jnp.clip(brighten(cells, curves_at(curves, side, (0, 0), side)), 0, 1)
+
+
+def relit(image: jax.Array, log_gain: jax.Array) -> jax.Array:
+    """Multiplies `[B, H, W, 3]` by the smooth gains whose logarithms are `[B, GRID, GRID, 3]`."""
+    _, height, width, _ = image.shape
+    shape = (height, width)
+    return image * jnp.exp(curves_at(log_gain, shape, (0, 0), shape))

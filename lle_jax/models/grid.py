@@ -11,8 +11,13 @@ def statistics(cells: jax.Array) -> jax.Array:
     """Takes the logarithms of brightness and noise, `[B, CELLS, CELLS, 6]` of `cell_means`."""
     brightness, noise = jnp.split(cells, 2, axis=-1)
     # offsets and scales bring both to about [-1, 1] from full light down to 1 %
-    brightness, noise = jnp.log(brightness + 0.01) / 2 + 1, jnp.log(noise + 1e-3) / 3 + 1.3
-    return jnp.concatenate([brightness, noise], axis=-1)
+    noise = jnp.log(noise + 1e-3) / 3 + 1.3
+    return jnp.concatenate([log_brightness(brightness), noise], axis=-1)
+
+
+def log_brightness(brightness: jax.Array) -> jax.Array:
+    """Takes the logarithm of display values in [0, 1], to about [-1, 1]."""
+    return jnp.log(brightness + 0.01) / 2 + 1
 
 
 def cell_means(image: jax.Array) -> jax.Array:

@@ -53,14 +53,14 @@ def make(
             return forward(params, tile(low)), tile(clean)
         exposure: Any = jnp.nan
         if given_exposure:
-            clean, exposure = _told(jax.random.fold_in(key, 1), clean, given_exposure)
+            clean, exposure = told(jax.random.fold_in(key, 1), clean, given_exposure)
         context = tiled.compute_context(params, low, exposure)
         return restore(params, tile(low), context, corner, (height, width)), tile(clean)
 
     return forward_tile
 
 
-def _told(key: jax.Array, clean: jax.Array, fraction: float) -> tuple[jax.Array, jax.Array]:
+def told(key: jax.Array, clean: jax.Array, fraction: float) -> tuple[jax.Array, jax.Array]:
     """Gives a fraction of the clean images other light; `(images, mean luma, or NaN for the rest)`.
 
     Were it their own light, the network could go by what such scenes look like, and would not learn

@@ -16,6 +16,7 @@ MODALITIES = [
     "microscopy",
     "phone",
     "radiograph",
+    "side_light",
     "ultrasound",
     "wide",
 ]

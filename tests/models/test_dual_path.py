@@ -17,7 +17,7 @@ def statistics(image):
 
 
 def config(**changes):
-    small = {"widths": (4, 6), "blocks": (1, 1)}
+    small = {"widths": (4, 6), "blocks": (1, 1), "light_path": True}
     return ml_collections.ConfigDict(base.network("dual_path").to_dict() | small | changes)
 
 
@@ -69,6 +69,20 @@ def test_odd_sizes_and_grey(network, photographs):
     np.testing.assert_array_equal(output[0, ..., 0], output[0, ..., 2])
     assert np.abs(output[1, ..., 0] - output[1, ..., 2]).max() > 0.01
     assert apply(params, photographs[:, :1, :1]).shape == (2, 1, 1, 3)
+
+
+def test_a_grey_image_under_a_tint_comes_out_grey_and_a_colour_image_does_not(network, photographs):
+    apply, params = network
+    grey = colour.luma(photographs)
+    tinted = colour.linear_to_srgb(colour.srgb_to_linear(grey) * jnp.array([0.9, 0.7, 0.5]))
+    output = apply(params, tinted)
+    np.testing.assert_array_equal(output[..., 0], output[..., 2])
+    # as of the grey image itself, whose channels the network takes for those of a colour image
+    own = jnp.mean(tinted, axis=(1, 2, 3)) / jnp.mean(grey, axis=(1, 2, 3))
+    np.testing.assert_allclose(
+        output[..., :1], apply(params, grey * own[:, None, None, None]), atol=0.03
+    )
+    assert np.abs(np.ptp(apply(params, photographs), axis=-1)).max() > 0.05
 
 
 def test_bfloat16_stays_close(network, photographs):
@@ -176,8 +190,8 @@ def test_a_few_steps_lower_the_error_and_every_parameter_has_a_gradient(network,
     "changes",
     [
         {"widths": ()},
-        {"blocks": (1,), "uncertainty": False, "exposure_path": False},
-        {"blocks": (1, 0), "uncertainty": False, "exposure_path": False},
+        {"blocks": (1,), "uncertainty": False},
+        {"blocks": (1, 0), "uncertainty": False},
     ],
 )
 def test_a_wrong_configuration_is_named(changes):

@@ -6,9 +6,9 @@ import pytest
 
 from lle_jax import data, models
 from lle_jax.checks import ConfigError
-from lle_jax.models import dual_path, grid
+from lle_jax.models import grid, thumbnail_paths
 from lle_jax.models.params import named
-from lle_jax.training import degradation, exposure
+from lle_jax.training import degradation, exposure, thumbnails
 
 CONFIG = ml_collections.ConfigDict(
     {
@@ -75,16 +75,16 @@ def test_the_seed_decides_what_is_drawn():
 
 def test_only_the_path_moves_and_it_learns_the_light(params, photographs, monkeypatch):
     """Of two photographs under four lights, whatever the light."""
-    monkeypatch.setattr(exposure, "WHOLE", 1.0)
-    monkeypatch.setattr(exposure, "BATCH", 16)
+    monkeypatch.setattr(thumbnails, "WHOLE", 1.0)
+    monkeypatch.setattr(thumbnails, "BATCH", 16)
     drawn = [
         exposure.draw(images(*photographs), dimmed(light), 32, seed=0)
         for light in (0.9, 0.6, 0.4, 0.2)
     ]
-    thumbnails = exposure.Thumbnails(*(np.concatenate(part) for part in zip(*drawn, strict=True)))
-    before = exposure.log_error(CONFIG, params, thumbnails)
-    found = exposure.fit(CONFIG, params, thumbnails, steps=300, lr=5e-3, seed=0)
-    after = exposure.log_error(CONFIG, found, thumbnails)
+    together = exposure.Thumbnails(*(np.concatenate(part) for part in zip(*drawn, strict=True)))
+    before = exposure.log_error(CONFIG, params, together)
+    found = exposure.fit(CONFIG, params, together, steps=300, lr=5e-3, seed=0)
+    after = exposure.log_error(CONFIG, found, together)
     assert np.sqrt(np.mean(after**2)) < 0.1 < 0.4 < np.sqrt(np.mean(before**2))
     for (name, old), (_, new) in zip(named(params), named(found), strict=True):
         assert np.array_equal(old, new) != name.startswith(exposure.LAYER), name
@@ -117,7 +117,7 @@ def test_a_network_is_told_a_brightness_in_place_of_what_its_path_predicts(param
 def test_no_orientation_of_an_image_changes_what_is_predicted(params, photographs):
     path = models.bind(CONFIG)(params).exposure
     cells = grid.cell_means(0.3 * photographs)
-    turned = np.stack([dual_path.turn(cells, number) for number in range(8)])
+    turned = np.stack([thumbnail_paths.turn(cells, number) for number in range(8)])
     assert len({part.tobytes() for part in turned}) == 8
     for number in range(8):
         np.testing.assert_allclose(path(turned[number]), path(cells), rtol=1e-5)
@@ -128,6 +128,6 @@ def test_no_orientation_of_an_image_changes_what_is_predicted(params, photograph
 def test_a_network_without_the_path_is_refused(photographs):
     config = ml_collections.ConfigDict(CONFIG.to_dict() | {"exposure_path": False})
     params = models.build(config, jax.random.key(0))[1]
-    thumbnails = exposure.draw(images(photographs[0]), dimmed(1), 16, seed=0)
+    drawn = exposure.draw(images(photographs[0]), dimmed(1), 16, seed=0)
     with pytest.raises(ConfigError, match=r"model\.exposure_path is not set"):
-        exposure.fit(config, params, thumbnails, steps=10, lr=1e-3, seed=0)
+        exposure.fit(config, params, drawn, steps=10, lr=1e-3, seed=0)

@@ -1,0 +1,118 @@
+"""Small networks that answer from a thumbnail what the two-path network leaves open.
+
+Both see `grid.cell_means` alone, and their answers are means over the eight orientations of a
+square: no turn of an image changes them, and their errors partly cancel.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from lle_jax import colour
+from lle_jax.models import grid, layers
+
+TURNS = 8
+LIMIT = 1.0  # of the logarithm of what the light path multiplies by
+
+
+class ExposurePath(nnx.Module):
+    """From the thumbnail's statistics to the mean luma that the image would have in good light."""
+
+    def __init__(self, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
+        self.fine = layers.Conv3x3(6, 16, strides=2, **kwargs)
+        self.fine_block = layers.ResidualBlock(16, **kwargs)
+        self.coarse = layers.Conv3x3(16, 32, strides=2, **kwargs)
+        self.coarse_block = layers.ResidualBlock(32, **kwargs)
+        self.summary = nnx.Linear(64, 32, **kwargs)
+        self.output = nnx.Linear(32, 1, kernel_init=nnx.initializers.zeros_init(), **kwargs)
+
+    def __call__(self, cells: jax.Array) -> jax.Array:
+        """`[B, CELLS, CELLS, 6]` of `grid.cell_means` -> mean luma, `[B, 1, 1, 1]`."""
+        log_gain = self.log_gain(_turned(cells)).reshape(TURNS, -1, 1, 1, 1)
+        own = jnp.maximum(colour.mean_luma(cells[..., :3]), 1e-3)
+        return own * jnp.exp(jnp.mean(log_gain, axis=0))
+
+    def log_gain(self, cells: jax.Array) -> jax.Array:
+        """Predicts the logarithm of the change of the mean luma from one orientation."""
+        x = grid.statistics(cells).astype(self.output.dtype)
+        x = self.fine_block(nnx.gelu(self.fine(x)))
+        x = self.coarse_block(nnx.gelu(self.coarse(x)))
+        x = jnp.concatenate(
+            [part(x, axis=(1, 2), keepdims=True) for part in (jnp.mean, jnp.max)], axis=-1
+        )
+        return self.output(nnx.gelu(self.summary(x))).astype(jnp.float32)
+
+
+class LightPath(nnx.Module):
+    """From the thumbnail to what is still uneven, or of another colour, in the network's result.
+
+    A U-Net of three levels: light falls off over the whole of an image, and its parts differ.
+    """
+
+    def __init__(self, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
+        fine, middle = 32, 64
+        self.fine = layers.Conv3x3(9, fine, strides=2, **kwargs)
+        self.fine_block = layers.ResidualBlock(fine, **kwargs)
+        self.middle = layers.Conv3x3(fine, middle, strides=2, **kwargs)
+        self.middle_block = layers.ResidualBlock(middle, **kwargs)
+        self.coarse = layers.Conv3x3(middle, middle, strides=2, **kwargs)
+        self.coarse_block = layers.ResidualBlock(middle, **kwargs)
+        self.summary = nnx.Linear(2 * middle, middle, **kwargs)
+        self.whole = nnx.Linear(middle, middle, **kwargs)
+        self.to_middle = nnx.Linear(middle, middle, **kwargs)
+        self.middle_out = layers.ResidualBlock(middle, **kwargs)
+        self.to_fine = nnx.Linear(middle, fine, **kwargs)
+        self.fine_out = layers.ResidualBlock(fine, **kwargs)
+        zero = nnx.initializers.zeros_init()
+        self.output = layers.Conv3x3(fine, 3, kernel_init=zero, **kwargs)
+
+    def __call__(self, cells: jax.Array, bright: jax.Array) -> jax.Array:
+        """Predicts log gains of the result's channels, `[B, CELLS / 2, CELLS / 2, 3]`.
+
+        Args:
+          cells: of `grid.cell_means`, `[B, CELLS, CELLS, 6]`.
+          bright: their colours as the curves brighten them, `[B, CELLS, CELLS, 3]` in [0, 1].
+        """
+        log_gain = self.log_gain(_turned(cells), _turned(bright))
+        log_gain = log_gain.reshape(TURNS, -1, *log_gain.shape[1:])
+        back = [turn_back(each, number) for number, each in enumerate(log_gain)]
+        return jnp.mean(jnp.stack(back), axis=0)
+
+    def log_gain(self, cells: jax.Array, bright: jax.Array) -> jax.Array:
+        """Predicts from one orientation."""
+        x = jnp.concatenate([grid.statistics(cells), grid.log_brightness(bright)], axis=-1)
+        fine = self.fine_block(nnx.gelu(self.fine(x.astype(self.output.dtype))))
+        middle = self.middle_block(nnx.gelu(self.middle(fine)))
+        x = self.coarse_block(nnx.gelu(self.coarse(middle)))
+        parts = [part(x, axis=(1, 2), keepdims=True) for part in (jnp.mean, jnp.max)]
+        summary = nnx.gelu(self.summary(jnp.concatenate(parts, axis=-1)))
+        x = nnx.gelu(x + self.whole(summary))
+        x = self.middle_out(nnx.gelu(middle + self.to_middle(_twice(x))))
+        x = self.fine_out(nnx.gelu(fine + self.to_fine(_twice(x))))
+        return LIMIT * jnp.tanh(self.output(x).astype(jnp.float32) / LIMIT)
+
+
+def _twice(x: jax.Array) -> jax.Array:
+    shape = (x.shape[0], 2 * x.shape[1], 2 * x.shape[2], x.shape[3])
+    return jax.image.resize(x, shape, "bilinear")
+
+
+def turn(cells: jax.Array, number: int) -> jax.Array:
+    """Puts a square `[..., N, N, C]` into one of its eight orientations."""
+    cells = jnp.rot90(cells, number % 4, axes=(-3, -2))
+    return cells[..., ::-1, :] if number >= 4 else cells
+
+
+def turn_back(cells: jax.Array, number: int) -> jax.Array:
+    """Inverts `turn`."""
+    cells = cells[..., ::-1, :] if number >= 4 else cells
+    return jnp.rot90(cells, -(number % 4), axes=(-3, -2))
+
+
+def _turned(cells: jax.Array) -> jax.Array:
+    """All orientations of `[B, N, N, C]`, one after the other, `[TURNS * B, N, N, C]`."""
+    return jnp.concatenate([turn(cells, number) for number in range(TURNS)])

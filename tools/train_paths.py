@@ -1,0 +1,130 @@
+"""Gives a released model a path that sees thumbnails alone, trained on the train images.
+
+    python tools/train_paths.py exposure START -o FOLDER [--data ../shared/data/manifest.csv]
+    python tools/train_paths.py light START -o FOLDER
+
+`exposure`: how bright is bright enough? `light`: what is still uneven in the result, or of
+another colour? START is a release or a run of experiments/released_uncertainty.py, FOLDER a new
+release. Draws dark thumbnails of the images of the role train, each from the preset of its modality
+or one of `MIXED_WITH`, and trains the path on them; everything else in the model stays as it is.
+Prints the error on images of the role val, which decided the recipe; test is never read. A quarter
+of an hour on two cores of a CPU, half an hour for `light`.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+from flax import nnx
+
+from lle_jax import data, models
+from lle_jax.checkpoints import load, release
+from lle_jax.models.params import load_params
+from lle_jax.training import degradation, exposure, light
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "manifest.csv"
+
+
+class Recipe(NamedTuple):
+    """How a path is trained: what is mixed with each modality's preset, and how long on what."""
+
+    mixed_with: tuple[str, ...]
+    thumbnails: int
+    steps: int
+    lr: float
+    prefix: str
+
+
+RECIPES = {
+    "exposure": Recipe(
+        ("wide", "wide", "camera", "good_light"), 40_000, 6000, 2e-3, exposure.LAYER
+    ),
+    "light": Recipe(
+        ("wide", "side_light", "camera", "good_light"), 24_000, 4000, 1.5e-3, light.LAYER
+    ),
+}
+
+
+def main() -> None:
+    """Trains the path and writes the release."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("path", choices=RECIPES)
+    parser.add_argument("start", type=Path, help="a release or a run directory")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the release")
+    parser.add_argument("--data", default=str(DATA), help="as config.data.source")
+    parser.add_argument("--thumbnails", type=int, help="default: that of the path's recipe")
+    parser.add_argument("--steps", type=int, help="default: that of the path's recipe")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    if arguments.output.exists():
+        parser.error(f"{arguments.output} exists; choose another -o")
+    recipe = RECIPES[arguments.path]
+    recipe = recipe._replace(
+        thumbnails=arguments.thumbnails or recipe.thumbnails, steps=arguments.steps or recipe.steps
+    )
+
+    start = load.load_model(arguments.start)
+    key = f"{arguments.path}_path"
+    config = ml_collections.ConfigDict(start.config.to_dict() | {key: True})
+    initial = models.build(config, jax.random.key(arguments.seed))[1]
+    params = load_params(
+        start.params, config, str(arguments.start), initial, optional=(recipe.prefix,)
+    )
+    images = data.load(arguments.data, crop=1)
+    degrade = degradation.make("by_modality", mixed_with=recipe.mixed_with)
+    train_path = {"exposure": train_exposure, "light": train_light}[arguments.path]
+    params = train_path(config, params, images, degrade, recipe, arguments.seed)
+
+    known = start.provenance.images
+    seen = {"train": images.train, "validation": images.validation}
+    record = (release.record(arguments.start) or start.provenance.record) | {
+        f"{arguments.path}.thumbnails": recipe.thumbnails,
+        f"{arguments.path}.mixed_with": list(recipe.mixed_with),
+        f"{arguments.path}.steps": recipe.steps,
+        f"{arguments.path}.lr": recipe.lr,
+        f"{arguments.path}.seed": arguments.seed,
+        "images": {
+            role: sorted({*known.get(role, ()), *part.all_hashes}) for role, part in seen.items()
+        },
+    }
+    release.save(arguments.output, config, params, record, dtype="float16")
+    print(f"release: {arguments.output}")
+
+
+def train_exposure(config, params, images, degrade, recipe: Recipe, seed: int) -> Any:
+    """Trains the exposure path; says how far the predicted mean luma is from the clean image's."""
+
+    def say(when: str, params: nnx.State) -> None:
+        error = np.sqrt(np.mean(exposure.log_error(config, params, validation) ** 2))
+        print(
+            f"validation, {when}: log of the mean luma is wrong by {error:.3f} (root mean square)"
+        )
+
+    validation = exposure.draw(images.validation, degrade, recipe.thumbnails // 20, seed=1)
+    say("before", params)
+    train = exposure.draw(images.train, degrade, recipe.thumbnails, seed=seed)
+    params = exposure.fit(config, params, train, steps=recipe.steps, lr=recipe.lr, seed=seed)
+    say("after", params)
+    return params
+
+
+def train_light(config, params, images, degrade, recipe: Recipe, seed: int) -> Any:
+    """Trains the light path; says how far the results' thumbnails are from the clean images'."""
+
+    def say(when: str, params: nnx.State) -> None:
+        error = light.squared_error(config, params, validation)
+        print(f"validation, {when}: PSNR of thumbnails {np.mean(-10 * np.log10(error)):.2f} dB")
+
+    validation = light.draw(config, params, images.validation, degrade, 1600, seed=1)
+    say("before", params)
+    train = light.draw(config, params, images.train, degrade, recipe.thumbnails, seed=seed)
+    params = light.fit(config, params, train, steps=recipe.steps, lr=recipe.lr, seed=seed)
+    say("after", params)
+    return params
+
+
+if __name__ == "__main__":
+    main()

@@ -43,7 +43,7 @@ def made(config, apply):
 def test_told_images_get_other_light_and_its_mean(context_crop):
     clean, _ = context_crop
     clean = np.concatenate([0.5 * clean] * 16)
-    images, means = map(np.asarray, context_crops._told(jax.random.key(3), clean, 0.5))
+    images, means = map(np.asarray, context_crops.told(jax.random.key(3), clean, 0.5))
     told = ~np.isnan(means[:, 0, 0, 0])
     assert 0.2 < told.mean() < 0.8
     np.testing.assert_array_equal(images[~told], clean[~told])

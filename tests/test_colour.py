@@ -20,7 +20,8 @@ def test_a_grey_image_under_a_tint_is_known_and_the_tint_undone(photographs, tin
     grey = colour.luma(photographs)
     image = np.rint(255 * np.asarray(tinted(grey, tint))) / 255  # as files have it
     known, factors = jax.jit(colour.grey_under_tint)(cells(image))
-    assert known.shape == (2, 1, 1, 1) and known.all()
+    assert known.shape == (2, 1, 1, 1)
+    assert known.all()
     neutral = cells(image) * factors
     bright = neutral.mean(axis=-1) > 0.1
     assert np.ptp(neutral, axis=-1)[bright].max() < 0.03

@@ -43,7 +43,7 @@ RECIPES = {
         ("wide", "wide", "camera", "good_light"), 40_000, 6000, 2e-3, exposure.LAYER
     ),
     "light": Recipe(
-        ("wide", "side_light", "camera", "good_light"), 24_000, 4000, 1.5e-3, light.LAYER
+        ("wide", "side_light", "camera", "good_light"), 16_000, 6000, 1.5e-3, light.LAYER
     ),
 }
 

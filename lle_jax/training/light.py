@@ -23,6 +23,7 @@ from lle_jax.training.degradation import Degrade
 LAYER = "light."  # how its parameters' names begin
 TOLD = 0.5  # of the images have another amount of light as their target
 SMALL = 2e-4  # squared error that matters little
+WHITE = 0.98
 
 
 class Thumbnails(NamedTuple):
@@ -102,6 +103,7 @@ def fit(
 
     def loss_of(net: Any, cells, bright, restored, truth) -> jax.Array:
         result = dual_path.relit(restored, net.light.log_gain(cells, bright))
+        result = jnp.where(truth >= WHITE, jnp.minimum(result, 1), result)  # files clip it
         return jnp.mean(jnp.log(_squared_error(result, truth) + SMALL))
 
     return thumbnails.fit(

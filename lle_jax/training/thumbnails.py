@@ -26,7 +26,7 @@ WHOLE = 0.75  # of the thumbnails show the whole image, its sides made equal; th
 LEAST = 0.5  # of the image's shorter side, in such a square
 BATCH, DRAWN = 64, 16  # thumbnails in a step, and images that are degraded together
 WARMUP, EMA = 200, 0.998
-WEIGHT_DECAY = 0.1
+WEIGHT_DECAY, CLIP = 0.1, 1.0
 
 
 def draw(
@@ -102,8 +102,8 @@ def fit(
 ) -> nnx.State:
     """Minimises `loss_of(network, *squares, *others)` over the parameters of one path.
 
-    AdamW with a warm-up and cosine decay, on thumbnails in random orientations; what is returned is
-    the moving average.
+    AdamW with clipped gradients, a warm-up and cosine decay, on thumbnails in random orientations;
+    what is returned is the moving average.
 
     Args:
       config: of the network.
@@ -117,7 +117,9 @@ def fit(
       seed: of the order and the orientations.
     """
     schedule = optax.warmup_cosine_decay_schedule(0.0, lr, min(WARMUP, steps // 5), steps)
-    adamw = optax.adamw(schedule, weight_decay=WEIGHT_DECAY)
+    adamw = optax.chain(
+        optax.clip_by_global_norm(CLIP), optax.adamw(schedule, weight_decay=WEIGHT_DECAY)
+    )
     turns = [functools.partial(_turn_all, number=one) for one in range(thumbnail_paths.TURNS)]
 
     bind = models.bind(config)

@@ -16,7 +16,7 @@ from lle_jax.experiments.lol import dual_path
 def get_config() -> ml_collections.ConfigDict:
     config = dual_path.get_config()
     config.model = released_uncertainty.get_config().model
-    config.model.exposure_path = True
+    config.model.exposure_path = config.model.light_path = True
     config.optim.lr = 4e-4
     config.train.start_from = "lle_jax/released"
     config.train.steps = 3000

@@ -8,6 +8,7 @@ import ml_collections
 from flax import nnx
 
 from lle_jax import checks, models
+from lle_jax.models import thumbnail_paths
 
 
 def named(params) -> list[tuple[str, Any]]:
@@ -46,7 +47,8 @@ def load_params(
       tree: the parameters, whatever its containers.
       config: of the network.
       where: names the tree in errors.
-      initial: initial parameters, for those that the tree lacks.
+      initial: initial parameters of a training that starts from the tree, for those that it lacks;
+        the tree's `thumbnail_paths.NAMES` are left out then where the network has no such path.
       optional: beginnings of the names that the tree may lack.
 
     Raises:
@@ -54,6 +56,13 @@ def load_params(
     """
     expected = models.shapes(config)
     loaded = dict(named(tree))
+    if initial is not None:
+        wanted = {name for name, _ in named(expected)}
+        loaded = {
+            name: leaf
+            for name, leaf in loaded.items()
+            if name in wanted or not name.startswith(thumbnail_paths.NAMES)
+        }
     if optional and initial is not None:
         loaded = {n: leaf for n, leaf in named(initial) if n.startswith(optional)} | loaded
     if (differing := difference(loaded, expected)) is not None:

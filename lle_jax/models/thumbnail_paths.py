@@ -13,6 +13,7 @@ from flax import nnx
 from lle_jax import colour
 from lle_jax.models import grid, layers
 
+NAMES = "exposure.", "light."  # how the names of their parameters begin in the network
 TURNS = 8
 LIMIT = 1.0  # of the logarithm of what the light path multiplies by
 

@@ -8,7 +8,7 @@ import pytest
 from lle_jax import data, models
 from lle_jax.checks import ConfigError
 from lle_jax.models import dual_path, grid, thumbnail_paths
-from lle_jax.models.params import named
+from lle_jax.models.params import load_params, named
 from lle_jax.training import light, thumbnails
 
 CONFIG = ml_collections.ConfigDict(
@@ -86,6 +86,18 @@ def test_a_turned_image_gets_the_turned_light(params, photographs):
         turned = thumbnail_paths.turn(cells, number)
         back = thumbnail_paths.turn_back(path(turned, turned[..., :3]), number)
         np.testing.assert_allclose(back, whole, atol=1e-5)
+
+
+def test_a_training_may_start_without_the_path_and_an_evaluation_may_not(params):
+    config = ml_collections.ConfigDict(CONFIG.to_dict() | {"light_path": False})
+    initial = models.build(config, jax.random.key(1))[1]
+    found = dict(named(load_params(params, config, "here", initial)))
+    own = dict(named(params))
+    assert found.keys() == {name for name in own if not name.startswith(light.LAYER)}
+    for name, leaf in found.items():
+        np.testing.assert_array_equal(leaf, own[name])
+    with pytest.raises(ConfigError, match=r"light\..* there and absent here"):
+        load_params(params, config, "here")
 
 
 def test_a_network_without_the_path_is_refused(images):

@@ -1,10 +1,9 @@
-r"""The released model, trained further on LOL-v1's real pairs.
+"""The released model, trained further on LOL-v1's real pairs.
 
-    python -m lle_jax.main --config experiments/lol/released.py --workdir runs/lol_released
-    python -m lle_jax.main --config experiments/lol/released.py --workdir runs/lol_released_2 \
-        --config.train.start_from=runs/lol_released --config.optim.lr=3e-4 --config.seed=1
+    python -m lle_jax.main --config experiments/lol/released.py
 
-Data as for experiments/lol/unet.py. Half an hour each on two cores of a CPU.
+Data as for experiments/lol/unet.py. Without the paths for the brightness and the light, which know
+medical images: with the first it was 1.4 dB worse (docs/real.md). An hour on two cores of a CPU.
 """
 
 import ml_collections
@@ -16,9 +15,8 @@ from lle_jax.experiments.lol import dual_path
 def get_config() -> ml_collections.ConfigDict:
     config = dual_path.get_config()
     config.model = released_uncertainty.get_config().model
-    config.model.exposure_path = config.model.light_path = True
     config.optim.lr = 4e-4
     config.train.start_from = "lle_jax/released"
-    config.train.steps = 3000
+    config.train.steps = 6000
     config.train.validate_every = 500
     return config

@@ -22,7 +22,7 @@ from flax import nnx
 
 from lle_jax import models
 from lle_jax.checkpoints import release
-from lle_jax.models import grid
+from lle_jax.models import grid, thumbnail_paths
 from lle_jax.models.params import load_params, named
 
 ROUNDS = 15
@@ -146,8 +146,7 @@ def bundled() -> tuple[ml_collections.ConfigDict, nnx.State]:
     config = ml_collections.ConfigDict(
         config.to_dict() | dict.fromkeys(("exposure_path", "light_path"), False)
     )
-    left_out = ("exposure.", "light.")
-    kept = {name: leaf for name, leaf in named(params) if not name.startswith(left_out)}
+    kept = {n: leaf for n, leaf in named(params) if not n.startswith(thumbnail_paths.NAMES)}
     return config, load_params(kept, config, "the released model")
 
 

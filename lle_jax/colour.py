@@ -80,13 +80,10 @@ def grey_under_tint(image: jax.Array) -> tuple[jax.Array, jax.Array]:
     line = jnp.mean(light, axis=axes, keepdims=True)
     line = line / jnp.maximum(jnp.linalg.norm(line, axis=-1, keepdims=True), 1e-9)
     along = jnp.sum(light * line, axis=-1, keepdims=True)
-    size, mean = (
-        jnp.mean(along**2, axis=axes, keepdims=True),
-        jnp.mean(along, axis=axes, keepdims=True),
-    )
+    size = jnp.mean(along**2, axis=axes, keepdims=True)
+    spread = size - jnp.mean(along, axis=axes, keepdims=True) ** 2
     away = jnp.sum((light - along * line) ** 2, axis=-1, keepdims=True)
     away = jnp.mean(away, axis=axes, keepdims=True)
-    spread = size - mean**2
     tinted = (away < _AWAY**2 * size) & (size > 0) & (spread > _CONTRAST**2 * size)
     channels = jnp.mean(image, axis=axes, keepdims=True)
     factors = jnp.mean(channels, axis=-1, keepdims=True) / jnp.maximum(channels, 1e-6)

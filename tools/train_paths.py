@@ -4,16 +4,16 @@
     python tools/train_paths.py light START -o FOLDER
 
 `exposure`: how bright is bright enough? `light`: what is still uneven in the result, or of
-another colour? START is a release or a run of experiments/released_uncertainty.py, FOLDER a new
-release. Draws dark thumbnails of the images of the role train, each from the preset of its modality
-or one of `MIXED_WITH`, and trains the path on them; everything else in the model stays as it is.
-Prints the error on images of the role val, which decided the recipe; test is never read. A quarter
-of an hour on two cores of a CPU, half an hour for `light`.
+another colour? START is a release or a run of experiments/released_uncertainty.py, without that
+path; FOLDER a new release. Draws dark thumbnails of the images of the role train, each from the
+preset of its modality or one mixed with it (`RECIPES`), and trains the path on them; everything
+else in the model stays as it is. Prints the error on images of the role val, which decided the
+recipe; test is never read. A quarter of an hour on two cores of a CPU, half an hour for `light`.
 """
 
 import argparse
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import ml_collections
@@ -25,6 +25,7 @@ from lle_jax.checkpoints import load, release
 from lle_jax.models.params import load_params
 from lle_jax.training import degradation, exposure, light
 
+Trained = tuple[nnx.State, int]  # the parameters, and of how many thumbnails
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "manifest.csv"
 
 
@@ -35,16 +36,11 @@ class Recipe(NamedTuple):
     thumbnails: int
     steps: int
     lr: float
-    prefix: str
 
 
 RECIPES = {
-    "exposure": Recipe(
-        ("wide", "wide", "camera", "good_light"), 40_000, 6000, 2e-3, exposure.LAYER
-    ),
-    "light": Recipe(
-        ("wide", "side_light", "camera", "good_light"), 16_000, 6000, 1.5e-3, light.LAYER
-    ),
+    "exposure": Recipe(("wide", "wide", "camera", "good_light"), 40_000, 6000, 2e-3),
+    "light": Recipe(("wide", "side_light", "camera", "good_light"), 16_000, 6000, 1.5e-3),
 }
 
 
@@ -71,17 +67,17 @@ def main() -> None:
     config = ml_collections.ConfigDict(start.config.to_dict() | {key: True})
     initial = models.build(config, jax.random.key(arguments.seed))[1]
     params = load_params(
-        start.params, config, str(arguments.start), initial, optional=(recipe.prefix,)
+        start.params, config, str(arguments.start), initial, optional=(f"{arguments.path}.",)
     )
     images = data.load(arguments.data, crop=1)
     degrade = degradation.make("by_modality", mixed_with=recipe.mixed_with)
     train_path = {"exposure": train_exposure, "light": train_light}[arguments.path]
-    params = train_path(config, params, images, degrade, recipe, arguments.seed)
+    params, drawn = train_path(config, params, images, degrade, recipe, arguments.seed)
 
     known = start.provenance.images
     seen = {"train": images.train, "validation": images.validation}
     record = (release.record(arguments.start) or start.provenance.record) | {
-        f"{arguments.path}.thumbnails": recipe.thumbnails,
+        f"{arguments.path}.thumbnails": drawn,
         f"{arguments.path}.mixed_with": list(recipe.mixed_with),
         f"{arguments.path}.steps": recipe.steps,
         f"{arguments.path}.lr": recipe.lr,
@@ -94,7 +90,7 @@ def main() -> None:
     print(f"release: {arguments.output}")
 
 
-def train_exposure(config, params, images, degrade, recipe: Recipe, seed: int) -> Any:
+def train_exposure(config, params, images, degrade, recipe: Recipe, seed: int) -> Trained:
     """Trains the exposure path; says how far the predicted mean luma is from the clean image's."""
 
     def say(when: str, params: nnx.State) -> None:
@@ -103,15 +99,15 @@ def train_exposure(config, params, images, degrade, recipe: Recipe, seed: int) -
             f"validation, {when}: log of the mean luma is wrong by {error:.3f} (root mean square)"
         )
 
-    validation = exposure.draw(images.validation, degrade, recipe.thumbnails // 20, seed=1)
+    validation = exposure.draw(images.validation, degrade, 2000, seed=1)
     say("before", params)
     train = exposure.draw(images.train, degrade, recipe.thumbnails, seed=seed)
     params = exposure.fit(config, params, train, steps=recipe.steps, lr=recipe.lr, seed=seed)
     say("after", params)
-    return params
+    return params, len(train.mean)
 
 
-def train_light(config, params, images, degrade, recipe: Recipe, seed: int) -> Any:
+def train_light(config, params, images, degrade, recipe: Recipe, seed: int) -> Trained:
     """Trains the light path; says how far the results' thumbnails are from the clean images'."""
 
     def say(when: str, params: nnx.State) -> None:
@@ -123,7 +119,7 @@ def train_light(config, params, images, degrade, recipe: Recipe, seed: int) -> A
     train = light.draw(config, params, images.train, degrade, recipe.thumbnails, seed=seed)
     params = light.fit(config, params, train, steps=recipe.steps, lr=recipe.lr, seed=seed)
     say("after", params)
-    return params
+    return params, len(train.cells)
 
 
 if __name__ == "__main__":

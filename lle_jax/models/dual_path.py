@@ -224,7 +224,7 @@ class DualPath(nnx.Module):
         )
         restored = (bright * (1 + gain) + offset)[:, :height, :width]
         if self.light is not None:
-            restored = restored * jnp.exp(curves_at(context.light, (height, width), corner, size))
+            restored = relit(restored, context.light, corner, size)
         grey = jnp.mean(restored, axis=-1, keepdims=True)
         return jnp.where(context.grey, grey, restored), x
 
@@ -326,8 +326,16 @@ def thumbnail(curves: jax.Array, cells: jax.Array) -> jax.Array:
     return jnp.clip(brighten(cells, curves_at(curves, side, (0, 0), side)), 0, 1)
 
 
-def relit(image: jax.Array, log_gain: jax.Array) -> jax.Array:
-    """Multiplies `[B, H, W, 3]` by the smooth gains whose logarithms are `[B, GRID, GRID, 3]`."""
-    _, height, width, _ = image.shape
+def relit(
+    tile: jax.Array,
+    log_gain: jax.Array,
+    corner: tuple[int, int] = (0, 0),
+    size: tuple[int, int] | None = None,
+) -> jax.Array:
+    """Multiplies `[B, h, w, 3]` by the smooth gains whose logarithms are `[B, GRID, GRID, 3]`.
+
+    `corner` and `size` are those of `DualPath.restore`.
+    """
+    _, height, width, _ = tile.shape
     shape = (height, width)
-    return image * jnp.exp(curves_at(log_gain, shape, (0, 0), shape))
+    return tile * jnp.exp(curves_at(log_gain, shape, corner, shape if size is None else size))

@@ -57,11 +57,11 @@ def load_params(
     expected = models.shapes(config)
     loaded = dict(named(tree))
     if initial is not None:
-        wanted = {name for name, _ in named(expected)}
+        needed = {name for name, _ in named(expected)}
         loaded = {
             name: leaf
             for name, leaf in loaded.items()
-            if name in wanted or not name.startswith(thumbnail_paths.NAMES)
+            if name in needed or not name.startswith(thumbnail_paths.NAMES)
         }
     if optional and initial is not None:
         loaded = {n: leaf for n, leaf in named(initial) if n.startswith(optional)} | loaded

@@ -13,7 +13,8 @@ from flax import nnx
 from lle_jax import colour
 from lle_jax.models import grid, layers
 
-NAMES = "exposure.", "light."  # how the names of their parameters begin in the network
+# How the names of their parameters begin in the network.
+NAMES = EXPOSURE, LIGHT = "exposure.", "light."
 TURNS = 8
 LIMIT = 1.0  # of the logarithm of what the light path multiplies by
 

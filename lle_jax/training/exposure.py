@@ -5,6 +5,7 @@ moved; what the network makes of a brightness that it is told stays the same.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,11 +16,11 @@ from flax import nnx
 
 from lle_jax import colour, data, models
 from lle_jax.checks import ConfigError
-from lle_jax.models import grid
+from lle_jax.models import grid, thumbnail_paths
 from lle_jax.training import thumbnails
 from lle_jax.training.degradation import Degrade
 
-LAYER = "exposure."  # how its parameters' names begin
+LAYER = thumbnail_paths.EXPOSURE  # how its parameters' names begin
 SMALL = 0.03  # of the logarithm; below it, the loss is a square
 
 
@@ -41,7 +42,7 @@ def draw(images: data.Images, degrade: Degrade, count: int, seed: int) -> Thumbn
 
 
 @functools.lru_cache(maxsize=1)  # training and validation images follow each other
-def _program(degrade: Degrade):
+def _program(degrade: Degrade) -> Callable:
     @jax.jit
     def make(key: jax.Array, batch: data.Batch) -> tuple[jax.Array, jax.Array]:
         low = jnp.round(255 * degrade(key, batch)) / 255  # as files have it

@@ -16,11 +16,11 @@ from flax import nnx
 
 from lle_jax import colour, data, models
 from lle_jax.checks import ConfigError
-from lle_jax.models import dual_path, grid
+from lle_jax.models import dual_path, grid, thumbnail_paths
 from lle_jax.training import context_crops, thumbnails
 from lle_jax.training.degradation import Degrade
 
-LAYER = "light."  # how its parameters' names begin
+LAYER = thumbnail_paths.LIGHT  # how its parameters' names begin
 TOLD = 0.5  # of the images have another amount of light as their target
 SMALL = 2e-4  # squared error that matters little
 WHITE = 0.98

@@ -1,14 +1,15 @@
 """Gives a released model a path that sees thumbnails alone, trained on the train images.
 
-    python tools/train_paths.py exposure START -o FOLDER [--data ../shared/data/manifest.csv]
+    python tools/train_paths.py exposure START -o FOLDER [--data MANIFEST,...]
     python tools/train_paths.py light START -o FOLDER
 
 `exposure`: how bright is bright enough? `light`: what is still uneven in the result, or of
 another colour? START is a release or a run of experiments/released_uncertainty.py, without that
 path; FOLDER a new release. Draws dark thumbnails of the images of the role train, each from the
-preset of its modality or one mixed with it (`RECIPES`), and trains the path on them; everything
-else in the model stays as it is. Prints the error on images of the role val, which decided the
-recipe; test is never read. A quarter of an hour on two cores of a CPU, half an hour for `light`.
+preset of its modality or one of `MIXED_WITH`, and trains the path on them; everything else in the
+model stays as it is. Prints the error on images of the role val, which decided the recipe; test is
+never read. On two cores of a CPU half an hour, an hour for `light`. The released paths were trained
+on ../shared/data and the images that tools/more_images.py lists beside it.
 """
 
 import argparse
@@ -30,18 +31,15 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "manifest.csv"
 
 
 class Recipe(NamedTuple):
-    """How a path is trained: what is mixed with each modality's preset, and how long on what."""
+    """How long a path is trained, and on how much."""
 
-    mixed_with: tuple[str, ...]
     thumbnails: int
     steps: int
     lr: float
 
 
-RECIPES = {
-    "exposure": Recipe(("wide", "wide", "camera", "good_light"), 40_000, 6000, 2e-3),
-    "light": Recipe(("wide", "side_light", "camera", "good_light"), 16_000, 6000, 1.5e-3),
-}
+MIXED_WITH = ("wide", "side_light", "camera", "good_light")  # with each modality's preset
+RECIPES = {"exposure": Recipe(60_000, 24_000, 1.5e-3), "light": Recipe(28_000, 8000, 1.5e-3)}
 
 
 def main() -> None:
@@ -70,7 +68,7 @@ def main() -> None:
         start.params, config, str(arguments.start), initial, optional=(f"{arguments.path}.",)
     )
     images = data.load(arguments.data, crop=1)
-    degrade = degradation.make("by_modality", mixed_with=recipe.mixed_with)
+    degrade = degradation.make("by_modality", mixed_with=MIXED_WITH)
     train_path = {"exposure": train_exposure, "light": train_light}[arguments.path]
     params, drawn = train_path(config, params, images, degrade, recipe, arguments.seed)
 
@@ -78,7 +76,7 @@ def main() -> None:
     seen = {"train": images.train, "validation": images.validation}
     record = (release.record(arguments.start) or start.provenance.record) | {
         f"{arguments.path}.thumbnails": drawn,
-        f"{arguments.path}.mixed_with": list(recipe.mixed_with),
+        f"{arguments.path}.mixed_with": list(MIXED_WITH),
         f"{arguments.path}.steps": recipe.steps,
         f"{arguments.path}.lr": recipe.lr,
         f"{arguments.path}.seed": arguments.seed,

@@ -5,6 +5,8 @@
     python tools/train_paths.py exposure before/ -o middle/
     python tools/train_paths.py light middle/ -o model/
 
+The last two with `--data` of the images that tools/more_images.py lists as well.
+
 Starts from the parameters in runs/released_whole. The same command resumes.
 """
 

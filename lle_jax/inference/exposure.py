@@ -156,9 +156,9 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
     """
     if wish.always or wish.aim != AUTO.aim or net.finish_context is None:
         return Correction(wish.aim, gain=wish.gain)
-    predicted = tiles.finish_context(net, measured.cells, measured.grey).exposure
+    predicted = tiles.predict_exposure(net, measured.cells, measured.grey)
     own = max(mean_luma(measured.cells[..., :3]), 1e-3)
-    change = abs(math.log(max(float(predicted[0, 0, 0, 0]), 1e-3) / own))
+    change = abs(math.log(max(predicted, 1e-3) / own))
     bright = max(
         _smoothstep(measured.highlight, *HIGHLIGHT),
         1 - _smoothstep(measured.noise, NO_NOISE, NOISY),
@@ -189,15 +189,16 @@ def context(
     aim, rgb = correction.aim, cells[..., :3]
     if correction.gain is not None:
         return tiles.finish_context(net, cells, grey, mean_luma(lit(rgb, correction.gain)))
-    made = tiles.finish_context(net, cells, grey, math.nan if aim.mean is None else aim.mean)
+    mean = math.nan if aim.mean is None else aim.mean
     if aim.stops:
+        made = tiles.finish_context(net, cells, grey, mean)
         bright = lit(np.asarray(_thumbnail(made.curves, rgb * made.neutral)), aim.stops)
-        return tiles.finish_context(net, cells, grey, mean_luma(bright))
-    if correction.amount < 1:
-        own, wanted = max(mean_luma(rgb), 1e-3), max(float(made.exposure[0, 0, 0, 0]), 1e-3)
+        mean = mean_luma(bright)
+    elif correction.amount < 1:
+        own = max(mean_luma(rgb), 1e-3)
+        wanted = max(tiles.predict_exposure(net, cells, grey), 1e-3)
         mean = own ** (1 - correction.amount) * wanted**correction.amount
-        return tiles.finish_context(net, cells, grey, mean)
-    return made
+    return tiles.finish_context(net, cells, grey, mean)
 
 
 def meet(

@@ -39,6 +39,8 @@ class Network(NamedTuple):
       multiple, reach: see `models.Tiled`.
       finish_context: `(means of the cells [1, CELLS, CELLS, 6], grey, exposure) -> Context`; None
         for a network that needs the image as a whole.
+      predict_exposure: `(means of the cells, grey) -> [1, 1, 1, 1]`, the `exposure` of that context
+        where none is given, in a fraction of the time; None as `finish_context` is.
       restore: `(tile [1, h, w, 3], context, corner, size) -> [1, h, w, 3]`, compiled once for each
         shape of a tile.
       uncertainty: the same, `-> [1, h, w, 1]`, the half-width of the prediction interval of each
@@ -48,6 +50,7 @@ class Network(NamedTuple):
     multiple: int
     reach: int
     finish_context: Callable | None
+    predict_exposure: Callable | None
     restore: Callable
     uncertainty: Callable | None = None
 
@@ -66,13 +69,18 @@ def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
         return lambda tile, *arguments: program(tile.shape)(params, tile, *arguments)
 
     if not models.is_tiled(config):
-        return Network(1, 0, None, compiled(models.forward(config)))
+        return Network(1, 0, None, None, compiled(models.forward(config)))
     steps = models.tiled(config)
     with_scale = steps.restore_with_scale
+
+    def predict_exposure(params, cells, grey):
+        return steps.finish_context(params, cells, grey).exposure  # the compiler drops the rest
+
     return Network(
         steps.multiple,
         steps.reach,
         functools.partial(jax.jit(steps.finish_context), params),
+        functools.partial(jax.jit(predict_exposure), params),
         compiled(steps.restore),
         with_scale and compiled(lambda *arguments: with_scale(*arguments)[1]),
     )
@@ -187,6 +195,12 @@ def finish_context(
     """
     assert net.finish_context is not None
     return net.finish_context(cells, np.full((1, 1, 1, 1), grey), np.float32(exposure))
+
+
+def predict_exposure(net: Network, cells: np.ndarray, grey: bool) -> float:
+    """Predicts the mean luma that one image is to have; see `finish_context`."""
+    assert net.predict_exposure is not None
+    return float(net.predict_exposure(cells, np.full((1, 1, 1, 1), grey))[0, 0, 0, 0])
 
 
 def _row(net: Network, step: Callable, image: np.ndarray, context, row: "Part", columns):

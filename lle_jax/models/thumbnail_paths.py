@@ -24,12 +24,12 @@ class ExposurePath(nnx.Module):
 
     def __init__(self, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
-        self.fine = layers.Conv3x3(6, 16, strides=2, **kwargs)
-        self.fine_block = layers.ResidualBlock(16, **kwargs)
-        self.coarse = layers.Conv3x3(16, 32, strides=2, **kwargs)
-        self.coarse_block = layers.ResidualBlock(32, **kwargs)
-        self.summary = nnx.Linear(64, 32, **kwargs)
-        self.output = nnx.Linear(32, 1, kernel_init=nnx.initializers.zeros_init(), **kwargs)
+        self.fine = layers.Conv3x3(6, 32, strides=2, **kwargs)
+        self.fine_block = layers.ResidualBlock(32, **kwargs)
+        self.coarse = layers.Conv3x3(32, 64, strides=2, **kwargs)
+        self.coarse_block = layers.ResidualBlock(64, **kwargs)
+        self.summary = nnx.Linear(128, 64, **kwargs)
+        self.output = nnx.Linear(64, 1, kernel_init=nnx.initializers.zeros_init(), **kwargs)
 
     def __call__(self, cells: jax.Array) -> jax.Array:
         """`[B, CELLS, CELLS, 6]` of `grid.cell_means` -> mean luma, `[B, 1, 1, 1]`."""

@@ -1,0 +1,116 @@
+"""Lists more dermatoscopies and chest radiographs to train on, of nobody who is held back.
+
+    python tools/more_images.py FOLDER [--data ../shared/data]
+    python tools/train_paths.py exposure START -o OUT --data MANIFEST,FOLDER/manifest.csv
+
+FOLDER holds, anywhere below it, what the sets of --data were taken from: HAM10000 reduced to
+200 x 150 with HAM10000_metadata.csv (`data` in mmalek06/bounding-box-detection-ham1000), and files
+of NIH ChestX-ray8 (`Pneumonia` and `No_findings` in muhammedtalo/COVID-19). Both repositories are
+public. Writes FOLDER/manifest.csv without any image of --data, any other image of a lesion (or,
+of radiographs, of a patient) that --data has in its validation or test split, and without images
+that look like one of those. A 25th of the lesions and an eighth of the patients are for validation.
+"""
+
+import argparse
+import csv
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lle_jax import files
+
+SIDE = 48  # pixels of what is compared
+SAME, ALIKE = 0.999, 0.97  # correlations: of one picture in two files, and of two that are too near
+ROLES = "train", "validation"
+
+
+def main() -> None:
+    """Writes the manifest and says how many images it lists."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    arguments = parser.parse_args()
+    rows = []
+    with (arguments.data / "manifest.csv").open(newline="") as file:
+        known = list(csv.DictReader(file))
+    for modality, find, share in (("dermatology", lesions, 25), ("radiograph", patients, 8)):
+        groups = find(arguments.folder)
+        if not groups:
+            parser.error(f"{arguments.folder} has no images of {modality} (see --help)")
+        split = [(arguments.data / row["path"], row["role"] != "train") for row in known
+                 if row["modality"] == modality]  # fmt: skip
+        listed = select(groups, split, share)
+        print(modality, *(f"{sum(role == one for _, role in listed)} {one}" for one in ROLES))
+        rows += [(path.relative_to(arguments.folder), modality, role) for path, role in listed]
+    lines = ["path,modality,role", *(",".join(map(str, row)) for row in rows)]
+    files.write_text(arguments.folder / "manifest.csv", "\n".join(lines) + "\n")
+
+
+def lesions(folder: Path) -> dict[Path, str]:
+    """Finds the dermatoscopies, and of which lesion each is."""
+    lesion = {}
+    for path in folder.rglob("HAM10000_metadata.csv"):
+        with path.open(newline="") as file:
+            lesion |= {row["image_id"]: row["lesion_id"] for row in csv.DictReader(file)}
+    return {path: lesion[path.stem] for path in sorted(folder.rglob("ISIC_*.jpg"))}
+
+
+def patients(folder: Path) -> dict[Path, str]:
+    """Finds the radiographs, and of which patient each is: 00001234_005.png is of 00001234."""
+    found = sorted(folder.rglob("[0-9]" * 8 + "_[0-9][0-9][0-9].png"))
+    return {path: path.name.partition("_")[0] for path in found}
+
+
+def select(
+    groups: dict[Path, str], split: Iterable[tuple[Path, bool]], share: int
+) -> list[tuple[Path, str]]:
+    """Divides the images of those who are not held back into (path, role).
+
+    Args:
+      groups: of what lesion or patient each image is.
+      split: known images, and whether they are held back.
+      share: one of so many groups is for validation.
+    """
+    known, held = zip(*split, strict=True)
+    paths = list(groups)
+    first, second = thumbnails(known), thumbnails(paths)
+    same = np.argmax(first @ second.T, axis=1)  # each known image is one of these
+    if np.min(np.sum(first * second[same], axis=1)) < SAME:
+        raise SystemExit("an image of --data is not among them; is the copy complete?")
+    back = {groups[paths[place]] for place, is_held in zip(same, held, strict=True) if is_held}
+    train = {groups[paths[place]] for place in same} - back
+    near = alike(second, first[np.array(held)])
+    taken = set(same.tolist())
+    listed = []
+    for place, (path, group) in enumerate(groups.items()):
+        if place not in taken and group not in back and near[place] < ALIKE:
+            validation = group not in train and zlib.crc32(group.encode()) % share == 0
+            listed.append((path, ROLES[validation]))
+    return listed
+
+
+def thumbnails(paths: Iterable[Path]) -> np.ndarray:
+    """Reads small grey versions of mean 0 and norm 1, `[N, SIDE * SIDE]`."""
+    made = []
+    for path in paths:
+        grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if grey is None:
+            raise SystemExit(f"{path}: it cannot be read")
+        small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+        small -= small.mean()
+        made.append(small.ravel() / max(float(np.linalg.norm(small)), 1e-6))
+    return np.stack(made)
+
+
+def alike(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Computes the largest correlation of each with any of the others in any orientation."""
+    squares = others.reshape(-1, SIDE, SIDE)
+    turned = [np.rot90(x, n, axes=(1, 2)) for x in (squares, squares[..., ::-1]) for n in range(4)]
+    return np.max([some @ x.reshape(len(x), -1).T for x in turned], axis=(0, 2))
+
+
+if __name__ == "__main__":
+    main()

@@ -104,6 +104,14 @@ def gained(net, measured, factor, noise, highlight=0.5):
     return exposure.decide(fixed, measured._replace(noise=noise, highlight=highlight))
 
 
+@pytest.mark.parametrize("grey", [False, True])
+def test_the_predicted_brightness_is_that_of_the_whole_context(net, measured, grey):
+    cells = measured.cells[..., [1, 1, 1, 4, 4, 4]] if grey else measured.cells
+    context = tiles.finish_context(net, cells, grey)
+    predicted = tiles.predict_exposure(net, cells, grey)
+    assert predicted == pytest.approx(context.exposure.item(), rel=1e-5)
+
+
 def test_the_correction_grows_without_a_cliff(net, measured):
     factors = np.linspace(1, 1.5, 101)
     amounts = [gained(net, measured, factor, 0.01).amount for factor in factors]

@@ -96,8 +96,13 @@ def mild(rng, image, sigma=0.01):
 
 
 def grain(rng, image):
-    """Very little light, and coarse noise."""
-    return dark(rng, image, (0.04, 0.08), 0.7, 0.05, 70)
+    """Little light, and very coarse noise."""
+    return dark(rng, image, (0.03, 0.06), 0.7, 0.08, 70)
+
+
+def night(rng, image):
+    """Hardly any light, a little out of focus, and noise."""
+    return dark(rng, image, (0.01, 0.02), 1.0, 0.04, 60)
 
 
 def defocus(rng, image):
@@ -107,7 +112,7 @@ def defocus(rng, image):
 
 def blocks(rng, image):
     """Little light, written as a small JPEG."""
-    return dark(rng, image, (0.05, 0.1), 0.5, 0.01, 12)
+    return dark(rng, image, (0.02, 0.05), 0.5, 0.02, 12)
 
 
 def dark(rng, image, light, blur, noise, quality):
@@ -119,4 +124,4 @@ def dark(rng, image, light, blur, noise, quality):
 UNSEEN = {"photon": photon, "off_centre": off_centre, "correlated": correlated, "tint": tint}
 OTHERS = {"dim": dim, "half": half, "mild": mild}
 # of clinics to which a model is adapted (benchmarks/adaptation.py)
-CLINICS = {"grain": grain, "defocus": defocus, "blocks": blocks}
+CLINICS = {"grain": grain, "night": night, "defocus": defocus, "blocks": blocks}

@@ -100,9 +100,11 @@ def grain(rng, image):
     return dark(rng, image, (0.03, 0.06), 0.7, 0.08, 70)
 
 
-def night(rng, image):
-    """Hardly any light, a little out of focus, and noise."""
-    return dark(rng, image, (0.01, 0.02), 1.0, 0.04, 60)
+def impulses(rng, image, light=(0.1, 0.2), share=0.05):
+    """Little light on a worn sensor: one pixel of twenty is dead or hot."""
+    low = encode(rng.uniform(*light) * decode(image)) + 0.005 * rng.standard_normal(image.shape)
+    hit = rng.random(image.shape[:2])[..., None]
+    return rounded(np.where(hit < share / 2, 0, np.where(hit > 1 - share / 2, 1, low)))
 
 
 def defocus(rng, image):
@@ -124,4 +126,4 @@ def dark(rng, image, light, blur, noise, quality):
 UNSEEN = {"photon": photon, "off_centre": off_centre, "correlated": correlated, "tint": tint}
 OTHERS = {"dim": dim, "half": half, "mild": mild}
 # of clinics to which a model is adapted (benchmarks/adaptation.py)
-CLINICS = {"grain": grain, "night": night, "defocus": defocus, "blocks": blocks}
+CLINICS = {"grain": grain, "impulses": impulses, "defocus": defocus, "blocks": blocks}

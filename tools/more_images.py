@@ -40,8 +40,8 @@ def main() -> None:
         groups = find(arguments.folder)
         if not groups:
             parser.error(f"{arguments.folder} has no images of {modality} (see --help)")
-        split = [(arguments.data / row["path"], row["role"] != "train") for row in known
-                 if row["modality"] == modality]  # fmt: skip
+        shown = [row for row in known if row["modality"] == modality]
+        split = [(arguments.data / row["path"], row["role"] != "train") for row in shown]
         listed = select(groups, split, share)
         print(modality, *(f"{sum(role == one for _, role in listed)} {one}" for one in ROLES))
         rows += [(path.relative_to(arguments.folder), modality, role) for path, role in listed]
@@ -81,7 +81,7 @@ def select(
     if np.min(np.sum(first * second[same], axis=1)) < SAME:
         raise SystemExit("an image of --data is not among them; is the copy complete?")
     back = {groups[paths[place]] for place, is_held in zip(same, held, strict=True) if is_held}
-    train = {groups[paths[place]] for place in same} - back
+    train = {groups[paths[place]] for place in same}
     near = alike(second, first[np.array(held)])
     taken = set(same.tolist())
     listed = []

@@ -45,16 +45,21 @@ def enhanced(net, sequence, rate=25.0):
     return np.stack(list(frames.enhance_frames(net, sequence, sequence, rate)))
 
 
-@pytest.mark.parametrize("preset", ["fundus", "endoscopy", "camera"])
-def test_a_still_scene_flickers_at_most_twice_as_much_as_its_input(net, scenes, preset):
+@pytest.mark.parametrize(
+    ("preset", "away", "brighter"),
+    # the guess of 24 frames' mean cells and the mean of 24 guesses differ by 3.4 % in the second
+    [("fundus", 0.02, 0.02), ("endoscopy", 0.025, 0.04), ("camera", 0.02, 0.02)],
+)
+def test_a_still_scene_flickers_at_most_twice_as_much_as_its_input(
+    net, scenes, preset, away, brighter
+):
     sequence = still(scenes[0], preset, 24)
     alone = enhance.enhance_pixels(net, sequence)[0]
     assert flicker(alone) > 3 * flicker(sequence)
     result = enhanced(net, sequence)
     assert flicker(result) < 2 * flicker(sequence)
-    # the guess of 24 frames' mean cells and the mean of 24 guesses differ by up to 3.4 %
-    assert np.abs(result - alone).mean() < 0.025
-    assert means(result).mean() == pytest.approx(means(alone).mean(), rel=0.04)
+    assert np.abs(result - alone).mean() < away
+    assert means(result).mean() == pytest.approx(means(alone).mean(), rel=brighter)
 
 
 def test_a_single_frame_is_the_still_image_bit_for_bit(net, scenes):

@@ -100,11 +100,11 @@ def grain(rng, image):
     return dark(rng, image, (0.03, 0.06), 0.7, 0.08, 70)
 
 
-def impulses(rng, image, light=(0.1, 0.2), share=0.05):
+def impulses(rng, image):
     """Little light on a worn sensor: one pixel of twenty is dead or hot."""
-    low = encode(rng.uniform(*light) * decode(image)) + 0.005 * rng.standard_normal(image.shape)
+    low = encode(rng.uniform(0.1, 0.2) * decode(image)) + 0.005 * rng.standard_normal(image.shape)
     hit = rng.random(image.shape[:2])[..., None]
-    return rounded(np.where(hit < share / 2, 0, np.where(hit > 1 - share / 2, 1, low)))
+    return rounded(np.where(hit < 0.025, 0, np.where(hit > 0.975, 1, low)))
 
 
 def defocus(rng, image):

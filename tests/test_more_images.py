@@ -47,6 +47,15 @@ def test_images_of_those_who_are_held_back_are_left_out(tmp_path, split):
     assert {role for _, role in everyone} == {"train"}
 
 
+def test_colonoscopies_come_from_the_published_train_split_alone(tmp_path, split):
+    for part, first in (("train", 10), ("test", 20)):
+        (tmp_path / "Kvasir-SEG" / part / "images").mkdir(parents=True)
+        for number in range(2):
+            write(tmp_path / "Kvasir-SEG" / part / "images" / f"{number}.jpg", first + number)
+    listed = TOOL["select"](TOOL["frames"](tmp_path), split, share=10**9)
+    assert [path.parts[-3:] for path, _ in listed] == [("train", "images", "1.jpg")]
+
+
 def test_an_incomplete_copy_is_refused(tmp_path, split):
     write(tmp_path / "00000001_000.png", 10)
     with pytest.raises(SystemExit, match="is the copy complete"):

@@ -1,14 +1,16 @@
-"""Lists more dermatoscopies and chest radiographs to train on, of nobody who is held back.
+"""Lists more dermatoscopies, colonoscopies and radiographs to train on, of nobody held back.
 
     python tools/more_images.py FOLDER [--data ../shared/data]
     python tools/train_paths.py exposure START -o OUT --data MANIFEST,FOLDER/manifest.csv
 
 FOLDER holds, anywhere below it, what the sets of --data were taken from: HAM10000 reduced to
-200 x 150 with HAM10000_metadata.csv (`data` in mmalek06/bounding-box-detection-ham1000), and files
-of NIH ChestX-ray8 (`Pneumonia` and `No_findings` in muhammedtalo/COVID-19). Both repositories are
-public. Writes FOLDER/manifest.csv without any image of --data, any other image of a lesion (or,
-of radiographs, of a patient) that --data has in its validation or test split, and without images
-that look like one of those. A 25th of the lesions and an eighth of the patients are for validation.
+200 x 150 with HAM10000_metadata.csv (`data` in mmalek06/bounding-box-detection-ham1000), Kvasir-SEG
+(`Kvasir-SEG` in ivezakis/effisegnet), and files of NIH ChestX-ray8 (`Pneumonia` and `No_findings`
+in muhammedtalo/COVID-19). These repositories are public. Writes FOLDER/manifest.csv without any
+image of --data, any other image of a lesion (or, of radiographs, of a patient) that --data has in
+its validation or test split, without Kvasir-SEG's own validation and test splits, and without
+images that look like one held back. A 25th of the lesions and of the colonoscopies, and an eighth
+of the patients, are for validation.
 """
 
 import argparse
@@ -36,7 +38,11 @@ def main() -> None:
     rows = []
     with (arguments.data / "manifest.csv").open(newline="") as file:
         known = list(csv.DictReader(file))
-    for modality, find, share in (("dermatology", lesions, 25), ("radiograph", patients, 8)):
+    for modality, find, share in (
+        ("dermatology", lesions, 25),
+        ("endoscopy", frames, 25),
+        ("radiograph", patients, 8),
+    ):
         groups = find(arguments.folder)
         if not groups:
             parser.error(f"{arguments.folder} has no images of {modality} (see --help)")
@@ -56,6 +62,16 @@ def lesions(folder: Path) -> dict[Path, str]:
         with path.open(newline="") as file:
             lesion |= {row["image_id"]: row["lesion_id"] for row in csv.DictReader(file)}
     return {path: lesion[path.stem] for path in sorted(folder.rglob("ISIC_*.jpg"))}
+
+
+def frames(folder: Path) -> dict[Path, str]:
+    """Finds the colonoscopies; those of a split that holds images back are one group.
+
+    Of which patient each is was not published.
+    """
+    found = sorted(folder.rglob("Kvasir-SEG/*/images/*.jpg"))
+    splits = {path: path.parts[-3] for path in found}
+    return {path: path.stem if split == "train" else split for path, split in splits.items()}
 
 
 def patients(folder: Path) -> dict[Path, str]:

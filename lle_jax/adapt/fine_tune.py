@@ -1,4 +1,4 @@
-"""The training of an adaptation: the brightness, then a run of as many steps as the time allows."""
+"""The training of an adaptation: brightness, then a run of as many steps as the time allows."""
 
 import dataclasses
 import json
@@ -26,10 +26,7 @@ TIMED_STEPS = 3
 # its prior only; trained on the fitted preset alone, the network forgot the rest. Adapted so to a
 # lamp beside the lens, which the prior lacks, it lost 2.6 dB under that lamp.
 BESIDE = "wide"
-# Of the exposure path: thumbnails for each minute that the adaptation may take, a third of them in
-# good light, and how many at most; how many a step stands for; and the rate, a quarter of that from
-# scratch.
-THUMBNAILS, MAX_THUMBNAILS, PER_STEP, EXPOSURE_LR = 300, 20_000, 3, 5e-4
+THUMBNAILS = 640  # by which the predicted brightness is calibrated, a third in good light
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +79,10 @@ def config(recipe: Recipe, images: data.Splits, steps: int) -> ml_collections.Co
     return config
 
 
-def fit_exposure(
-    recipe: Recipe, start: load.LoadedModel, images: data.Splits, minutes: float, folder: Path
+def calibrate_exposure(
+    recipe: Recipe, start: load.LoadedModel, images: data.Splits, folder: Path
 ) -> None:
-    """Trains the exposure path of `start` and writes a release to start from; done once.
+    """Calibrates the exposure path of `start` and writes a release to start from; done once.
 
     The path is kept as it was where the new one is no better on the validation images.
     """
@@ -94,17 +91,14 @@ def fit_exposure(
         return
     preset = str(recipe.preset)
     degrade = degradation.make(preset, mixed_with=(BESIDE, "good_light"))
-    count, seed = min(round(THUMBNAILS * minutes), MAX_THUMBNAILS), recipe.seed
-    train = exposure.draw(images.train, degrade, count, seed)
-    validation = exposure.draw(images.validation, degrade, count // 4, seed + 1)
-    fitted = exposure.fit(
-        start.config, start.params, train, steps=count // PER_STEP, lr=EXPOSURE_LR, seed=seed
-    )
+    train = exposure.draw(images.train, degrade, THUMBNAILS, recipe.seed)
+    validation = exposure.draw(images.validation, degrade, THUMBNAILS // 2, recipe.seed + 1)
+    calibrated = exposure.calibrate(start.config, start.params, train)
     before, after = (
         float(np.sqrt(np.mean(exposure.log_error(start.config, params, validation) ** 2)))
-        for params in (start.params, fitted)
+        for params in (start.params, calibrated)
     )
-    kept = fitted if after < before else start.params
+    kept = calibrated if after < before else start.params
     console.note(
         f"brightness: the logarithm of the mean is wrong by {before:.3f} before and {after:.3f} "
         f"after{'' if after < before else ', so it stays as it was'}"

@@ -3,7 +3,7 @@
     clinic/
       adapt.json    the inputs' fingerprints, the settings, the plan, and what was decided
       preset.toml   the degradation fitted to the dark images, with a page (preset.html)
-      exposure/     the model before with its exposure path fitted, to start from
+      exposure/     the model before with its brightness calibrated, to start from
       run/          the run directory of the fine-tuning
       evaluation/   both networks on the held-back clean images, with a page
       release/      the adapted network, only if it is better
@@ -249,7 +249,7 @@ def _train(
     )
     if models.is_tiled(start.config) and start.config.exposure_path:
         folder = output / "exposure"
-        fine_tune.fit_exposure(recipe, start, found.clean, settings.minutes, folder)
+        fine_tune.calibrate_exposure(recipe, start, found.clean, folder)
         recipe = dataclasses.replace(recipe, start_from=folder)
     steps = record.get("steps", settings.steps)
     if steps is None:

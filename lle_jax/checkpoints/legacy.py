@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 _LEAVES = {"spread.": "log_scale."}
 
 
@@ -17,8 +19,15 @@ def upgrade_model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return stored
 
 
-def upgrade_name(name: str) -> str:
-    """Renames a parameter."""
+def upgrade_params(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Renames parameters, by name, and adds those that did not exist, with no effect."""
+    upgraded = {_upgrade_name(name): leaf for name, leaf in leaves.items()}
+    if "log_scale.bias" in upgraded:
+        upgraded.setdefault("log_scale_grey", np.zeros((1, 1, 1, 1), np.float32))
+    return upgraded
+
+
+def _upgrade_name(name: str) -> str:
     for old, new in _LEAVES.items():
         if name.startswith(old):
             return new + name.removeprefix(old)

@@ -10,7 +10,7 @@ import ml_collections
 from flax import nnx
 
 from lle_jax.checkpoints import release
-from lle_jax.checkpoints.legacy import upgrade_model_config, upgrade_name
+from lle_jax.checkpoints.legacy import upgrade_model_config, upgrade_params
 from lle_jax.checkpoints.provenance import Provenance
 from lle_jax.checkpoints.run import CheckpointError, Checkpoints
 from lle_jax.models.params import load_params, named
@@ -49,7 +49,7 @@ def load_model(folder: Path | None = None) -> LoadedModel:
     config = _run_config(folder)
     with _reader(folder) as checkpoints:
         step, state = checkpoints.read()
-    tree = {upgrade_name(name): leaf for name, leaf in named(state["ema"])}
+    tree = upgrade_params(dict(named(state["ema"])))
     images = {}
     with contextlib.suppress(OSError, ValueError):  # an older run: its images are not known
         images = json.loads((folder / "data.json").read_text())

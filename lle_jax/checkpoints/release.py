@@ -20,7 +20,7 @@ import numpy as np
 from flax import nnx
 
 from lle_jax import checks, files, models
-from lle_jax.checkpoints.legacy import upgrade_model_config, upgrade_name
+from lle_jax.checkpoints.legacy import upgrade_model_config, upgrade_params
 from lle_jax.models.params import named
 
 BUNDLED = Path(__file__).resolve().parents[1] / "released"
@@ -121,7 +121,7 @@ def load(
             f"{folder / 'config.json'}: no description of a network; copy the release again"
         ) from None
     arrays = _arrays(data["params.npz"], folder / "params.npz", models.parameter_count(expected))
-    arrays = {upgrade_name(name): array for name, array in arrays.items()}
+    arrays = upgrade_params(arrays)
     _check(arrays, expected, folder / "params.npz")
     leaves = [jax.numpy.asarray(arrays[name], np.float32) for name, _ in named(expected)]
     return config, jax.tree.unflatten(jax.tree.structure(expected), leaves)

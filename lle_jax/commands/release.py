@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from flax import nnx
 
     from lle_jax.evaluation.suite import Suite
+    from lle_jax.training import uncertainty
 
 
 def add(commands) -> None:
@@ -56,10 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
     params = loaded.params
     if arguments.interval is not None:
         images = suite.load(arguments.suite, source=arguments.source)
-        params, factor = calibrate(loaded.config, params, images, arguments.interval)
+        params, factors = calibrate(loaded.config, params, images, arguments.interval)
         record["interval"] = {
-            "level": arguments.interval, "factor": factor, "suite": images.fingerprint
-        }  # fmt: skip
+            "level": arguments.interval,
+            "factors": factors._asdict(),
+            "suite": images.fingerprint,
+        }
     release.save(
         arguments.output,
         loaded.config,
@@ -75,9 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def calibrate(
     config: "ml_collections.ConfigDict", params: "nnx.State", suite: "Suite", level: float
-) -> "tuple[nnx.State, float]":
-    """Calibrates the predicted uncertainty on a suite; returns the factor too."""
-
+) -> "tuple[nnx.State, uncertainty.Factors]":
+    """Calibrates the predicted uncertainty on a suite; returns the factors too."""
     from lle_jax import checks, jobs
     from lle_jax.evaluation import coverage
     from lle_jax.inference import tiles
@@ -87,6 +89,6 @@ def calibrate(
     net = tiles.network(config, params)
     cases = jobs.track(suite.cases(), suite.count, unit="image", description="interval")
     measured = coverage.measure(net, cases)
-    grouped = ((each.error, each.half_width, each.case.modality) for each in measured)
-    factor = uncertainty.calibration_factor(grouped, level)
-    return uncertainty.scale_uncertainty(params, factor), factor
+    grouped = ((each.error, each.half_width, each.case.modality, each.grey) for each in measured)
+    factors = uncertainty.calibration_factors(grouped, level)
+    return uncertainty.scale_uncertainty(params, factors), factors

@@ -10,11 +10,15 @@ from lle_jax.inference import exposure, tiles
 
 
 class CaseCoverage(NamedTuple):
-    """One case: absolute errors `[H, W, C]` and half-widths of the intervals `[H, W, 1]`."""
+    """One case: absolute errors `[H, W, C]`, half-widths of the intervals `[H, W, 1]`.
+
+    `grey` tells whether the network took the image for a grey one.
+    """
 
     case: Case
     error: np.ndarray
     half_width: np.ndarray
+    grey: bool
 
     @property
     def coverage(self) -> float:
@@ -42,4 +46,5 @@ def measure(net: tiles.Network, cases: Iterable[Case]) -> Iterator[CaseCoverage]
         context = exposure.context(net, cells, grey, wish)
         tiles.restore(net, case.low, out, context=context)
         half_width = tiles.half_width(net, case.low, context=context)
-        yield CaseCoverage(case, np.abs(out - case.clean), half_width)
+        was_grey = bool(context is not None and context.grey.item())
+        yield CaseCoverage(case, np.abs(out - case.clean), half_width, was_grey)

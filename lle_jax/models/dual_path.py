@@ -125,6 +125,8 @@ class DualPath(nnx.Module):
         self.head = layers.Conv3x3(widths[0], 4 * 6, kernel_init=zero, **kwargs)
         if uncertainty:
             self.log_scale = layers.Conv3x3(widths[0], 4, kernel_init=zero, **kwargs)
+            # What the scale of grey images has more: they are calibrated by themselves.
+            self.log_scale_grey = nnx.Param(jnp.zeros((1, 1, 1, 1), jnp.float32))
         self.exposure = thumbnail_paths.ExposurePath(**kwargs) if exposure_path else None
         self.light = thumbnail_paths.LightPath(**kwargs) if light_path else None
 
@@ -205,7 +207,8 @@ class DualPath(nnx.Module):
         log = self.log_scale(jax.lax.stop_gradient(x))
         log = layers.depth_to_space(log.astype(jnp.float32), 2)
         log = log[:, : tile.shape[1], : tile.shape[2]]
-        return restored, INITIAL_SCALE * jnp.exp(jnp.clip(log, -5, 3))
+        log = jnp.clip(log, -5, 3) + jnp.where(context.grey, self.log_scale_grey[...], 0)
+        return restored, INITIAL_SCALE * jnp.exp(log)
 
     def _restore(self, tile, context, corner, size) -> tuple[jax.Array, jax.Array]:
         """The restored tile, and the noise path's features at half its resolution."""

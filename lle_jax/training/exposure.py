@@ -17,6 +17,7 @@ from flax import nnx
 from lle_jax import colour, data, models
 from lle_jax.checks import ConfigError
 from lle_jax.models import grid, thumbnail_paths
+from lle_jax.models import params as parameters
 from lle_jax.training import thumbnails
 from lle_jax.training.degradation import Degrade
 
@@ -68,10 +69,8 @@ def fit(
     Raises:
       ConfigError: if the network has no exposure path.
     """
-    if not (models.is_tiled(config) and config.exposure_path):
-        raise ConfigError("model.exposure_path is not set; only such a network can be trained so")
-    own = np.asarray(colour.mean_luma(jnp.asarray(drawn.cells[..., :3])))
-    wanted = np.log(np.maximum(drawn.mean, 1e-3)) - np.log(np.maximum(own[:, 0, 0, 0], 1e-3))
+    _check(config)
+    wanted = _log(drawn.mean) - _log(_own(drawn))
 
     def loss_of(net: Any, cells: jax.Array, wanted: jax.Array) -> jax.Array:
         error = net.exposure.log_gain(cells)[:, 0, 0, 0] - wanted
@@ -79,6 +78,29 @@ def fit(
 
     arrays = [drawn.cells], [wanted]
     return thumbnails.fit(config, params, LAYER, loss_of, *arrays, steps=steps, lr=lr, seed=seed)
+
+
+def calibrate(config: ml_collections.ConfigDict, params: nnx.State, drawn: Thumbnails) -> nnx.State:
+    """Fits a line to what the path predicts, in its last layer; returns the network's parameters.
+
+    The line is that of least squares, from the predicted logarithm of the change of the mean luma
+    to the wanted one: two numbers, which a few dozen images suffice for.
+
+    Raises:
+      ConfigError: if the network has no exposure path.
+    """
+    _check(config)
+    wanted = _log(drawn.mean) - _log(_own(drawn))
+    predicted = wanted + log_error(config, params, drawn)
+    spread = np.var(predicted)
+    slope = np.cov(predicted, wanted, bias=True)[0, 1] / spread if spread > 1e-6 else 1.0
+    shift = np.mean(wanted) - slope * np.mean(predicted)
+    line = {f"{LAYER}output.kernel": (slope, 0.0), f"{LAYER}output.bias": (slope, shift)}
+    leaves = [
+        leaf * np.float32(line[name][0]) + np.float32(line[name][1]) if name in line else leaf
+        for name, leaf in parameters.named(params)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(params), leaves)
 
 
 def log_error(
@@ -94,6 +116,19 @@ def log_error(
         cells = drawn.cells[first : first + thumbnails.BATCH]
         grey = np.zeros((len(cells), 1, 1, 1), bool)
         exposure = np.asarray(finish(params, cells, grey).exposure)[:, 0, 0, 0]
-        truth = np.maximum(drawn.mean[first : first + thumbnails.BATCH], 1e-3)
-        errors.append(np.log(np.maximum(exposure, 1e-3)) - np.log(truth))
+        errors.append(_log(exposure) - _log(drawn.mean[first : first + thumbnails.BATCH]))
     return np.concatenate(errors)
+
+
+def _check(config: ml_collections.ConfigDict) -> None:
+    if not (models.is_tiled(config) and config.exposure_path):
+        raise ConfigError("model.exposure_path is not set; only such a network can be trained so")
+
+
+def _own(drawn: Thumbnails) -> np.ndarray:
+    """Returns the mean luma of the dark images, `[N]`."""
+    return np.asarray(colour.mean_luma(jnp.asarray(drawn.cells[..., :3])))[:, 0, 0, 0]
+
+
+def _log(mean: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(mean, 1e-3))

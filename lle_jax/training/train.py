@@ -136,7 +136,7 @@ def prepare(config: ml_collections.ConfigDict) -> Experiment:
     start_from = None
     if folder := config.train.start_from:
         start_from = load.load_model(Path(folder))
-        optional = (uncertainty.LAYER,) if config.loss.kind == "uncertainty" else ()
+        optional = uncertainty.LAYERS if config.loss.kind == "uncertainty" else ()
         where = f"train.start_from {folder}"
         initial = params.load_params(start_from.params, config.model, where, initial, optional)
     update, schedule = optimiser.make(config.optim, config.train.steps)

@@ -3,10 +3,11 @@
 Only the layer that predicts the scale is moved (`DualPath.restore_with_scale`), so the output stays
 what it was. The loss is the negative log-likelihood of a Laplace distribution around the output
 (Kendall and Gal, NeurIPS 2017, arXiv:1703.04977, equation 5, for the absolute error);
-`calibration_factor` turns the scale into the half-width of a prediction interval.
+`calibration_factors` turn the scale into the half-width of a prediction interval.
 """
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from lle_jax import models
 from lle_jax.checks import ConfigError
 from lle_jax.models import params as parameters
 
-LAYER = "log_scale."  # how its parameters' names begin
+LAYERS = "log_scale.", "log_scale_grey"  # how its parameters' names begin
 MARGIN = 0.03  # by which a group of images may be covered less than the level
 
 
@@ -55,25 +56,46 @@ def negative_log_likelihood(output: tuple[jax.Array, jax.Array], clean: jax.Arra
     return jnp.mean(error / scale + jnp.log(scale))
 
 
-def calibration_factor(cases: Iterable[tuple[np.ndarray, np.ndarray, str]], level: float) -> float:
-    """Computes the conformal calibration factor: scales times it cover `level` of the errors.
+class Factors(NamedTuple):
+    """What the scales of images are multiplied by: of those in colour, and of grey ones."""
 
-    One factor cannot give each group of images the level. Too narrow an interval misleads, too wide
-    a one does not, so no group is covered by less than the level less `MARGIN`, though all together
-    are covered by more then.
+    colour: float
+    grey: float
+
+
+def calibration_factors(
+    cases: Iterable[tuple[np.ndarray, np.ndarray, str, bool]], level: float
+) -> Factors:
+    """Computes the conformal calibration factors: scales times them cover `level` of the errors.
+
+    Grey images, which an image shows without being asked, have a factor of their own, so that both
+    kinds have the level (Mondrian conformal prediction: Vovk, ACML 2012, PMLR 25); a kind
+    without images has the other's. One factor cannot give each modality of a kind the level. Too
+    narrow an interval misleads, too wide a one does not, so none is covered by less than the level
+    less `MARGIN`, though all together are covered by more then.
 
     Args:
-      cases: (absolute error, scale, group) of images, the arrays both `[H, W, C]`, broadcast; every
-        image counts alike, whatever its size. Groups are modalities.
+      cases: (absolute error, scale, modality, whether grey) of images, the arrays both `[H, W, C]`,
+        broadcast; every image counts alike, whatever its size.
       level: coverage of the prediction interval, in (0, 1).
+
+    Raises:
+      ValueError: if there are no cases.
     """
-    groups: dict[str, list[np.ndarray]] = {}
-    for error, scale, group in cases:
+    kinds: dict[bool, dict[str, list[np.ndarray]]] = {}
+    for error, scale, modality, grey in cases:
         ratio = np.sort((error / scale).ravel())
         thinned = ratio[np.linspace(0, len(ratio) - 1, min(len(ratio), 10_000)).astype(int)]
-        groups.setdefault(group, []).append(thinned)
-    least = [_quantile(each, max(level - MARGIN, 0)) for each in groups.values()]
-    return max(_quantile([ratio for each in groups.values() for ratio in each], level), *least)
+        kinds.setdefault(grey, {}).setdefault(modality, []).append(thinned)
+    if not kinds:
+        raise ValueError("no images to calibrate on")
+    found = {grey: _factor(list(modalities.values()), level) for grey, modalities in kinds.items()}
+    return Factors(*(found.get(grey, found.get(not grey, 1.0)) for grey in (False, True)))
+
+
+def _factor(modalities: list[list[np.ndarray]], level: float) -> float:
+    least = [_quantile(ratios, max(level - MARGIN, 0)) for ratios in modalities]
+    return max(_quantile([ratio for ratios in modalities for ratio in ratios], level), *least)
 
 
 def _quantile(ratios: list[np.ndarray], level: float) -> float:
@@ -85,10 +107,11 @@ def _quantile(ratios: list[np.ndarray], level: float) -> float:
     return float(ratio[order][min(at, len(order) - 1)])
 
 
-def scale_uncertainty(params: nnx.State, factor: float) -> nnx.State:
-    """Multiplies the scale that a network predicts by a factor, in its parameters."""
-    leaves = [
-        leaf + np.float32(np.log(factor)) if name == f"{LAYER}bias" else leaf
-        for name, leaf in parameters.named(params)
-    ]
+def scale_uncertainty(params: nnx.State, factors: Factors) -> nnx.State:
+    """Multiplies the scales that a network predicts by the factors, in its parameters."""
+    added = {
+        "log_scale.bias": np.log(factors.colour),
+        "log_scale_grey": np.log(factors.grey / factors.colour),
+    }
+    leaves = [leaf + np.float32(added.get(name, 0)) for name, leaf in parameters.named(params)]
     return jax.tree.unflatten(jax.tree.structure(params), leaves)

@@ -90,6 +90,25 @@ def test_only_the_path_moves_and_it_learns_the_light(params, photographs, monkey
         assert np.array_equal(old, new) != name.startswith(exposure.LAYER), name
 
 
+def test_a_line_of_two_numbers_is_calibrated_and_nothing_else_moves(params, photographs):
+    drawn = exposure.draw(images(*photographs), dimmed(0.3), 64, seed=0)
+    own = np.log(np.asarray(drawn.cells[..., :3]) @ [0.299, 0.587, 0.114]).mean(axis=(1, 2))
+    wide = {"exposure.output.kernel": 20.0}  # so that what is predicted differs between images
+    params = jax.tree.unflatten(
+        jax.tree.structure(params),
+        [leaf * np.float32(wide.get(name, 1)) for name, leaf in named(params)],
+    )
+    said = exposure.log_error(CONFIG, params, drawn._replace(mean=np.exp(own)))
+    said = said + own - exposure._log(exposure._own(drawn))  # the predicted change
+    assert np.std(said) > 0.01
+    truth = drawn._replace(mean=exposure._own(drawn) * np.exp(0.5 + 1.5 * said))
+    found = exposure.calibrate(CONFIG, params, truth)
+    assert np.abs(exposure.log_error(CONFIG, params, truth)).max() > 0.1
+    np.testing.assert_allclose(exposure.log_error(CONFIG, found, truth), 0, atol=1e-3)
+    for (name, old), (_, new) in zip(named(params), named(found), strict=True):
+        assert np.array_equal(old, new) != name.startswith("exposure.output"), name
+
+
 def test_the_error_is_that_of_the_logarithm(params, photographs):
     cells = np.asarray(grid.cell_means(photographs))
     said = models.tiled(CONFIG).finish_context(params, cells, np.zeros((2, 1, 1, 1), bool))
@@ -131,3 +150,5 @@ def test_a_network_without_the_path_is_refused(photographs):
     drawn = exposure.draw(images(photographs[0]), dimmed(1), 16, seed=0)
     with pytest.raises(ConfigError, match=r"model\.exposure_path is not set"):
         exposure.fit(config, params, drawn, steps=10, lr=1e-3, seed=0)
+    with pytest.raises(ConfigError, match=r"model\.exposure_path is not set"):
+        exposure.calibrate(config, params, drawn)

@@ -4,7 +4,8 @@
 
 The released model is trained on for a few steps, by the recipe of experiments/released_whole.py and
 by variants that lack one ingredient: what the network then forgets is what that ingredient holds.
-The brightness is told, since its path was trained apart and stays. Then the degradations of
+The brightness is told, since its path was trained apart and stays. Two more lack a path that sees
+thumbnails alone, and are not trained; `--steps 0` leaves it at these. Then the degradations of
 tests/reference/unseen.py on the first images of each set: PSNR by the brightness predicted and
 told; images in good light that lose more than 0.5 dB; dark spots added in fundus photographs.
 """
@@ -13,13 +14,16 @@ import argparse
 from pathlib import Path
 
 import harm
+import jax
+import ml_collections
 import numpy as np
 
-from lle_jax import console, images
+from lle_jax import console, images, models
 from lle_jax.adapt import fine_tune
-from lle_jax.checkpoints import release
+from lle_jax.checkpoints import load, release
 from lle_jax.experiments import released_whole
 from lle_jax.inference import enhance
+from lle_jax.models.params import load_params
 from lle_jax.training import train
 
 VARIANTS = {
@@ -29,6 +33,10 @@ VARIANTS = {
     "without both": {"degradation.mixed_with": ()},
     "without clean images": {"degradation.clean_fraction": 0.0},
     "without whole images": {"data.whole_fraction": 0.0},
+}
+PATHS = {
+    "without the path for light": {"light_path": False},
+    "without that and the path for brightness": {"light_path": False, "exposure_path": False},
 }
 UNSEEN, OTHERS = harm.REFERENCE.UNSEEN, harm.REFERENCE.OTHERS
 
@@ -47,6 +55,16 @@ def config_of(changes: dict, arguments: argparse.Namespace):
     config.train.validate_every = config.train.checkpoint_every = arguments.steps // 2
     config.update_from_flattened_dict(changes)
     return config
+
+
+def without_paths(changes: dict, folder: Path) -> Path:
+    """Writes the released model without the paths that `changes` leave out of its config."""
+    start = load.load_model()
+    config = ml_collections.ConfigDict(start.config.to_dict() | changes)
+    initial = models.build(config, jax.random.key(0))[1]
+    params = load_params(start.params, config, str(release.BUNDLED), initial)
+    release.save(folder, config, params, {"images": start.provenance.images})
+    return folder
 
 
 def judge(net, arguments: argparse.Namespace) -> list[float]:
@@ -80,9 +98,12 @@ def main() -> None:
     arguments = parser.parse_args()
     heads = ("unseen", "told", "dim", "half the light", "mild: harmed", "dark spots / Mpx")
     rows = [f"| variant | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
-    for number, (name, changes) in enumerate({"released": None, **VARIANTS}.items()):
+    variants = VARIANTS if arguments.steps else {}
+    for number, (name, changes) in enumerate({"released": {}, **PATHS, **variants}.items()):
         model = release.BUNDLED
-        if changes is not None:
+        if name in PATHS:
+            model = without_paths(changes, arguments.folder / f"{number}")
+        elif name in VARIANTS:
             config = config_of(changes, arguments)
             model = arguments.folder.absolute() / f"{number}"
             fine_tune.train(config, train.load_images(config), model)

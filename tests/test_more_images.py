@@ -47,6 +47,12 @@ def test_images_of_those_who_are_held_back_are_left_out(tmp_path, split):
     assert {role for _, role in everyone} == {"train"}
 
 
+def test_a_dermatoscopy_of_an_unknown_lesion_is_not_listed(tmp_path):
+    (tmp_path / "HAM10000_metadata.csv").write_text("lesion_id,image_id\nHAM_1,ISIC_1\n")
+    known, _ = (write(tmp_path / f"ISIC_{number}.jpg", number) for number in (1, 2))
+    assert TOOL["lesions"](tmp_path) == {known: "HAM_1"}
+
+
 def test_colonoscopies_come_from_the_published_train_split_alone(tmp_path, split):
     for part, first in (("train", 10), ("test", 20)):
         (tmp_path / "Kvasir-SEG" / part / "images").mkdir(parents=True)
@@ -54,6 +60,22 @@ def test_colonoscopies_come_from_the_published_train_split_alone(tmp_path, split
             write(tmp_path / "Kvasir-SEG" / part / "images" / f"{number}.jpg", first + number)
     listed = TOOL["select"](TOOL["frames"](tmp_path), split, share=10**9)
     assert [path.parts[-3:] for path, _ in listed] == [("train", "images", "1.jpg")]
+
+
+def test_of_another_set_the_photographs_that_are_dim_are_left_out(tmp_path):
+    (tmp_path / "normal").mkdir()
+    for name, level in (("1_left", 150), ("1_right", 60), ("2_left", 150), ("scan", 150)):
+        picture = np.zeros((60, 60, 3), np.uint8)
+        picture[:, :30] = level  # half of it is the black surround
+        cv2.imwrite(str(tmp_path / "normal" / f"{name}.jpg"), picture)
+    groups = TOOL["eyes"](tmp_path)
+    assert {path.stem: group for path, group in groups.items()} == {"1_left": "1", "2_left": "2"}
+    listed = TOOL["select"](groups, (), share=10**9)
+    assert {(path.stem, role) for path, role in listed} == {
+        ("1_left", "train"),
+        ("2_left", "train"),
+    }
+    assert {role for _, role in TOOL["select"](groups, (), share=1)} == {"validation"}
 
 
 def test_an_incomplete_copy_is_refused(tmp_path, split):

@@ -1,4 +1,4 @@
-"""Lists more dermatoscopies, colonoscopies and radiographs to train on, of nobody held back.
+"""Lists more images of the four kinds to train on, of nobody who is held back.
 
     python tools/more_images.py FOLDER [--data ../shared/data]
     python tools/train_paths.py exposure START -o OUT --data MANIFEST,FOLDER/manifest.csv
@@ -6,17 +6,19 @@
 FOLDER holds, anywhere below it, what the sets of --data were taken from: HAM10000 reduced to
 200 x 150 with HAM10000_metadata.csv (`data` in mmalek06/bounding-box-detection-ham1000), Kvasir-SEG
 (`Kvasir-SEG` in ivezakis/effisegnet), and files of NIH ChestX-ray8 (`Pneumonia` and `No_findings`
-in muhammedtalo/COVID-19). These repositories are public. Writes FOLDER/manifest.csv without any
+in muhammedtalo/COVID-19); and fundus photographs of healthy eyes of ODIR-5K, another set than that
+of --data (`dataset/normal` in aliiakbarkhan/eye-disease-detection-DL), of which those that are dim
+themselves are left out. These repositories are public. Writes FOLDER/manifest.csv without any
 image of --data, any other image of a lesion (or, of radiographs, of a patient) that --data has in
 its validation or test split, without Kvasir-SEG's own validation and test splits, and without
-images that look like one held back. A 25th of the lesions and of the colonoscopies, and an eighth
-of the patients, are for validation.
+images that look like one held back. A 25th of the lesions and of the colonoscopies, an eighth of
+the patients with radiographs and a twelfth of those of ODIR-5K are for validation.
 """
 
 import argparse
 import csv
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -26,6 +28,7 @@ from lle_jax import files
 
 SIDE = 48  # pixels of what is compared
 SAME, ALIKE = 0.999, 0.97  # correlations: of one picture in two files, and of two that are too near
+LIT = 0.3  # least mean of what is not black in a fundus photograph: a quarter of ODIR-5K is below
 ROLES = "train", "validation"
 
 
@@ -41,12 +44,13 @@ def main() -> None:
     for modality, find, share in (
         ("dermatology", lesions, 25),
         ("endoscopy", frames, 25),
+        ("fundus", eyes, 12),
         ("radiograph", patients, 8),
     ):
         groups = find(arguments.folder)
         if not groups:
             parser.error(f"{arguments.folder} has no images of {modality} (see --help)")
-        shown = [row for row in known if row["modality"] == modality]
+        shown = [row for row in known if row["modality"] == modality and find is not eyes]
         split = [(arguments.data / row["path"], row["role"] != "train") for row in shown]
         listed = select(groups, split, share)
         print(modality, *(f"{sum(role == one for _, role in listed)} {one}" for one in ROLES))
@@ -56,12 +60,13 @@ def main() -> None:
 
 
 def lesions(folder: Path) -> dict[Path, str]:
-    """Finds the dermatoscopies, and of which lesion each is."""
+    """Finds the dermatoscopies that the metadata name, and of which lesion each is."""
     lesion = {}
     for path in folder.rglob("HAM10000_metadata.csv"):
         with path.open(newline="") as file:
             lesion |= {row["image_id"]: row["lesion_id"] for row in csv.DictReader(file)}
-    return {path: lesion[path.stem] for path in sorted(folder.rglob("ISIC_*.jpg"))}
+    found = sorted(folder.rglob("ISIC_*.jpg"))
+    return {path: lesion[path.stem] for path in found if path.stem in lesion}
 
 
 def frames(folder: Path) -> dict[Path, str]:
@@ -74,6 +79,21 @@ def frames(folder: Path) -> dict[Path, str]:
     return {path: path.stem if split == "train" else split for path, split in splits.items()}
 
 
+def eyes(folder: Path) -> dict[Path, str]:
+    """Finds the fundus photographs of ODIR-5K that are well lit, and of which patient each is."""
+    found = (p for p in folder.rglob("normal/*.jpg") if p.stem.endswith(("_left", "_right")))
+    return {path: path.name.partition("_")[0] for path in sorted(found) if is_lit(path)}
+
+
+def is_lit(path: Path) -> bool:
+    """Tells whether what a photograph shows, its black surround apart, is bright on average."""
+    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if grey is None:
+        raise SystemExit(f"{path}: it cannot be read")
+    shown = grey[grey > 255 * 0.06]
+    return shown.size > 0 and shown.mean() >= 255 * LIT
+
+
 def patients(folder: Path) -> dict[Path, str]:
     """Finds the radiographs, and of which patient each is: 00001234_005.png is of 00001234."""
     found = sorted(folder.rglob("[0-9]" * 8 + "_[0-9][0-9][0-9].png"))
@@ -81,15 +101,17 @@ def patients(folder: Path) -> dict[Path, str]:
 
 
 def select(
-    groups: dict[Path, str], split: Iterable[tuple[Path, bool]], share: int
+    groups: dict[Path, str], split: Sequence[tuple[Path, bool]], share: int
 ) -> list[tuple[Path, str]]:
     """Divides the images of those who are not held back into (path, role).
 
     Args:
       groups: of what lesion or patient each image is.
-      split: known images, and whether they are held back.
+      split: known images of the same set, and whether they are held back; () for another set.
       share: one of so many groups is for validation.
     """
+    if not split:
+        return [(path, _role(group, share)) for path, group in groups.items()]
     known, held = zip(*split, strict=True)
     paths = list(groups)
     first, second = thumbnails(known), thumbnails(paths)
@@ -103,9 +125,12 @@ def select(
     listed = []
     for place, (path, group) in enumerate(groups.items()):
         if place not in taken and group not in back and near[place] < ALIKE:
-            validation = group not in train and zlib.crc32(group.encode()) % share == 0
-            listed.append((path, ROLES[validation]))
+            listed.append((path, ROLES[0] if group in train else _role(group, share)))
     return listed
+
+
+def _role(group: str, share: int) -> str:
+    return ROLES[zlib.crc32(group.encode()) % share == 0]
 
 
 def thumbnails(paths: Iterable[Path]) -> np.ndarray:

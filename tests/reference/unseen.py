@@ -117,6 +117,11 @@ def blocks(rng, image):
     return dark(rng, image, (0.02, 0.05), 0.5, 0.02, 12)
 
 
+def night(rng, image):
+    """Hardly any light: blurred, noisy, and written as a small JPEG."""
+    return dark(rng, image, (0.01, 0.02), 1.0, 0.04, 60)
+
+
 def dark(rng, image, light, blur, noise, quality):
     """Light within a range, defocus (pixels), noise of the display values, JPEG."""
     blurred = scipy.ndimage.gaussian_filter(rng.uniform(*light) * decode(image), blur, axes=(0, 1))
@@ -126,4 +131,10 @@ def dark(rng, image, light, blur, noise, quality):
 UNSEEN = {"photon": photon, "off_centre": off_centre, "correlated": correlated, "tint": tint}
 OTHERS = {"dim": dim, "half": half, "mild": mild}
 # of clinics to which a model is adapted (benchmarks/adaptation.py)
-CLINICS = {"grain": grain, "impulses": impulses, "defocus": defocus, "blocks": blocks}
+CLINICS = {
+    "grain": grain,
+    "night": night,
+    "impulses": impulses,
+    "defocus": defocus,
+    "blocks": blocks,
+}

@@ -180,6 +180,7 @@ def test_brightness_is_calibrated_first_and_kept_only_if_that_helps(
     helps, folders, config, tmp_path, monkeypatch, capsys
 ):
     """It starts at no change, which is wrong, or is calibrated wrongly."""
+    monkeypatch.setattr(fine_tune, "THUMBNAILS", 64)
     if not helps:
         monkeypatch.setattr(
             exposure, "calibrate", lambda _, params, drawn: jax.tree.map(lambda x: x - 1, params)

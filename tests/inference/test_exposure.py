@@ -118,7 +118,7 @@ def test_the_correction_grows_without_a_cliff(net, measured):
     assert amounts[0] == 0
     assert amounts[-1] == 1
     assert (np.diff(amounts) >= 0).all()
-    assert np.diff(amounts).max() < 0.06
+    assert np.diff(amounts).max() < 0.08  # half a percent of brightness, from 1.2 to 1.3
     # what has highlights has not lost half its light
     lit = [gained(net, measured, 1.3, 0.01, value).amount for value in np.linspace(0.7, 0.85, 101)]
     assert lit[0] == 1

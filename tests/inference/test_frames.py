@@ -45,6 +45,7 @@ def enhanced(net, sequence, rate=25.0):
     return np.stack(list(frames.enhance_frames(net, sequence, sequence, rate)))
 
 
+@pytest.mark.usefixtures("whole_correction")
 @pytest.mark.parametrize(
     ("preset", "away", "brighter"),
     # the guess of 24 frames' mean cells and the mean of 24 guesses differ by 3.4 % in the second

@@ -64,7 +64,7 @@ def test_colonoscopies_come_from_the_published_train_split_alone(tmp_path, split
 
 def test_of_another_set_the_photographs_that_are_dim_are_left_out(tmp_path):
     (tmp_path / "normal").mkdir()
-    for name, level in (("1_left", 150), ("1_right", 60), ("2_left", 150), ("scan", 150)):
+    for name, level in (("1_left", 107), ("1_right", 97), ("2_left", 107), ("scan", 107)):
         picture = np.zeros((60, 60, 3), np.uint8)
         picture[:, :30] = level  # half of it is the black surround
         cv2.imwrite(str(tmp_path / "normal" / f"{name}.jpg"), picture)

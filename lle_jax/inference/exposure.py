@@ -26,7 +26,7 @@ STOPS = 6.0  # of light, more or less, at most
 # stays as it is; from the second on, it becomes what the network predicts. The second pair is for
 # images with highlights, which half the light does not have: no display value is above 0.735 then;
 # and for those without noise, which little light has unless the camera took it out.
-CHANGE, CHANGE_LIT = (1.2, 1.3), (1.45, 1.7)
+CHANGE, CHANGE_LIT = (1.2, 1.3), (1.35, 1.5)
 HIGHLIGHT, HIGHLIGHT_SHARE = (0.735, 0.8), 0.005
 NOISY = 0.004  # standard deviation from which on there is noise
 _HIGHLIGHT_SIDE = 512  # pixels that are looked at, along each side

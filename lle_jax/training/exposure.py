@@ -70,7 +70,7 @@ def fit(
       ConfigError: if the network has no exposure path.
     """
     _check(config)
-    wanted = _log(drawn.mean) - _log(_own(drawn))
+    wanted = _wanted(drawn)
 
     def loss_of(net: Any, cells: jax.Array, wanted: jax.Array) -> jax.Array:
         error = net.exposure.log_gain(cells)[:, 0, 0, 0] - wanted
@@ -90,11 +90,10 @@ def calibrate(config: ml_collections.ConfigDict, params: nnx.State, drawn: Thumb
       ConfigError: if the network has no exposure path.
     """
     _check(config)
-    wanted = _log(drawn.mean) - _log(_own(drawn))
+    wanted = _wanted(drawn)
     predicted = wanted + log_error(config, params, drawn)
-    spread = np.var(predicted)
-    slope = np.cov(predicted, wanted, bias=True)[0, 1] / spread if spread > 1e-6 else 1.0
-    shift = np.mean(wanted) - slope * np.mean(predicted)
+    alike = np.std(predicted) < 1e-3  # no line can be laid through them
+    slope, shift = (1.0, np.mean(wanted - predicted)) if alike else np.polyfit(predicted, wanted, 1)
     line = {f"{LAYER}output.kernel": (slope, 0.0), f"{LAYER}output.bias": (slope, shift)}
     leaves = [
         leaf * np.float32(line[name][0]) + np.float32(line[name][1]) if name in line else leaf
@@ -125,9 +124,10 @@ def _check(config: ml_collections.ConfigDict) -> None:
         raise ConfigError("model.exposure_path is not set; only such a network can be trained so")
 
 
-def _own(drawn: Thumbnails) -> np.ndarray:
-    """Returns the mean luma of the dark images, `[N]`."""
-    return np.asarray(colour.mean_luma(jnp.asarray(drawn.cells[..., :3])))[:, 0, 0, 0]
+def _wanted(drawn: Thumbnails) -> np.ndarray:
+    """Returns the logarithm of the wanted change of the mean luma, `[N]`."""
+    own = colour.mean_luma(jnp.asarray(drawn.cells[..., :3]))
+    return _log(drawn.mean) - _log(np.asarray(own)[:, 0, 0, 0])
 
 
 def _log(mean: np.ndarray) -> np.ndarray:

@@ -14,10 +14,9 @@ import runpy
 import types
 from pathlib import Path
 
-import cv2
 import jax
 import numpy as np
-import skimage.filters
+from tasks import frangi, within
 
 from lle_jax import classical, degrade, images, jobs, metrics
 from lle_jax.evaluation import tasks
@@ -151,11 +150,9 @@ def print_spots(net, paths: list[Path], unseen: dict, arguments: argparse.Namesp
 
 
 def vessels(image: np.ndarray, case: tasks.Case) -> float:
-    """AUC of Frangi's vesselness of the green channel, without the field of view's border."""
-    inner = cv2.erode(case.region.astype(np.uint8), np.ones((15, 15))) > 0
-    green = np.asarray(image)[..., 1]
-    vesselness = skimage.filters.frangi(green, sigmas=(1, 2, 3), black_ridges=True)
-    return tasks.auc(vesselness, case.mask, inner)
+    """AUC of Frangi's vesselness, as benchmarks/tasks.py has it."""
+    inner = within(case)
+    return tasks.auc(frangi(np.asarray(image)), inner.mask, inner.region)
 
 
 if __name__ == "__main__":

@@ -39,13 +39,21 @@ class ExposurePath(nnx.Module):
 
     def log_gain(self, cells: jax.Array) -> jax.Array:
         """Predicts the logarithm of the change of the mean luma from one orientation."""
+        return self.output(self._features(cells)).astype(jnp.float32)
+
+    def features(self, cells: jax.Array) -> jax.Array:
+        """Of which `log_gain`, its mean over the orientations, is a line, `[B, 64]`."""
+        features = self._features(_turned(cells)).astype(jnp.float32)
+        return jnp.mean(features.reshape(TURNS, len(cells), -1), axis=0)
+
+    def _features(self, cells: jax.Array) -> jax.Array:
         x = grid.statistics(cells).astype(self.output.dtype)
         x = self.fine_block(nnx.gelu(self.fine(x)))
         x = self.coarse_block(nnx.gelu(self.coarse(x)))
         x = jnp.concatenate(
             [part(x, axis=(1, 2), keepdims=True) for part in (jnp.mean, jnp.max)], axis=-1
         )
-        return self.output(nnx.gelu(self.summary(x))).astype(jnp.float32)
+        return nnx.gelu(self.summary(x))
 
 
 class LightPath(nnx.Module):

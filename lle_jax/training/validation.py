@@ -1,4 +1,4 @@
-"""Validation while training: PSNR and SSIM of central crops, and a picture of them."""
+"""Validation while training: PSNR and SSIM of images' middles, and a picture of them."""
 
 from collections.abc import Callable
 
@@ -11,13 +11,16 @@ from lle_jax import data, metrics, models
 from lle_jax.training.degradation import Degrade
 from lle_jax.training.log import Log
 
-MAX_IMAGES = 16  # one central crop of each
+MAX_IMAGES = 16  # the middle of each
 
 
 def make(
     config: ml_collections.ConfigDict, apply: models.Apply, degrade: Degrade, images: data.Images
 ) -> Callable[..., dict[str, float]]:
-    """Returns `validate(params, log, step) -> scalars` over the images' central crops.
+    """Returns `validate(params, log, step) -> scalars` over the images' middles.
+
+    They have the largest side of what the network sees in training, as far as all of them have it:
+    a network that learns the brightness from most of an image takes a crop of it for another image.
 
     Args:
       config: the experiment.
@@ -27,14 +30,12 @@ def make(
     """
     crop = config.data.crop
     chosen = np.linspace(0, len(images) - 1, min(len(images), MAX_IMAGES)).astype(int)
-
-    def centre(image: np.ndarray) -> np.ndarray:
-        top, left = ((side - crop) // 2 for side in image.shape[:2])
-        return np.broadcast_to(image[top : top + crop, left : left + crop], (crop, crop, 3))
-
-    clean = np.stack([centre(images[index]) for index in chosen])
+    smallest = min(min(images.sizes[index]) for index in chosen)
+    sides = [side for side in config.data.context_sizes if side <= smallest]
+    clean = np.stack([_middle(images[index], max(sides, default=crop)) for index in chosen])
     if config.data.pairs:
-        low = np.stack([centre(images.low_loaders[index]()) for index in chosen])
+        lows = (images.low_loaders[index]() for index in chosen)
+        low = np.stack([_middle(image, clean.shape[1]) for image in lows])
     else:
         batch = data.Batch(clean, images.modality_ids[chosen])
         key = jax.random.key(config.evaluation.seed)
@@ -47,7 +48,14 @@ def make(
 
     def validate(parameters, log: Log, step: int) -> dict[str, float]:
         enhanced, psnr, ssim = jax.device_get(measure(parameters, low, clean))
-        log.grid(step, [low, enhanced, clean])
+        log.grid(step, [_middle(column, crop) for column in (low, enhanced, clean)])
         return {"validation_psnr": float(psnr), "validation_ssim": float(ssim)}
 
     return validate
+
+
+def _middle(image: np.ndarray, side: int) -> np.ndarray:
+    """Cuts `[..., H, W, C]` to its middle, in colour."""
+    top, left = ((whole - side) // 2 for whole in image.shape[-3:-1])
+    image = image[..., top : top + side, left : left + side, :]
+    return np.broadcast_to(image, (*image.shape[:-1], 3))

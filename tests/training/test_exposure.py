@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
+from scipy import stats
 
 from lle_jax import data, models
 from lle_jax.checks import ConfigError
@@ -90,22 +91,54 @@ def test_only_the_path_moves_and_it_learns_the_light(params, photographs, monkey
         assert np.array_equal(old, new) != name.startswith(exposure.LAYER), name
 
 
-def test_a_line_of_two_numbers_is_calibrated_and_nothing_else_moves(params, photographs):
-    drawn = exposure.draw(images(*photographs), dimmed(0.3), 64, seed=0)
-    own = (np.asarray(drawn.cells[..., :3]) @ [0.299, 0.587, 0.114]).mean(axis=(1, 2))
-    wide = {"exposure.output.kernel": 20.0}  # so that what is predicted differs between images
-    params = jax.tree.unflatten(
-        jax.tree.structure(params),
-        [leaf * np.float32(wide.get(name, 1)) for name, leaf in named(params)],
+def drawn_with(params, photographs, error):
+    """Thumbnails of photographs under several lights, whose means are `error(features)` off."""
+    parts = [exposure.draw(images(*photographs), dimmed(light), 32, 0) for light in (0.9, 0.4, 0.1)]
+    cells = np.concatenate([part.cells for part in parts])
+    path = models.bind(CONFIG)(params).exposure
+    features = np.asarray(path.features(cells), np.float64)
+    said = np.log(np.asarray(path(cells))[:, 0, 0, 0])
+    return exposure.Thumbnails(cells, np.exp(said + error(features))), features
+
+
+def test_the_features_are_what_the_last_layer_sees(params, photographs):
+    path = models.bind(CONFIG)(params).exposure
+    cells = grid.cell_means(0.3 * photographs)
+    features = path.features(cells)
+    assert features.shape == (2, 64)
+    own = np.log((np.asarray(cells[..., :3]) @ [0.299, 0.587, 0.114]).mean(axis=(1, 2)))
+    said = own + np.asarray(path.output(features))[:, 0]
+    np.testing.assert_allclose(np.log(path(cells))[:, 0, 0, 0], said, atol=1e-4)
+
+
+def test_the_last_layer_is_calibrated_as_an_independent_ridge_regression_does(params, photographs):
+    rng = np.random.default_rng(0)
+
+    def error(features):
+        spread = (features - features.mean(axis=0)) / features.std(axis=0)
+        return 0.2 + 0.05 * spread @ rng.normal(size=64) / 8 + rng.normal(0, 0.1, len(features))
+
+    drawn, features = drawn_with(params, photographs, error)
+    found = exposure.calibrate(CONFIG, params, drawn)
+    missing = -exposure.log_error(CONFIG, params, drawn)
+    x = stats.zscore(features) / 8  # of 64
+    rows = np.block(
+        [[x, np.ones((len(x), 1))], [exposure.RIDGE**0.5 * np.eye(64), np.zeros((64, 1))]]
     )
-    said = exposure.log_error(CONFIG, params, drawn._replace(mean=own))  # the predicted change
-    assert np.std(said) > 0.01
-    truth = drawn._replace(mean=own * np.exp(0.5 + 1.5 * said))
-    found = exposure.calibrate(CONFIG, params, truth)
-    assert np.abs(exposure.log_error(CONFIG, params, truth)).max() > 0.1
-    np.testing.assert_allclose(exposure.log_error(CONFIG, found, truth), 0, atol=1e-3)
+    solution = np.linalg.lstsq(rows, np.append(missing, np.zeros(64)))[0]
+    moved = exposure.log_error(CONFIG, found, drawn) + missing
+    np.testing.assert_allclose(moved, rows[: len(x)] @ solution, atol=2e-3)
+    assert np.ptp(moved) > 0.02
     for (name, old), (_, new) in zip(named(params), named(found), strict=True):
         assert np.array_equal(old, new) != name.startswith("exposure.output"), name
+
+
+def test_what_all_images_miss_alike_is_learned_from_any_number(params, photographs):
+    drawn, _ = drawn_with(params, photographs, lambda features: -0.4)
+    for count in (1, 3, len(drawn.mean)):
+        few = exposure.Thumbnails(*(part[:count] for part in drawn))
+        found = exposure.calibrate(CONFIG, params, few)
+        np.testing.assert_allclose(exposure.log_error(CONFIG, found, drawn), 0, atol=2e-3)
 
 
 def test_the_error_is_that_of_the_logarithm(params, photographs):

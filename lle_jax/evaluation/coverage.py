@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lle_jax.evaluation.suite import Case
-from lle_jax.inference import exposure, tiles
+from lle_jax.inference import defects, exposure, tiles
 
 
 class CaseCoverage(NamedTuple):
@@ -40,11 +40,12 @@ def measure(net: tiles.Network, cases: Iterable[Case]) -> Iterator[CaseCoverage]
             "this network does not predict its uncertainty; train it with model.uncertainty"
         )
     for case in cases:
-        out = np.empty_like(case.low)
+        low = defects.mended(case.low)
+        out = np.empty_like(low)
         wish = exposure.Correction(exposure.Aim(mean=exposure.mean_luma(case.clean)))
-        cells, grey = tiles.cell_means(case.low), tiles.is_grey(case.low)
+        cells, grey = tiles.cell_means(low), tiles.is_grey(low)
         context = exposure.context(net, cells, grey, wish)
-        tiles.restore(net, case.low, out, context=context)
-        half_width = tiles.half_width(net, case.low, context=context)
+        tiles.restore(net, low, out, context=context)
+        half_width = tiles.half_width(net, low, context=context)
         was_grey = bool(context is not None and context.grey.item())
         yield CaseCoverage(case, np.abs(out - case.clean), half_width, was_grey)

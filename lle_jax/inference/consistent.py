@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lle_jax import images, jobs
-from lle_jax.inference import exposure, tiles
+from lle_jax.inference import defects, exposure, tiles
 
 _FRAMES = 9  # of an object of several frames, evenly spaced, that are measured
 
@@ -53,6 +53,6 @@ def _gains(net: tiles.Network, pixels: np.ndarray, wish: exposure.Wish) -> list[
     picked = np.unique(np.linspace(0, len(stack) - 1, min(len(stack), _FRAMES)).astype(int))
     found = []
     for frame in stack[picked]:
-        measured = exposure.measure(frame)
+        measured = exposure.measure(defects.mended(frame))
         found.append(exposure.gain(net, measured, exposure.decide(net, measured, wish)))
     return found

@@ -15,8 +15,8 @@ import numpy as np
 
 from lle_jax import checks, images
 from lle_jax.checkpoints.load import digest, load_model
+from lle_jax.inference import defects, frames, tiles
 from lle_jax.inference import exposure as exposures
-from lle_jax.inference import frames, tiles
 
 # Former names of arguments of `enhance`, and what is there instead.
 _FORMER = {
@@ -163,14 +163,14 @@ def enhance_pixels(
             target[...] = made
         return out.reshape(pixels.shape), not changed
     for frame, target in zip(stack, out, strict=True):
-        measured = exposures.measure(frame)
+        target[...] = frame
+        found = defects.mend(target)
+        measured = exposures.measure(target)
         correction = exposures.decide(net, measured, wish)
-        if correction.strength == 0:
-            target[...] = frame
-            continue
-        changed = True
-        context = exposures.context(net, measured.cells, measured.grey, correction)
-        share = strength * correction.strength
-        tiles.restore(net, frame, target, share, largest, context)
-        exposures.meet(target, measured.cells, context, wish, share)
+        if share := strength * correction.strength:
+            context = exposures.context(net, measured.cells, measured.grey, correction)
+            tiles.restore(net, target, target, share, largest, context)
+            exposures.meet(target, measured.cells, context, wish, share)
+        defects.put_back(target, found, strength)
+        changed = changed or share > 0 or found.share > 0
     return out.reshape(pixels.shape), not changed

@@ -25,7 +25,7 @@ from lle_jax.images import video
 from lle_jax.images.anonymise import anonymise
 from lle_jax.images.files import BESIDE_MARK, COMPARISON, SUFFIXES, UNCERTAINTY, VIDEOS
 from lle_jax.images.plan import Pair, Plan
-from lle_jax.inference import consistent, enhance, frames, sequences, tiles
+from lle_jax.inference import consistent, defects, enhance, frames, sequences, tiles
 from lle_jax.inference import exposure as exposures
 from lle_jax.jobs import Outcome
 
@@ -258,7 +258,8 @@ def _half_width(
     stack = pixels if pixels.ndim == 4 else pixels[None]
     around = frames.contexts(net, stack, rate, wish)
     widths = [
-        tiles.half_width(net, frame, context=each.context) * np.float32(each.strength)
+        tiles.half_width(net, defects.mended(frame), context=each.context)
+        * np.float32(each.strength)
         for frame, each in zip(stack, around, strict=True)
     ]
     return np.stack(widths).reshape(*pixels.shape[:-1], 1)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lle_jax.inference import exposure, tiles
+from lle_jax.inference import defects, exposure, tiles
 from lle_jax.models import dual_path
 
 DEFAULT_RATE = 25.0  # frames per second, where a sequence states none
@@ -90,7 +90,7 @@ def contexts(
     """
     ahead = _frames_ahead(rate)
     # what is read ahead are these, not the frames
-    measured = (exposure.measure(frame) for frame in frames)
+    measured = (exposure.measure(defects.mended(frame)) for frame in frames)
     cells = ((_as_one(each), each.grey) for each in measured)
     for item in _averages(_shots(cells, ahead), rate, ahead):
         means, (noise, highlight) = item.value[..., :-2], item.value[0, 0, 0, -2:].tolist()
@@ -139,9 +139,11 @@ def enhance_frames(
         for frame, each in zip(itertools.chain([first], frames), around, strict=False):
             place, share = each.place, strength * each.strength
             out = frame.copy()
+            found = defects.mend(out)
             if share:
-                tiles.restore(net, frame, out, share, largest, each.context)
+                tiles.restore(net, out, out, share, largest, each.context)
                 exposure.meet(out, each.cells, each.context, wish, share)
+            defects.put_back(out, found, strength)
             gain = math.log((_mean(out) + _DARK) / (_mean(frame) + _DARK))
             yield _Item(place, gain, (out, gain))
 

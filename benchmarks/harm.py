@@ -27,6 +27,7 @@ METHODS = ("low", "default", "told", "GT-mean")
 REFERENCE = types.SimpleNamespace(
     **runpy.run_path(str(Path(__file__).parents[1] / "tests" / "reference" / "unseen.py"))
 )
+WORN = {"impulses": REFERENCE.impulses}
 psnr, spot_change = jax.jit(metrics.psnr), jax.jit(metrics.spot_change)
 
 
@@ -42,10 +43,10 @@ def main() -> None:
     net = enhance.load(arguments.model)
     listed = find(arguments.data, arguments.role, arguments.limit)
     if arguments.only != "spots":
-        unseen, others = REFERENCE.UNSEEN, REFERENCE.OTHERS
+        unseen, others = REFERENCE.UNSEEN, REFERENCE.OTHERS | WORN
         print_fidelity(measure(net, listed, unseen | others), list(unseen), list(others))
     if arguments.only != "psnr":
-        print_spots(net, listed[FUNDUS], REFERENCE.UNSEEN, arguments)
+        print_spots(net, listed[FUNDUS], REFERENCE.UNSEEN | WORN, arguments)
 
 
 def find(root: Path, role: str, limit: int | None) -> dict[str, list[Path]]:

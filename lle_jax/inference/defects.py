@@ -80,10 +80,13 @@ def _find(around: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     """Finds defects of `[H + 4, W + 4, C]`: their places in `[H, W, C]`, and the medians there."""
     middle = around[1:-1, 1:-1]
     up, down, left, right = around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]
-    # What most pixels fail at comes first: a defect is away from both in its row or its column.
-    high = np.maximum(np.minimum(up, down), np.minimum(left, right))
-    low = np.minimum(np.maximum(up, down), np.maximum(left, right))
-    row, column, channel = np.nonzero((middle - high > LEAST) | (low - middle > LEAST))
+    # What most pixels fail at comes first: the four nearest alone, of which the second and third
+    # in order are these two. All eight differ by as much at least.
+    one = np.minimum(np.maximum(up, down), np.maximum(left, right))
+    other = np.maximum(np.minimum(up, down), np.minimum(left, right))
+    high, low = np.maximum(one, other), np.minimum(one, other)
+    away = SPREADS * (high - low) + LEAST
+    row, column, channel = np.nonzero((middle - high > away) | (low - middle > away))
     value = middle[row, column, channel]
     neighbours = np.stack([around[row + y, column + x, channel] for y, x in _AROUND])
     ranked = np.sort(neighbours, axis=0)

@@ -171,6 +171,7 @@ def enhance_pixels(
             context = exposures.context(net, measured.cells, measured.grey, correction)
             tiles.restore(net, target, target, share, largest, context)
             exposures.meet(target, measured.cells, context, wish, share)
-        defects.put_back(target, found, strength)
-        changed = changed or share > 0 or found.share > 0
+        mended = strength * found.share(correction.strength)
+        defects.put_back(target, found, mended)
+        changed = changed or share > 0 or mended > 0
     return out.reshape(pixels.shape), not changed

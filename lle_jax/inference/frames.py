@@ -143,7 +143,7 @@ def enhance_frames(
             if share:
                 tiles.restore(net, out, out, share, largest, each.context)
                 exposure.meet(out, each.cells, each.context, wish, share)
-            defects.put_back(out, found, strength)
+            defects.put_back(out, found, strength * found.share(each.strength))
             gain = math.log((_mean(out) + _DARK) / (_mean(frame) + _DARK))
             yield _Item(place, gain, (out, gain))
 

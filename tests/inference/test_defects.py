@@ -113,7 +113,7 @@ def test_noise_and_sharp_photographs_have_next_to_none():
         assert len(defects.mend(flat).change) < 0.01 * flat.size
     for name in ("astronaut", "immunohistochemistry", "coffee"):
         image = getattr(skimage.data, name)().astype(np.float32) / 255
-        assert defects.mend(image).share == 0
+        assert defects.mend(image).share(1.0) == 0
 
 
 def test_few_are_given_back_bit_for_bit_and_many_are_not(retina):
@@ -123,22 +123,27 @@ def test_few_are_given_back_bit_for_bit_and_many_are_not(retina):
         work = image.copy()
         found = defects.mend(work)
         assert len(found.change) == 3 * count
-        assert found.share == pytest.approx(share)
+        assert found.share(1.0) == pytest.approx(share)
         mended = work.copy()
-        defects.put_back(work, found, 1.0)
+        defects.put_back(work, found, found.share(1.0))
         np.testing.assert_allclose(work, share * mended + (1 - share) * image, atol=1e-6)
         work = mended
         defects.put_back(work, found, 0.0)
         np.testing.assert_array_equal(work, image)
 
 
-def test_the_share_goes_by_the_size(retina):
+def test_the_share_goes_by_the_size_and_by_what_else_the_image_needs(retina):
     dotted = with_points(0.5 * retina, 10)
-    found = [defects.mend(np.tile(dotted, (n, n, 1))).share for n in (1, 2)]
-    assert found == pytest.approx([(30 / 0.25 - 80) / 80, (120 / 0.786432 - 80) / 80])
+    found = [defects.mend(np.tile(dotted, (n, n, 1))) for n in (1, 2)]
+    assert [each.density for each in found] == pytest.approx([30 / 0.25, 120 / 0.786432])
+    assert [each.share(1.0) for each in found] == pytest.approx([0.5, 0.9073], abs=1e-3)
     large = np.tile(retina, (3, 3, 1))
     large[100, 100:180:4] = 1
-    assert defects.mend(large).share == 0
+    assert defects.mend(large).share(1.0) == 0
+    many = defects.mend(with_points(0.5 * retina, 60))
+    shares = [many.share(corrected) for corrected in (0, 0.25, 0.5, 1)]
+    assert shares == pytest.approx([0.5, 1, 1, 1])
+    assert found[0].share(0.9) < found[0].share(1.0)
 
 
 def with_points(image, count):
@@ -174,8 +179,8 @@ def test_a_picture_that_needs_nothing_else_is_mended_by_the_strength(bundled, re
         found = defects.mend(work)
         assert not unchanged
         np.testing.assert_allclose(out, strength * work + (1 - strength) * dotted, atol=1e-6)
-        assert found.share == 1
-    few = with_points(retina, 2)
+        assert found.share(0.0) == 1
+    few = with_points(retina, 30)
     out, unchanged = enhance.enhance_pixels(bundled, few)
     assert unchanged
     np.testing.assert_array_equal(out, few)

@@ -56,7 +56,10 @@ def fit_files(
     real_set, clean_set = (_read(paths, failures) for paths in (real, clean))
     _check(real_set, clean_set)
     side = _side(real_set + clean_set)
-    grey = any(all(colour.is_grey(p.pixels).all() for p in each) for each in (real_set, clean_set))
+    grey = any(
+        all(bool(colour.is_grey(jnp.asarray(p.pixels)).all()) for p in each)
+        for each in (real_set, clean_set)
+    )
     real_crops, clean_crops = (_crops(squares, side, grey) for squares in (real_set, clean_set))
     warnings = _warnings(len(real_crops), len(clean_crops))
     measured = np.concatenate([np.asarray(measures.measure(crop[None])) for crop in real_crops])

@@ -102,7 +102,7 @@ def calibrate(config: ml_collections.ConfigDict, params: nnx.State, drawn: Thumb
     missing = _log(drawn.mean) - _log(_in_batches(jax.jit(path), drawn.cells)[:, 0, 0, 0])
     features = _in_batches(jax.jit(path.features), drawn.cells).astype(np.float64)
     centre, scale = features.mean(axis=0), features.std(axis=0) * np.sqrt(features.shape[1])
-    scale = np.maximum(scale, 1e-2 * np.median(scale) + 1e-9)  # of features that hardly vary
+    scale = np.maximum(scale, 1e-2 * np.median(scale) + 1e-6)  # of features that hardly vary
     x = (features - centre) / scale
     kernel = np.linalg.solve(x.T @ x + RIDGE * np.eye(len(scale)), x.T @ missing) / scale
     added = {

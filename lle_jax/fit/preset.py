@@ -56,10 +56,7 @@ def fit_files(
     real_set, clean_set = (_read(paths, failures) for paths in (real, clean))
     _check(real_set, clean_set)
     side = _side(real_set + clean_set)
-    grey = any(
-        all(bool(colour.is_grey(jnp.asarray(p.pixels)).all()) for p in each)
-        for each in (real_set, clean_set)
-    )
+    grey = any(all(_is_grey(p.pixels) for p in each) for each in (real_set, clean_set))
     real_crops, clean_crops = (_crops(squares, side, grey) for squares in (real_set, clean_set))
     warnings = _warnings(len(real_crops), len(clean_crops))
     measured = np.concatenate([np.asarray(measures.measure(crop[None])) for crop in real_crops])
@@ -178,6 +175,10 @@ def _side(pictures: Sequence[_Image]) -> int:
             "the same size; leave it out"
         )
     return side
+
+
+def _is_grey(pixels: np.ndarray) -> bool:
+    return bool((pixels == pixels[..., :1]).all())
 
 
 def _crops(pictures: Sequence[_Image], side: int, grey: bool) -> np.ndarray:

@@ -36,7 +36,7 @@ import skimage.data
 from lle_jax import models
 from lle_jax.checkpoints import release
 from lle_jax.experiments import base
-from lle_jax.inference import exposure
+from lle_jax.inference import enhance, exposure
 
 
 def pytest_collection_finish():
@@ -98,6 +98,12 @@ def folder(config, params, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model") / "tiny"
     release.save(folder, config, params, {"trained": "not at all"})
     return folder
+
+
+@pytest.fixture(scope="module")
+def net():
+    """The released model."""
+    return enhance.load()
 
 
 @pytest.fixture

@@ -9,11 +9,6 @@ from lle_jax.inference import defects, enhance, frames
 
 
 @pytest.fixture(scope="module")
-def bundled():
-    return enhance.load()  # the released model
-
-
-@pytest.fixture(scope="module")
 def retina():
     image = skimage.data.retina()[300:556, 500:756]
     return image.astype(np.float32) / 255
@@ -153,58 +148,57 @@ def with_points(image, count):
     return image
 
 
-def test_hot_pixels_do_not_become_spots(bundled, retina):
+def test_hot_pixels_do_not_become_spots(net, retina):
     low = dimmed(retina)
     dotted = with_impulses(low, 0.003)
-    plain, out = (enhance.enhance_pixels(bundled, image)[0] for image in (low, dotted))
+    plain, out = (enhance.enhance_pixels(net, image)[0] for image in (low, dotted))
     spots, added = (float(metrics.spot_change(x, retina).bright_added) for x in (plain, out))
     assert added <= spots + 40  # per megapixel; 2,000 where the network itself must see to it
     assert metrics.psnr(out, plain) > 38
 
 
-def test_impulses_cost_little(bundled, retina):
+def test_impulses_cost_little(net, retina):
     low = dimmed(retina)
     plain, out = (
-        enhance.enhance_pixels(bundled, image)[0]
-        for image in (low, with_impulses(low, 0.025, 0.025))
+        enhance.enhance_pixels(net, image)[0] for image in (low, with_impulses(low, 0.025, 0.025))
     )
     assert metrics.psnr(out, plain) > 29
 
 
-def test_a_picture_that_needs_nothing_else_is_mended_by_the_strength(bundled, retina):
+def test_a_picture_that_needs_nothing_else_is_mended_by_the_strength(net, retina):
     dotted = with_impulses(retina, 0.003)
     for strength in (0.5, 1.0):
-        out, unchanged = enhance.enhance_pixels(bundled, dotted, strength)
+        out, unchanged = enhance.enhance_pixels(net, dotted, strength)
         work = dotted.copy()
         found = defects.mend(work)
         assert not unchanged
         np.testing.assert_allclose(out, strength * work + (1 - strength) * dotted, atol=1e-6)
         assert found.share(0.0) == 1
     few = with_points(retina, 30)
-    out, unchanged = enhance.enhance_pixels(bundled, few)
+    out, unchanged = enhance.enhance_pixels(net, few)
     assert unchanged
     np.testing.assert_array_equal(out, few)
 
 
-def test_few_points_stay_points(bundled, retina):
+def test_few_points_stay_points(net, retina):
     """As of burned-in text: what they had more than their surroundings, they have still."""
     low = dimmed(retina)
     pointed = low.copy()
     pointed[60, 80] = 1
-    plain, out = (enhance.enhance_pixels(bundled, image)[0] for image in (low, pointed))
+    plain, out = (enhance.enhance_pixels(net, image)[0] for image in (low, pointed))
     assert out[60, 80].min() > 0.98
     apart = np.abs(out - plain).max(axis=-1)
     apart[60, 80] = 0
     assert apart.max() < 0.02
 
 
-def test_frames_are_mended_too(bundled, retina):
+def test_frames_are_mended_too(net, retina):
     clean = [dimmed(retina, seed=number) for number in range(3)]
     dotted = [with_impulses(frame, 0.003) for frame in clean]
     plain, out = (
-        np.stack(list(frames.enhance_frames(bundled, each, each, 25.0))) for each in (clean, dotted)
+        np.stack(list(frames.enhance_frames(net, each, each, 25.0))) for each in (clean, dotted)
     )
     assert metrics.psnr(out, plain).min() > 36
     given = np.stack(dotted)
-    stacked = enhance.enhance_pixels(bundled, given, frame_rate=25.0)[0]
+    stacked = enhance.enhance_pixels(net, given, frame_rate=25.0)[0]
     np.testing.assert_allclose(stacked, out, atol=1e-6)

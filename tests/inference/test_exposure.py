@@ -14,11 +14,6 @@ from lle_jax.inference import consistent, enhance, exposure, tiles
 
 
 @pytest.fixture(scope="module")
-def net():
-    return enhance.load()  # the released model
-
-
-@pytest.fixture(scope="module")
 def scene():
     image = skimage.data.astronaut()[:256, 120:376] / 255
     return skimage.transform.resize(image, (96, 96), anti_aliasing=True).astype(np.float32)

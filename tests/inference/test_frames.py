@@ -12,11 +12,6 @@ SIDE = 64  # smaller than a tile, so that all frames share one program
 
 
 @pytest.fixture(scope="module")
-def net():
-    return enhance.load()  # the released model
-
-
-@pytest.fixture(scope="module")
 def scenes():
     retina = skimage.data.retina()[200:1200, 200:1200]
     face = skimage.data.astronaut()[:256, 120:376]

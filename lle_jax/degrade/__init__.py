@@ -17,6 +17,7 @@ from lle_jax.degrade.chain import (
     to_json,
 )
 from lle_jax.degrade.exposure import exposure, gamma, tone_curve, white_balance
+from lle_jax.degrade.glare import veiling_glare
 from lle_jax.degrade.illumination import (
     cos4_vignetting,
     fundus_illumination,
@@ -72,5 +73,6 @@ __all__ = [
     "sharpen",
     "to_json",
     "tone_curve",
+    "veiling_glare",
     "white_balance",
 ]

@@ -1,9 +1,9 @@
 """The degradation chain: draw parameters from a preset, then apply them in the physical order.
 
-Linear light -> illumination field and exposure -> optics (blur) -> photon, read and banding noise,
-or a Bayer sensor -> white balance, sRGB encoding, gamma -> the camera's denoising and sharpening ->
-independent and correlated noise of the display values, impulses, tint -> quantisation -> JPEG.
-Light is decoded and encoded once for all stages between.
+Linear light -> illumination field and exposure -> optics (glare, blur) -> photon, read and banding
+noise, or a Bayer sensor -> white balance, sRGB encoding, gamma -> the camera's denoising and
+sharpening -> independent and correlated noise of the display values, impulses, tint -> quantisation
+-> JPEG. Light is decoded and encoded once for all stages between.
 
 Parameters are a dict `"stage.parameter"` -> float32 array of the batch's shape. Its keys are the
 static structure: a stage without keys is not computed. `"stage.active"`, 1 or 0 per image, says

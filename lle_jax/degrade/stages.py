@@ -13,6 +13,7 @@ import jax
 from lle_jax.degrade.blur import defocus_blur, gaussian_blur, motion_blur
 from lle_jax.degrade.camera import bayer_sensor, denoise, sharpen
 from lle_jax.degrade.exposure import channel_gains, gamma, tone_curve, white_balance
+from lle_jax.degrade.glare import veiling_glare
 from lle_jax.degrade.illumination import (
     cos4_vignetting,
     fundus_illumination,
@@ -146,6 +147,14 @@ _ORDER = (
         key_id=3,
     ),
     Stage("exposure", _exposure_field, "field", {"gain": _GAIN}, key_id=4),
+    Stage(
+        "veiling_glare",
+        _keyless(veiling_glare),
+        "light",
+        {"share": ParameterSpec(0, 1, 0), "white": ParameterSpec(0, 1)},
+        grey_shared=True,
+        key_id=23,
+    ),
     Stage(
         "gaussian_blur",
         _keyless(gaussian_blur),

@@ -44,6 +44,12 @@ CASES = [
         {"red": -0.1, "blue": float("nan")},
     ),
     Case(illumination, {"falloff": 1.5}, {"falloff": 0.0}, {"falloff": -1.0}),
+    Case(
+        degrade.veiling_glare,
+        {"share": 0.4, "white": 0.6},
+        {"share": 0.0, "white": 0.6},
+        {"share": 1.1, "white": -0.1},
+    ),
     Case(degrade.gaussian_noise, {"sigma": 0.05}, {"sigma": 0.0}, {"sigma": -0.1}, keyed=True),
     Case(
         degrade.correlated_noise,

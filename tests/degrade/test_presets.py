@@ -11,6 +11,7 @@ MODALITIES = [
     "dermatology",
     "endoscopy",
     "fundus",
+    "glare",
     "good_light",
     "lowlight",
     "microscopy",

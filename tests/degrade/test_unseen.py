@@ -46,3 +46,14 @@ def test_a_tint_colours_grey_pictures_and_nothing_else_does(rng):
     assert means[2] / means[1] == pytest.approx(0.75, rel=0.02)
     for name, function in (unseen.UNSEEN | unseen.OTHERS).items():
         assert function(rng, GREY).shape[-1] == (3 if name == "tint" else 1)
+
+
+def test_a_veil_adds_the_same_light_everywhere(rng):
+    scene = np.full((128, 128, 3), 0.5, np.float32)
+    scene[:64] = 0
+    light = unseen.decode(unseen.veil(rng, scene))
+    stray, lit = light[:64].mean(axis=(0, 1)), light[64:].mean(axis=(0, 1))
+    np.testing.assert_allclose(stray / stray[1], [0.9, 1, 1.1], rtol=0.02)
+    gain = (lit - stray) / unseen.decode(np.float64(0.5))
+    assert 0.1 < gain.min() < gain.max() < 0.2
+    assert 0.4 < stray.mean() / (gain.mean() * unseen.decode(scene).mean()) < 1.6

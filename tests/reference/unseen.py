@@ -107,6 +107,14 @@ def impulses(rng, image):
     return rounded(np.where(hit < 0.025, 0, np.where(hit > 0.975, 1, low)))
 
 
+def veil(rng, image):
+    """Little light, and as much again in a bluish veil, as of a cataract or of smoke."""
+    light = rng.uniform(0.1, 0.2) * decode(image)
+    colour = np.array([0.9, 1, 1.1]) if image.shape[-1] == 3 else 1
+    stray = rng.uniform(0.5, 1.5) * light.mean() * colour
+    return rounded(encode(exposed(rng, light + stray, 3000)))
+
+
 def defocus(rng, image):
     """Little light, out of focus."""
     return dark(rng, image, (0.1, 0.2), 2.0, 0.02, 85)
@@ -135,6 +143,7 @@ CLINICS = {
     "grain": grain,
     "night": night,
     "impulses": impulses,
+    "veil": veil,
     "defocus": defocus,
     "blocks": blocks,
 }

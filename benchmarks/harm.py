@@ -27,7 +27,8 @@ METHODS = ("low", "default", "told", "GT-mean")
 REFERENCE = types.SimpleNamespace(
     **runpy.run_path(str(Path(__file__).parents[1] / "tests" / "reference" / "unseen.py"))
 )
-WORN = {"impulses": REFERENCE.impulses}
+# taken off before the network, by rule or by a path of its own
+BEFORE = {"impulses": REFERENCE.impulses, "veil": REFERENCE.veil}
 psnr, spot_change = jax.jit(metrics.psnr), jax.jit(metrics.spot_change)
 
 
@@ -43,10 +44,10 @@ def main() -> None:
     net = enhance.load(arguments.model)
     listed = find(arguments.data, arguments.role, arguments.limit)
     if arguments.only != "spots":
-        unseen, others = REFERENCE.UNSEEN, REFERENCE.OTHERS | WORN
+        unseen, others = REFERENCE.UNSEEN, REFERENCE.OTHERS | BEFORE
         print_fidelity(measure(net, listed, unseen | others), list(unseen), list(others))
     if arguments.only != "psnr":
-        print_spots(net, listed[FUNDUS], REFERENCE.UNSEEN | WORN, arguments)
+        print_spots(net, listed[FUNDUS], REFERENCE.UNSEEN | BEFORE, arguments)
 
 
 def find(root: Path, role: str, limit: int | None) -> dict[str, list[Path]]:

@@ -255,6 +255,7 @@ NETWORK_KEYS = {
         "uncertainty": True,
         "exposure_path": True,
         "light_path": True,
+        "glare_path": True,
     },
     "nafnet": {"width": 8, "encoder": (1, 1, 1), "middle": 1, "decoder": (1, 1, 2)},
     "retinexformer": {"width": 16, "blocks": (1, 1, 1)},

@@ -2,16 +2,18 @@
 
     python tools/train_paths.py exposure START -o FOLDER [--data MANIFEST,...]
     python tools/train_paths.py light START -o FOLDER
+    python tools/train_paths.py glare START -o FOLDER
 
-`exposure`: how bright is bright enough? `light`: what is still uneven in the result, or of
-another colour? START is a release or a run of experiments/released_uncertainty.py; a path that it
-has is trained on. FOLDER is a new release. Draws dark thumbnails of the images of the role train,
-each from the preset of its modality or one of `MIXED_WITH`, and trains the path on them; everything
-else in the model stays as it is. Prints the error on images of the role val, which decided the
-recipe; test is never read. On two cores of a CPU half an hour, an hour for `light`. The released
-paths were trained on ../shared/data and the images that tools/more_images.py lists beside it; that
-for brightness once more, 16,000 steps at 1e-3, when colonoscopies and fundus photographs were added
-to these, half of the thumbnails of both kinds of the new images.
+`exposure`: how bright is bright enough? `light`: what is still uneven in the result, or of another
+colour? `glare`: how much of the light is a veil? START is a release or a run of
+experiments/released_uncertainty.py; a path that it has is trained on. FOLDER is a new release.
+Draws dark thumbnails of the images of the role train, each from the preset of its modality or one
+of `MIXED_WITH` (and of `VEILED` for `glare`), and trains the path on them; everything else in the
+model stays as it is. Prints the error on images of the role val, which decided the recipe; test is
+never read. On two cores of a CPU half an hour, an hour for `light`. The released paths were trained
+on ../shared/data and the images that tools/more_images.py lists beside it; that for brightness once
+more, 16,000 steps at 1e-3, when colonoscopies and fundus photographs were added to these, half of
+the thumbnails of both kinds of the new images.
 """
 
 import argparse
@@ -26,7 +28,7 @@ from flax import nnx
 from lle_jax import data, models
 from lle_jax.checkpoints import load, release
 from lle_jax.models.params import load_params
-from lle_jax.training import degradation, exposure, light
+from lle_jax.training import degradation, exposure, glare, light
 
 Trained = tuple[nnx.State, int]  # the parameters, and of how many thumbnails
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "manifest.csv"
@@ -41,7 +43,12 @@ class Recipe(NamedTuple):
 
 
 MIXED_WITH = ("wide", "side_light", "camera", "good_light")  # with each modality's preset
-RECIPES = {"exposure": Recipe(60_000, 24_000, 1.5e-3), "light": Recipe(28_000, 8000, 1.5e-3)}
+VEILED = ("glare",) * 4
+RECIPES = {
+    "exposure": Recipe(60_000, 24_000, 1.5e-3),
+    "light": Recipe(28_000, 8000, 1.5e-3),
+    "glare": Recipe(20_000, 6000, 1e-3),
+}
 
 
 def main() -> None:
@@ -70,15 +77,18 @@ def main() -> None:
         start.params, config, str(arguments.start), initial, optional=(f"{arguments.path}.",)
     )
     images = data.load(arguments.data, crop=1)
-    degrade = degradation.make("by_modality", mixed_with=MIXED_WITH)
-    train_path = {"exposure": train_exposure, "light": train_light}[arguments.path]
-    params, drawn = train_path(config, params, images, degrade, recipe, arguments.seed)
+    train_path = {"exposure": train_exposure, "light": train_light, "glare": train_glare}
+    mixed_with = MIXED_WITH + (VEILED if arguments.path == "glare" else ())
+    drawing = degradation.drawing("by_modality", mixed_with=mixed_with)
+    params, drawn = train_path[arguments.path](
+        config, params, images, drawing, recipe, arguments.seed
+    )
 
     known = start.provenance.images
     seen = {"train": images.train, "validation": images.validation}
     record = (release.record(arguments.start) or start.provenance.record) | {
         f"{arguments.path}.thumbnails": drawn,
-        f"{arguments.path}.mixed_with": list(MIXED_WITH),
+        f"{arguments.path}.mixed_with": list(mixed_with),
         f"{arguments.path}.steps": recipe.steps,
         f"{arguments.path}.lr": recipe.lr,
         f"{arguments.path}.seed": arguments.seed,
@@ -90,7 +100,7 @@ def main() -> None:
     print(f"release: {arguments.output}")
 
 
-def train_exposure(config, params, images, degrade, recipe: Recipe, seed: int) -> Trained:
+def train_exposure(config, params, images, drawing, recipe: Recipe, seed: int) -> Trained:
     """Trains the exposure path; says how far the predicted mean luma is from the clean image's."""
 
     def say(when: str, params: nnx.State) -> None:
@@ -99,26 +109,44 @@ def train_exposure(config, params, images, degrade, recipe: Recipe, seed: int) -
             f"validation, {when}: log of the mean luma is wrong by {error:.3f} (root mean square)"
         )
 
-    validation = exposure.draw(images.validation, degrade, 2000, seed=1)
+    degrade = degradation.applying(drawing)
+    validation = exposure.draw(config, params, images.validation, degrade, 2000, seed=1)
     say("before", params)
-    train = exposure.draw(images.train, degrade, recipe.thumbnails, seed=seed)
+    train = exposure.draw(config, params, images.train, degrade, recipe.thumbnails, seed=seed)
     params = exposure.fit(config, params, train, steps=recipe.steps, lr=recipe.lr, seed=seed)
     say("after", params)
     return params, len(train.mean)
 
 
-def train_light(config, params, images, degrade, recipe: Recipe, seed: int) -> Trained:
+def train_light(config, params, images, drawing, recipe: Recipe, seed: int) -> Trained:
     """Trains the light path; says how far the results' thumbnails are from the clean images'."""
 
     def say(when: str, params: nnx.State) -> None:
         error = light.squared_error(config, params, validation)
         print(f"validation, {when}: PSNR of thumbnails {np.mean(-10 * np.log10(error)):.2f} dB")
 
+    degrade = degradation.applying(drawing)
     validation = light.draw(config, params, images.validation, degrade, 1600, seed=1)
     say("before", params)
     train = light.draw(config, params, images.train, degrade, recipe.thumbnails, seed=seed)
     params = light.fit(config, params, train, steps=recipe.steps, lr=recipe.lr, seed=seed)
     say("after", params)
+    return params, len(train.cells)
+
+
+def train_glare(config, params, images, drawing, recipe: Recipe, seed: int) -> Trained:
+    """Trains the glare path; says what is left of veils, and how often one is seen in error."""
+    validation = glare.draw(images.validation, drawing, 2000, seed=1)
+    train = glare.draw(images.train, drawing, recipe.thumbnails, seed=seed)
+    params = glare.fit(config, params, train, steps=recipe.steps, lr=recipe.lr, seed=seed)
+    judged = glare.judge(config, params, validation)
+    before, after = (-10 * np.log10(error + 1e-10) for error in (judged.before, judged.after))
+    veiled = judged.before > 0
+    print(
+        f"validation, under a veil: PSNR of thumbnails {np.mean(before[veiled]):.2f} dB before and "
+        f"{np.mean(after[veiled]):.2f} dB after; without one, "
+        f"{np.mean(judged.share[~veiled] > 0):.2%} are changed"
+    )
     return params, len(train.cells)
 
 

@@ -91,8 +91,13 @@ def calibrate_exposure(
         return
     preset = str(recipe.preset)
     degrade = degradation.make(preset, mixed_with=(BESIDE, "good_light"))
-    train = exposure.draw(images.train, degrade, THUMBNAILS, recipe.seed)
-    validation = exposure.draw(images.validation, degrade, THUMBNAILS // 2, recipe.seed + 1)
+    train, validation = (
+        exposure.draw(start.config, start.params, part, degrade, count, seed)
+        for part, count, seed in (
+            (images.train, THUMBNAILS, recipe.seed),
+            (images.validation, THUMBNAILS // 2, recipe.seed + 1),
+        )
+    )
     calibrated = exposure.calibrate(start.config, start.params, train)
     before, after = (
         float(np.sqrt(np.mean(exposure.log_error(start.config, params, validation) ** 2)))

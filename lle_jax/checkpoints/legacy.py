@@ -14,8 +14,8 @@ def upgrade_model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     if stored.get("name") == "dual_path":
         before = stored.pop("spread", False)
         stored.setdefault("uncertainty", before)
-        stored.setdefault("exposure_path", False)
-        stored.setdefault("light_path", False)
+        for path in ("exposure_path", "light_path", "glare_path"):
+            stored.setdefault(path, False)
     return stored
 
 

@@ -21,6 +21,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "blocks": (1, 2, 2),  # residual blocks of each level
         "uncertainty": False,  # also predict the scale of the error's Laplace distribution
         "exposure_path": False,  # predict the brightness of the result by a path of its own
+        "glare_path": False,  # take veiling glare off the image first
         "light_path": False,  # even out what is left of the light and its colour in the result
     },
     "nafnet": {

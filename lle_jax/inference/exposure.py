@@ -34,6 +34,7 @@ _HIGHLIGHT_SIDE = 512  # pixels that are looked at, along each side
 # error that the network itself makes in an image whose light is good: 0.02 is usual, and with this
 # no validation image under noise of 0.005 to 0.03 lost by it.
 NO_NOISE, OWN_ERROR = 0.0015, 0.035
+VEIL = 0.2  # share of the light that is a veil from which on an image gets the whole correction
 GAIN = 0.25  # stops that are common to several images from which on they get the whole correction
 _MEASURED = 16  # side of the smallest image whose noise is measured
 
@@ -156,15 +157,15 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
     """
     if wish.always or wish.aim != AUTO.aim or net.finish_context is None:
         return Correction(wish.aim, gain=wish.gain)
-    predicted = tiles.predict_exposure(net, measured.cells, measured.grey)
+    predicted = tiles.predict(net, measured.cells, measured.grey)
     own = max(mean_luma(measured.cells[..., :3]), 1e-3)
-    change = abs(math.log(max(predicted, 1e-3) / own))
+    change = abs(math.log(max(predicted.exposure, 1e-3) / own))
     bright = max(
         _smoothstep(measured.highlight, *HIGHLIGHT),
         1 - _smoothstep(measured.noise, NO_NOISE, NOISY),
     )
     low, high = (1 - bright) * np.log(CHANGE) + bright * np.log(CHANGE_LIT)
-    amount = _smoothstep(change, low, high)
+    amount = max(_smoothstep(change, low, high), min(predicted.veil / VEIL, 1.0))
     noise = max(measured.noise - NO_NOISE, 0.0) ** 2
     if wish.gain is not None:
         amount = min(abs(wish.gain) / GAIN, 1.0)
@@ -188,15 +189,16 @@ def context(
         return None
     aim, rgb = correction.aim, cells[..., :3]
     if correction.gain is not None:
+        rgb = _seen(rgb, tiles.finish_context(net, cells, grey))
         return tiles.finish_context(net, cells, grey, mean_luma(lit(rgb, correction.gain)))
     mean = math.nan if aim.mean is None else aim.mean
     if aim.stops:
         made = tiles.finish_context(net, cells, grey, mean)
-        bright = lit(np.asarray(_thumbnail(made.curves, rgb * made.neutral)), aim.stops)
+        bright = lit(np.asarray(_thumbnail(made.curves, _seen(rgb, made))), aim.stops)
         mean = mean_luma(bright)
     elif correction.amount < 1:
         own = max(mean_luma(rgb), 1e-3)
-        wanted = max(tiles.predict_exposure(net, cells, grey), 1e-3)
+        wanted = max(tiles.predict(net, cells, grey).exposure, 1e-3)
         mean = own ** (1 - correction.amount) * wanted**correction.amount
     return tiles.finish_context(net, cells, grey, mean)
 
@@ -240,8 +242,8 @@ def gain(net: tiles.Network, measured: Measured, correction: Correction) -> floa
     made = context(net, measured.cells, measured.grey, correction)
     if made is None:
         raise ValueError("this model takes no exposure; give another model")
-    bright = np.asarray(_thumbnail(made.curves, rgb * made.neutral))
-    before, after = _light(rgb), _light(bright)
+    rgb = _seen(rgb, made)
+    before, after = _light(rgb), _light(np.asarray(_thumbnail(made.curves, rgb)))
     return min(max(math.log2(after / before), -STOPS), STOPS + 1)
 
 
@@ -266,6 +268,12 @@ def lit(image: np.ndarray, stops: float) -> np.ndarray:
 
 def _light(image: np.ndarray) -> float:
     return max(float(np.mean(colour.srgb_to_linear(jnp.asarray(image)))), 1e-5)
+
+
+@jax.jit
+def _seen(rgb: jax.Array, context: dual_path.Context) -> jax.Array:
+    """The colours of the cells without veil and tint, as the curves brighten them."""
+    return dual_path.unveiled(rgb, context) * context.neutral
 
 
 _thumbnail = jax.jit(dual_path.thumbnail)

@@ -39,8 +39,8 @@ class Network(NamedTuple):
       multiple, reach: see `models.Tiled`.
       finish_context: `(means of the cells [1, CELLS, CELLS, 6], grey, exposure) -> Context`; None
         for a network that needs the image as a whole.
-      predict_exposure: `(means of the cells, grey) -> [1, 1, 1, 1]`, the `exposure` of that context
-        where none is given, in a fraction of the time; None as `finish_context` is.
+      predict: `(means of the cells, grey) -> Predicted`, of that context where no exposure is
+        given, in a fraction of the time; None as `finish_context` is.
       restore: `(tile [1, h, w, 3], context, corner, size) -> [1, h, w, 3]`, compiled once for each
         shape of a tile.
       uncertainty: the same, `-> [1, h, w, 1]`, the half-width of the prediction interval of each
@@ -50,9 +50,21 @@ class Network(NamedTuple):
     multiple: int
     reach: int
     finish_context: Callable | None
-    predict_exposure: Callable | None
+    predict: Callable | None
     restore: Callable
     uncertainty: Callable | None = None
+
+
+class Predicted(NamedTuple):
+    """What a network says of an image before it restores it.
+
+    Attributes:
+      exposure: the mean luma that it is to have, in (0, 1).
+      veil: share of its light that is veiling glare and will be taken off, in [0, 1).
+    """
+
+    exposure: float
+    veil: float
 
 
 def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
@@ -73,14 +85,15 @@ def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
     steps = models.tiled(config)
     with_scale = steps.restore_with_scale
 
-    def predict_exposure(params, cells, grey):
-        return steps.finish_context(params, cells, grey).exposure  # the compiler drops the rest
+    def predict(params, cells, grey):
+        made = steps.finish_context(params, cells, grey)  # the compiler drops the rest
+        return Predicted(made.exposure, 0.0 if made.veil is None else made.veil.share)
 
     return Network(
         steps.multiple,
         steps.reach,
         functools.partial(jax.jit(steps.finish_context), params),
-        functools.partial(jax.jit(predict_exposure), params),
+        functools.partial(jax.jit(predict), params),
         compiled(steps.restore),
         with_scale and compiled(lambda *arguments: with_scale(*arguments)[1]),
     )
@@ -197,10 +210,11 @@ def finish_context(
     return net.finish_context(cells, np.full((1, 1, 1, 1), grey), np.float32(exposure))
 
 
-def predict_exposure(net: Network, cells: np.ndarray, grey: bool) -> float:
-    """Predicts the mean luma that one image is to have; see `finish_context`."""
-    assert net.predict_exposure is not None
-    return float(net.predict_exposure(cells, np.full((1, 1, 1, 1), grey))[0, 0, 0, 0])
+def predict(net: Network, cells: np.ndarray, grey: bool) -> Predicted:
+    """Predicts for one image, see `finish_context`."""
+    assert net.predict is not None
+    made = net.predict(cells, np.full((1, 1, 1, 1), grey))
+    return Predicted(*(float(np.mean(value)) for value in made))
 
 
 def _row(net: Network, step: Callable, image: np.ndarray, context, row: "Part", columns):

@@ -18,6 +18,7 @@ from flax import nnx
 
 from lle_jax import colour
 from lle_jax.models import grid, layers, thumbnail_paths
+from lle_jax.models import veil as veils
 from lle_jax.models.nafnet import NAFBlock
 
 GRID = grid.CELLS // 2  # the curves' side
@@ -37,6 +38,7 @@ class Context(NamedTuple):
       neutral: `[B, 1, 1, 3]`, factors of the pixels by which that tint goes; 1 without one.
       exposure: `[B, 1, 1, 1]`, the mean luma (ITU-R BT.601) in [0, 1] that the curves aim at.
       light: `[B, GRID, GRID, 3]`, log gains of the result's channels.
+      veil: what is taken off the image first; None for a network that does not.
     """
 
     curves: jax.Array
@@ -45,6 +47,7 @@ class Context(NamedTuple):
     neutral: jax.Array
     exposure: jax.Array
     light: jax.Array
+    veil: veils.Veil | None = None
 
 
 class BrightnessPath(nnx.Module):
@@ -79,6 +82,7 @@ class DualPath(nnx.Module):
       uncertainty: also predict the scale of the error's Laplace distribution.
       exposure_path: predict the brightness of the result by a path of its own, not by the curves.
       light_path: even out what is left of the light and its colour in the result.
+      glare_path: take veiling glare off the image first.
       dtype: of the computation; parameters are float32.
       rngs: initialises the parameters.
 
@@ -96,6 +100,7 @@ class DualPath(nnx.Module):
         uncertainty: bool = False,
         exposure_path: bool = False,
         light_path: bool = False,
+        glare_path: bool = False,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
@@ -129,6 +134,7 @@ class DualPath(nnx.Module):
             self.log_scale_grey = nnx.Param(jnp.zeros((1, 1, 1, 1), jnp.float32))
         self.exposure = thumbnail_paths.ExposurePath(**kwargs) if exposure_path else None
         self.light = thumbnail_paths.LightPath(**kwargs) if light_path else None
+        self.glare = thumbnail_paths.GlarePath(**kwargs) if glare_path else None
 
     def __call__(self, image: jax.Array) -> jax.Array:
         """`[B, H, W, 3]` in [0, 1], any H and W -> the enhanced image, same shape, float32."""
@@ -155,9 +161,7 @@ class DualPath(nnx.Module):
           exposure: the wanted mean luma in (0, 1), a number or `[B, 1, 1, 1]`; NaN where the
             network is to predict it.
         """
-        tinted, neutral = colour.grey_under_tint(cells[..., :3])
-        neutral = jnp.where(grey, 1.0, neutral)
-        cells = cells * jnp.tile(neutral, 2)
+        cells, grey, neutral, veil = self.see(cells, grey)
         curves, vector = self.brightness(grid.statistics(cells).astype(self.dtype))
         if self.exposure is not None:
             exposure = jnp.where(jnp.isnan(exposure), self.exposure(cells), exposure)
@@ -165,7 +169,28 @@ class DualPath(nnx.Module):
         light = jnp.zeros((*curves.shape[:-1], 3), jnp.float32)
         if self.light is not None:
             light = self.light(cells, thumbnail(curves, cells[..., :3]))
-        return Context(curves, vector, grey | tinted, neutral, exposure, light)
+        return Context(curves, vector, grey, neutral, exposure, light, veil)
+
+    def see(
+        self, cells: jax.Array, grey: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array, veils.Veil | None]:
+        """Takes veil and tint off the means of the cells, `[B, CELLS, CELLS, 6]`.
+
+        Args:
+          cells, grey: see `finish_context`.
+
+        Returns:
+          the cells, and of `Context` what was found: `grey`, `neutral` and `veil`.
+        """
+        veil = None
+        if self.glare is not None:
+            light = self.glare(cells)
+            light = jnp.where(grey, jnp.mean(light, axis=-1, keepdims=True), light)
+            veil = veils.certain(veils.measure(light, cells))
+            cells = veils.lift_cells(cells, veil)
+        tinted, neutral = colour.grey_under_tint(cells[..., :3])
+        neutral = jnp.where(grey, 1.0, neutral)
+        return cells * jnp.tile(neutral, 2), grey | tinted, neutral, veil
 
     def restore(
         self,
@@ -213,7 +238,7 @@ class DualPath(nnx.Module):
     def _restore(self, tile, context, corner, size) -> tuple[jax.Array, jax.Array]:
         """The restored tile, and the noise path's features at half its resolution."""
         height, width = tile.shape[1:3]
-        tile = tile.astype(jnp.float32) * context.neutral
+        tile = unveiled(tile.astype(jnp.float32), context) * context.neutral
         tile = layers.pad_to_multiple(tile, self.multiple)
         inside = self._inside(corner, size)
         size = (height, width) if size is None else size
@@ -321,6 +346,14 @@ def expose(
         slope = jax.lax.stop_gradient(jnp.where(far, secant, slope))
         shift, mean = moved, reached
     return curves + shift * gains, mean
+
+
+def unveiled(image: jax.Array, context: Context) -> jax.Array:
+    """Takes the veil off `[B, H, W, 3]`, and spends no time where none of the images has one."""
+    if context.veil is None:
+        return image
+    lifted = jnp.any(context.veil.share > 0)
+    return jax.lax.cond(lifted, veils.lift, lambda image, _: image, image, context.veil)
 
 
 def thumbnail(curves: jax.Array, cells: jax.Array) -> jax.Array:

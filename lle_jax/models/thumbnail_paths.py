@@ -1,6 +1,6 @@
 """Small networks that answer from a thumbnail what the two-path network leaves open.
 
-Both see `grid.cell_means` alone, and their answers are means over the eight orientations of a
+They see `grid.cell_means` alone, and their answers are means over the eight orientations of a
 square: no turn of an image changes them, and their errors partly cancel.
 """
 
@@ -14,22 +14,39 @@ from lle_jax import colour
 from lle_jax.models import grid, layers
 
 # How the names of their parameters begin in the network.
-NAMES = EXPOSURE, LIGHT = "exposure.", "light."
+NAMES = EXPOSURE, LIGHT, GLARE = "exposure.", "light.", "glare."
 TURNS = 8
 LIMIT = 1.0  # of the logarithm of what the light path multiplies by
+LOGITS = 4.0  # bounds those of the veil's part of the darkest cell, so that it can always change
 
 
-class ExposurePath(nnx.Module):
-    """From the thumbnail's statistics to the mean luma that the image would have in good light."""
+class _Summary(nnx.Module):
+    """From the thumbnail's statistics to a few numbers."""
 
-    def __init__(self, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, outputs: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         kwargs: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         self.fine = layers.Conv3x3(6, 32, strides=2, **kwargs)
         self.fine_block = layers.ResidualBlock(32, **kwargs)
         self.coarse = layers.Conv3x3(32, 64, strides=2, **kwargs)
         self.coarse_block = layers.ResidualBlock(64, **kwargs)
         self.summary = nnx.Linear(128, 64, **kwargs)
-        self.output = nnx.Linear(64, 1, kernel_init=nnx.initializers.zeros_init(), **kwargs)
+        self.output = nnx.Linear(64, outputs, kernel_init=nnx.initializers.zeros_init(), **kwargs)
+
+    def _features(self, cells: jax.Array) -> jax.Array:
+        x = grid.statistics(cells).astype(self.output.dtype)
+        x = self.fine_block(nnx.gelu(self.fine(x)))
+        x = self.coarse_block(nnx.gelu(self.coarse(x)))
+        x = jnp.concatenate(
+            [part(x, axis=(1, 2), keepdims=True) for part in (jnp.mean, jnp.max)], axis=-1
+        )
+        return nnx.gelu(self.summary(x))
+
+
+class ExposurePath(_Summary):
+    """From the thumbnail's statistics to the mean luma that the image would have in good light."""
+
+    def __init__(self, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        super().__init__(1, dtype=dtype, rngs=rngs)
 
     def __call__(self, cells: jax.Array) -> jax.Array:
         """`[B, CELLS, CELLS, 6]` of `grid.cell_means` -> mean luma, `[B, 1, 1, 1]`."""
@@ -46,14 +63,31 @@ class ExposurePath(nnx.Module):
         features = self._features(_turned(cells)).astype(jnp.float32)
         return jnp.mean(features.reshape(TURNS, len(cells), -1), axis=0)
 
-    def _features(self, cells: jax.Array) -> jax.Array:
-        x = grid.statistics(cells).astype(self.output.dtype)
-        x = self.fine_block(nnx.gelu(self.fine(x)))
-        x = self.coarse_block(nnx.gelu(self.coarse(x)))
-        x = jnp.concatenate(
-            [part(x, axis=(1, 2), keepdims=True) for part in (jnp.mean, jnp.max)], axis=-1
-        )
-        return nnx.gelu(self.summary(x))
+
+class GlarePath(_Summary):
+    """From the thumbnail's statistics to the light of a veil over the image."""
+
+    def __init__(self, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        super().__init__(3, dtype=dtype, rngs=rngs)
+
+    def __call__(self, cells: jax.Array) -> jax.Array:
+        """`[B, CELLS, CELLS, 6]` of `grid.cell_means` -> linear light, `[B, 1, 1, 3]`."""
+        logits = self._logits(_turned(cells)).reshape(TURNS, -1, 1, 1, 3)
+        return _part_of_darkest(jnp.mean(logits, axis=0), cells)
+
+    def veil(self, cells: jax.Array) -> jax.Array:
+        """Predicts from one orientation."""
+        return _part_of_darkest(self._logits(cells), cells)
+
+    def _logits(self, cells: jax.Array) -> jax.Array:
+        output = self.output(self._features(cells)).astype(jnp.float32)
+        return LOGITS * jnp.tanh(output / LOGITS - 1)  # 0.05 before anything is learned
+
+
+def _part_of_darkest(logits: jax.Array, cells: jax.Array) -> jax.Array:
+    """Where it is dark anywhere, there is no veil: it has no more light than the darkest cell."""
+    light = colour.srgb_to_linear(jnp.clip(cells[..., :3], 0, 1))
+    return nnx.sigmoid(logits) * jnp.min(light, axis=(1, 2), keepdims=True)
 
 
 class LightPath(nnx.Module):

@@ -9,10 +9,26 @@ import jax.numpy as jnp
 from lle_jax import data, degrade
 
 Degrade = Callable[[jax.Array, data.Batch], jax.Array]
+# the key of the noise, and the parameters
+Draw = Callable[[jax.Array, data.Batch], tuple[jax.Array, degrade.Parameters]]
 
 
 def make(preset: str, drop: Sequence[str] = (), mixed_with: Sequence[str] = ()) -> Degrade:
-    """Returns `(key, batch) -> low`, which draws every image's parameters from its preset.
+    """Returns `(key, batch) -> low`, which draws every image's parameters as `drawing` does."""
+    return applying(drawing(preset, drop, mixed_with))
+
+
+def applying(draw: Draw) -> Degrade:
+    """Returns what degrades by the parameters that are drawn."""
+
+    def random_degradation(key: jax.Array, batch: data.Batch) -> jax.Array:
+        return degrade.apply(*draw(key, batch), jnp.asarray(batch.clean))
+
+    return random_degradation
+
+
+def drawing(preset: str, drop: Sequence[str] = (), mixed_with: Sequence[str] = ()) -> Draw:
+    """Returns what draws the parameters of every image from its preset.
 
     Args:
       preset: a name or a TOML file, or "by_modality" for the preset of each image's modality.
@@ -25,19 +41,18 @@ def make(preset: str, drop: Sequence[str] = (), mixed_with: Sequence[str] = ()) 
     own = _presets(preset)
     presets = _without((*own, *(degrade.load(other) for other in mixed_with)), drop)
 
-    def random_degradation(key: jax.Array, batch: data.Batch) -> jax.Array:
-        if len(presets) == 1:
-            return degrade.sample_and_apply(key, presets[0], jnp.asarray(batch.clean))[0]
+    def draw(key: jax.Array, batch: data.Batch) -> tuple[jax.Array, degrade.Parameters]:
         sample_key, noise_key = jax.random.split(key)
+        if len(presets) == 1:
+            return noise_key, degrade.sample(sample_key, presets[0], batch.clean.shape[:-3])
         which = jnp.asarray(batch.modality) if len(own) > 1 else jnp.zeros_like(batch.modality)
         if mixed_with:
             choice_key = jax.random.fold_in(sample_key, 1)
             drawn = jax.random.randint(choice_key, which.shape, 0, len(mixed_with) + 1)
             which = jnp.where(drawn == 0, which, len(own) - 1 + drawn)
-        parameters = degrade.sample_mixture(sample_key, presets, which)
-        return degrade.apply(noise_key, parameters, jnp.asarray(batch.clean))
+        return noise_key, degrade.sample_mixture(sample_key, presets, which)
 
-    return random_degradation
+    return draw
 
 
 def prefer_measured(

@@ -40,19 +40,37 @@ class Thumbnails(NamedTuple):
     mean: np.ndarray
 
 
-def draw(images: data.Images, degrade: Degrade, count: int, seed: int) -> Thumbnails:
-    """Draws thumbnails of dark images, each degraded by `degrade`; see `thumbnails.draw`."""
-    return Thumbnails(*thumbnails.draw(images, _program(degrade), count, seed))
+def draw(
+    config: ml_collections.ConfigDict,
+    params: nnx.State,
+    images: data.Images,
+    degrade: Degrade,
+    count: int,
+    seed: int,
+) -> Thumbnails:
+    """Draws thumbnails of dark images, each degraded by `degrade`; see `thumbnails.draw`.
+
+    Args:
+      config: of the network.
+      params: of the network, which sees the images without veil and tint.
+      images: clean ones.
+      degrade: `(key, batch) -> low`, as of `training.degradation.make`.
+      count: of thumbnails.
+      seed: of the squares and the degradations.
+    """
+    program = _program(ml_collections.FrozenConfigDict(config), degrade)
+    make = functools.partial(program, params)
+    return Thumbnails(*thumbnails.draw(images, make, count, seed))
 
 
 @functools.lru_cache(maxsize=1)  # training and validation images follow each other
-def _program(degrade: Degrade) -> Callable:
+def _program(config: ml_collections.FrozenConfigDict, degrade: Degrade) -> Callable:
+    bind = models.bind(config)
+
     @jax.jit
-    def make(key: jax.Array, batch: data.Batch) -> tuple[jax.Array, jax.Array]:
+    def make(params: nnx.State, key: jax.Array, batch: data.Batch) -> tuple[jax.Array, jax.Array]:
         low = jnp.round(255 * degrade(key, batch)) / 255  # as files have it
-        cells = grid.cell_means(low)
-        neutral = colour.grey_under_tint(cells[..., :3])[1]  # as the network undoes it
-        cells = cells * jnp.tile(neutral, 2)
+        cells = bind(params).see(grid.cell_means(low), colour.is_grey(low))[0]
         return cells, colour.mean_luma(jnp.asarray(batch.clean))[:, 0, 0, 0]
 
     return make

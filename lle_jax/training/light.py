@@ -64,7 +64,7 @@ def draw(
 
 
 def _program(config: ml_collections.ConfigDict, params: nnx.State, degrade: Degrade) -> Callable:
-    tiled = models.tiled(config)
+    tiled, bind = models.tiled(config), models.bind(config)
 
     @jax.jit
     def make(params: nnx.State, key: jax.Array, batch: data.Batch) -> tuple[jax.Array, ...]:
@@ -74,7 +74,7 @@ def _program(config: ml_collections.ConfigDict, params: nnx.State, degrade: Degr
         mean = jnp.where(jnp.isnan(mean), colour.mean_luma(clean), mean)
         context = tiled.compute_context(params, low, mean)
         restored = jnp.clip(tiled.restore(params, low, context), 0, 1)
-        cells = grid.cell_means(low) * jnp.tile(context.neutral, 2)
+        cells = bind(params).see(grid.cell_means(low), colour.is_grey(low))[0]
         bright = dual_path.thumbnail(context.curves, cells[..., :3])
         return cells, bright, grid.cell_means(restored)[..., :3], grid.cell_means(truth)[..., :3]
 

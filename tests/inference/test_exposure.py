@@ -9,7 +9,7 @@ import skimage.transform
 from PIL import Image
 
 import lle_jax
-from lle_jax import cli, images, metrics
+from lle_jax import cli, colour, images, metrics
 from lle_jax.inference import consistent, enhance, exposure, tiles
 
 
@@ -92,10 +92,10 @@ def measured(scene):
     return exposure.measure(darker(scene, 0.1))
 
 
-def gained(net, measured, factor, noise, highlight=0.5):
+def gained(net, measured, factor, noise, highlight=0.5, veil=0.0):
     """What is decided for an image whose mean luma the network would multiply by a factor."""
     own = luma(measured.cells[0, ..., :3])
-    fixed = net._replace(predict_exposure=lambda *_: np.full((1, 1, 1, 1), factor * own))
+    fixed = net._replace(predict=lambda *_: tiles.Predicted(factor * own, veil))
     return exposure.decide(fixed, measured._replace(noise=noise, highlight=highlight))
 
 
@@ -103,8 +103,8 @@ def gained(net, measured, factor, noise, highlight=0.5):
 def test_the_predicted_brightness_is_that_of_the_whole_context(net, measured, grey):
     cells = measured.cells[..., [1, 1, 1, 4, 4, 4]] if grey else measured.cells
     context = tiles.finish_context(net, cells, grey)
-    predicted = tiles.predict_exposure(net, cells, grey)
-    assert predicted == pytest.approx(context.exposure.item(), rel=1e-5)
+    predicted = tiles.predict(net, cells, grey)
+    assert predicted.exposure == pytest.approx(context.exposure.item(), rel=1e-5)
 
 
 def test_the_correction_grows_without_a_cliff(net, measured):
@@ -134,6 +134,15 @@ def test_the_correction_grows_without_a_cliff(net, measured):
     assert gained(net, measured, 1, 0.1).amount == 0
 
 
+def test_an_image_under_a_veil_is_corrected_whatever_its_brightness(net, measured):
+    shares = np.linspace(0, 0.9, 181)
+    decided = [gained(net, measured, 1, 0.0, 1.0, share) for share in shares]
+    assert (decided[0].amount, decided[0].strength) == (0, 0)
+    assert (decided[-1].amount, decided[-1].strength) == (1, 1)
+    assert np.diff([each.amount for each in decided]).min() >= 0
+    assert np.diff([each.amount for each in decided]).max() < 0.06
+
+
 def test_always_and_an_exposure_make_the_whole_correction(net, measured):
     for wish in (exposure.Wish(always=True), exposure.Wish(exposure.Aim(stops=1.0))):
         decided = exposure.decide(net, measured._replace(noise=0.0), wish)
@@ -160,6 +169,21 @@ def test_noise_in_good_light_is_taken_out_and_nothing_is_brightened(net, scene):
     tiles.restore(net, noisy, out, context=exposure.context(net, *about[:2], correction))
     assert luma(out) == pytest.approx(luma(noisy), rel=0.05)
     assert exposure.measure(out).noise < about.noise / 2
+
+
+def test_a_veil_is_taken_off_and_the_wanted_brightness_is_met(net, scene):
+    """Through arrays, one gain for several images, and stops, as without a veil."""
+    dark = darker(scene, 0.2)
+    light = np.asarray(colour.srgb_to_linear(dark))
+    veiled = np.asarray(colour.linear_to_srgb(light + light.mean()))
+    found = lle_jax.enhance(veiled, net, exposure=luma(scene))
+    assert luma(found) == pytest.approx(luma(scene), rel=0.02)
+    assert metrics.psnr(found, scene) > metrics.psnr(metrics.gt_mean(veiled, scene), scene) + 5
+    stops = []
+    for image in (dark, veiled):
+        about = exposure.measure(image)
+        stops.append(exposure.gain(net, about, exposure.Correction()))
+    assert stops[1] == pytest.approx(stops[0] - 1, abs=0.4)  # there is twice as much light already
 
 
 def test_a_network_that_takes_no_exposure_says_so(net, scene):

@@ -43,11 +43,11 @@ def dimmed(light):
     return lambda key, batch: light * jnp.asarray(batch.clean)
 
 
-def test_thumbnails_are_of_whole_images_and_of_squares_of_them():
+def test_thumbnails_are_of_whole_images_and_of_squares_of_them(params):
     """Of an image with one white half, on its long side: the whole has a mean luma of a half."""
     image = np.zeros((40, 400, 1), np.float32)
     image[:, 200:] = 1
-    drawn = exposure.draw(images(image), dimmed(0.5), 200, seed=0)
+    drawn = exposure.draw(CONFIG, params, images(image), dimmed(0.5), 200, seed=0)
     assert drawn.cells.shape == (200, grid.CELLS, grid.CELLS, 6)
     whole = np.abs(drawn.mean - 0.5) < 0.01
     assert 0.65 < whole.mean() < 0.85
@@ -57,19 +57,23 @@ def test_thumbnails_are_of_whole_images_and_of_squares_of_them():
     np.testing.assert_allclose(255 * drawn.cells[whole][:, 0, -1, 0] % 1, 0, atol=1e-3)
 
 
-def test_modalities_have_equally_many_thumbnails_whatever_their_images():
+def test_modalities_have_equally_many_thumbnails_whatever_their_images(params):
     levels = [0.2, 0.4, 0.6, 0.8]
     flat = [np.full((20, 30, 3), level, np.float32) for level in levels]
     modalities = ("fundus", "fundus", "fundus", "endoscopy")
-    drawn = exposure.draw(images(*flat, modalities=modalities), dimmed(1), 192, seed=0)
+    drawn = exposure.draw(
+        CONFIG, params, images(*flat, modalities=modalities), dimmed(1), 192, seed=0
+    )
     counts = [int(np.sum(np.abs(drawn.mean - level) < 0.01)) for level in levels]
     assert counts == [32, 32, 32, 96]
 
 
-def test_the_seed_decides_what_is_drawn():
+def test_the_seed_decides_what_is_drawn(params):
     flat = images(np.full((20, 30, 3), 0.5, np.float32))
     degrade = degradation.make("good_light")
-    one, same, other = (exposure.draw(flat, degrade, 16, seed).cells for seed in (0, 0, 1))
+    one, same, other = (
+        exposure.draw(CONFIG, params, flat, degrade, 16, seed).cells for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 0.001
 
@@ -79,7 +83,7 @@ def test_only_the_path_moves_and_it_learns_the_light(params, photographs, monkey
     monkeypatch.setattr(thumbnails, "WHOLE", 1.0)
     monkeypatch.setattr(thumbnails, "BATCH", 16)
     drawn = [
-        exposure.draw(images(*photographs), dimmed(light), 32, seed=0)
+        exposure.draw(CONFIG, params, images(*photographs), dimmed(light), 32, seed=0)
         for light in (0.9, 0.6, 0.4, 0.2)
     ]
     together = exposure.Thumbnails(*(np.concatenate(part) for part in zip(*drawn, strict=True)))
@@ -93,7 +97,10 @@ def test_only_the_path_moves_and_it_learns_the_light(params, photographs, monkey
 
 def drawn_with(params, photographs, error):
     """Thumbnails of photographs under several lights, whose means are `error(features)` off."""
-    parts = [exposure.draw(images(*photographs), dimmed(light), 32, 0) for light in (0.9, 0.4, 0.1)]
+    parts = [
+        exposure.draw(CONFIG, params, images(*photographs), dimmed(light), 32, 0)
+        for light in (0.9, 0.4, 0.1)
+    ]
     cells = np.concatenate([part.cells for part in parts])
     path = models.bind(CONFIG)(params).exposure
     features = np.asarray(path.features(cells), np.float64)
@@ -179,7 +186,7 @@ def test_no_orientation_of_an_image_changes_what_is_predicted(params, photograph
 def test_a_network_without_the_path_is_refused(photographs):
     config = ml_collections.ConfigDict(CONFIG.to_dict() | {"exposure_path": False})
     params = models.build(config, jax.random.key(0))[1]
-    drawn = exposure.draw(images(photographs[0]), dimmed(1), 16, seed=0)
+    drawn = exposure.draw(config, params, images(photographs[0]), dimmed(1), 16, seed=0)
     with pytest.raises(ConfigError, match=r"model\.exposure_path is not set"):
         exposure.fit(config, params, drawn, steps=10, lr=1e-3, seed=0)
     with pytest.raises(ConfigError, match=r"model\.exposure_path is not set"):

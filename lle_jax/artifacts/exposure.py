@@ -8,7 +8,7 @@ import numpy as np
 
 from lle_jax import checks, colour
 
-_TILES = 8
+_TILES, _SMALL_TILES = 8, 32
 
 
 class Exposure(NamedTuple):
@@ -24,6 +24,9 @@ class Exposure(NamedTuple):
       cast: distance from grey of the mean colour, as its channels' standard deviation over mean in
         linear light; 0 for one channel.
       entropy: of the 8-bit levels of luma, in bits, 0 to 8.
+      darkest: luminance of the darkest of 32 x 32 equal tiles over the mean, 0 to 1. So much of the
+        light at most is a veil (`degrade.veiling_glare`), and all of it where a tile would be
+        black without: the dark object of Chavez, Remote Sensing of Environment 24, 1988.
     """
 
     luminance: jax.Array
@@ -33,10 +36,11 @@ class Exposure(NamedTuple):
     contrast: jax.Array
     cast: jax.Array
     entropy: jax.Array
+    darkest: jax.Array
 
 
 def exposure(image: jax.Array) -> Exposure:
-    """Measures brightness, clipping, evenness, contrast, colour cast and entropy.
+    """Measures brightness, clipping, evenness, contrast, colour cast, entropy and veil.
 
     Ratios to a mean of 0, of a black image, are 0.
 
@@ -55,13 +59,10 @@ def exposure(image: jax.Array) -> Exposure:
 @jax.jit
 def _of_one(x: jax.Array) -> Exposure:
     height, width, channels = x.shape
-    # Sums are written as products of matrices: XLA on CPU fuses a sum with the powers before it and
-    # then does not vectorise them.
     linear = colour.srgb_to_linear(x).reshape(height, width * channels)
-    rows, columns = (_shares(side).astype(x.dtype) for side in (height, width))
-    tiles = jnp.dot(rows, linear, precision="highest").reshape(-1, width, channels)
-    tiles = jnp.einsum("tw,rwc->rtc", columns, tiles, precision="highest")
+    tiles = _means(linear, (height, width, channels), _TILES)
     luminance = colour.luma(tiles, colour.BT709)
+    small = colour.luma(_means(linear, (height, width, channels), _SMALL_TILES), colour.BT709)
     means = jnp.mean(tiles, axis=(0, 1))
     luma = colour.luma(x)
     return Exposure(
@@ -72,15 +73,28 @@ def _of_one(x: jax.Array) -> Exposure:
         contrast=jnp.std(luma),
         cast=_over(jnp.std(means), jnp.mean(means)),
         entropy=_entropy(luma),
+        darkest=_over(jnp.min(small), jnp.mean(luminance)),
     )
 
 
-def _shares(side: int) -> np.ndarray:
-    """Weights `[8, side]` that average a side over eight equal parts, sharing pixels between."""
-    edges = np.linspace(0, side, _TILES + 1)
+def _means(image: jax.Array, shape: tuple[int, int, int], count: int) -> jax.Array:
+    """Averages `[H, W * C]` over count x count equal tiles, `[count, count, C]`.
+
+    Sums are written as products of matrices: XLA on CPU fuses a sum with the powers before it and
+    then does not vectorise them.
+    """
+    height, width, channels = shape
+    rows, columns = (_shares(side, count).astype(image.dtype) for side in (height, width))
+    tiles = jnp.dot(rows, image, precision="highest").reshape(-1, width, channels)
+    return jnp.einsum("tw,rwc->rtc", columns, tiles, precision="highest")
+
+
+def _shares(side: int, count: int) -> np.ndarray:
+    """Weights `[count, side]` that average a side over equal parts, sharing pixels between."""
+    edges = np.linspace(0, side, count + 1)
     pixel = np.arange(side)
     overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-    return np.maximum(overlap, 0) * _TILES / side
+    return np.maximum(overlap, 0) * count / side
 
 
 def _over(value: jax.Array, mean: jax.Array) -> jax.Array:

@@ -67,6 +67,7 @@ UNITS = {
     "contrast": "of [0, 1]",
     "cast": "std / mean",
     "entropy": "bits",
+    "darkest": "of the mean luminance",
     "gaussian_noise_variance": "of [0, 1], squared",
     "salt_and_pepper_ratio": "fraction",
     "blur_metric": "of [0, 1]",

@@ -5,6 +5,7 @@ import skimage.data
 from skimage.color import rgb2xyz
 from skimage.measure import shannon_entropy
 
+from lle_jax import colour, degrade
 from lle_jax.artifacts import exposure
 
 
@@ -54,6 +55,22 @@ def test_cast_and_unevenness_do_not_depend_on_exposure():
     assert bright.cast == pytest.approx(np.std([1, 0.8, 0.5]) / np.mean([1, 0.8, 0.5]), rel=1e-4)
     assert dark.non_uniformity == pytest.approx(float(bright.non_uniformity), rel=1e-4)
     assert bright.non_uniformity > 0.3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.7])
+def test_over_a_black_part_the_darkest_is_the_share_of_a_veil(photo, share):
+    image = photo[:96, :96].copy()
+    image[32:40, 32:40] = 0  # tiles of 3 x 3 pixels, some of them inside
+    light = degrade.veiling_glare(colour.srgb_to_linear(image), share=share)
+    veiled = exposure(colour.linear_to_srgb(light))
+    dimmed = exposure(colour.linear_to_srgb(0.1 * light))
+    assert veiled.darkest == pytest.approx(share, abs=1e-3)
+    assert dimmed.darkest == pytest.approx(share, abs=1e-3)
+
+
+def test_the_darkest_of_an_even_image_is_its_mean():
+    assert exposure(np.full((40, 50, 3), 0.3, np.float32)).darkest == pytest.approx(1, abs=1e-4)
+    assert exposure(np.zeros((40, 50, 1), np.float32)).darkest == 0
 
 
 def test_a_batch_under_jit_is_measured_image_by_image(photo):

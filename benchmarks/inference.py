@@ -146,7 +146,7 @@ def without_paths(
 ) -> tuple[ml_collections.ConfigDict, nnx.State]:
     """Leaves out the paths that see a thumbnail alone."""
     config = ml_collections.ConfigDict(
-        config.to_dict() | dict.fromkeys(("exposure_path", "light_path"), False)
+        config.to_dict() | dict.fromkeys(("exposure_path", "light_path", "glare_path"), False)
     )
     kept = {n: leaf for n, leaf in named(params) if not n.startswith(thumbnail_paths.NAMES)}
     return config, load_params(kept, config, "the released model")

@@ -48,7 +48,7 @@ def config_of(changes: dict, arguments: argparse.Namespace):
     config.data.context_sizes = (128, 236)
     config.optim.warmup_steps = arguments.steps // 10
     config.optim.ema_decay = 0.98
-    config.model.exposure_path = config.model.light_path = True
+    config.model.update(exposure_path=True, light_path=True, glare_path=True)
     config.train.given_exposure = 1.0
     config.train.start_from = str(release.BUNDLED)
     config.train.steps = arguments.steps

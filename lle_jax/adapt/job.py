@@ -57,7 +57,7 @@ class Settings:
     """
 
     model: Path | None = None
-    prior: str = "prior"
+    prior: str = "clinic"
     minutes: float = 30.0
     steps: int | None = None
     lr: float = 2e-4

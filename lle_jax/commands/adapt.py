@@ -48,7 +48,7 @@ def add(commands) -> None:
     )
     parser.add_argument(
         "--prior",
-        default="prior",
+        default="clinic",
         help="preset whose ranges the fit searches, as of lle fit (default: %(default)s)",
     )
     parser.add_argument(

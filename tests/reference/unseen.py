@@ -115,6 +115,11 @@ def veil(rng, image):
     return rounded(encode(exposed(rng, light + stray, 3000)))
 
 
+def steep(rng, image):
+    """All the light, and a tone curve that takes it: a gamma of 2.5 to 3.5."""
+    return rounded(image ** rng.uniform(2.5, 3.5) + 0.01 * rng.standard_normal(image.shape))
+
+
 def defocus(rng, image):
     """Little light, out of focus."""
     return dark(rng, image, (0.1, 0.2), 2.0, 0.02, 85)
@@ -144,6 +149,7 @@ CLINICS = {
     "night": night,
     "impulses": impulses,
     "veil": veil,
+    "steep": steep,
     "defocus": defocus,
     "blocks": blocks,
 }

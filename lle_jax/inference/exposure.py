@@ -34,8 +34,8 @@ _HIGHLIGHT_SIDE = 512  # pixels that are looked at, along each side
 # error that the network itself makes in an image whose light is good: 0.02 is usual, and with this
 # no validation image under noise of 0.005 to 0.03 lost by it.
 NO_NOISE, OWN_ERROR = 0.0015, 0.035
-# Shares of the light in a veil between which an image that needs nothing else comes to get the whole
-# correction. Of 1,439 validation thumbnails without a veil, four are taken to have more than the first.
+# Shares of the light in a veil between which an image that needs nothing else comes to get the
+# whole correction. Of 1,439 validation thumbnails without a veil, four seem to have the first.
 VEIL = 0.3, 0.45
 GAIN = 0.25  # stops that are common to several images from which on they get the whole correction
 _MEASURED = 16  # side of the smallest image whose noise is measured

@@ -267,42 +267,6 @@ def test_an_image_too_small_to_measure_is_named(folders):
         preset_files.fit_files([folders / "real"], [folders / "clean"], PRIOR, folders / "x.toml")
 
 
-@jax.jit
-def tone_and_colour(x):
-    """Luminance, contrast, black and the colour of the light, as the fit measures them."""
-    light = artifacts.exposure(x)
-    means = jnp.log10(jnp.mean(colour.srgb_to_linear(x), axis=(-3, -2)) + 1e-4)
-    levels = jnp.log10(jnp.stack([light.luminance, light.contrast, light.crushed + 1e-4], -1))
-    return jnp.concatenate([levels, means[..., ::2] - means[..., 1:2]], axis=-1)
-
-
-@pytest.mark.parametrize(
-    ("hidden", "medians"),
-    [
-        ("[gamma]\ngamma.uniform = [1.4, 1.6]\n", {"gamma.gamma": 1.5}),
-        (
-            "[tint]\nred.loguniform = [1.3, 1.5]\nblue.loguniform = [0.5, 0.6]\n",
-            {"tint.red": 1.4, "tint.blue": 0.55},
-        ),
-    ],
-)
-def test_the_prior_of_a_clinic_has_its_tone_curve_and_its_lamp(hidden, medians, monkeypatch):
-    monkeypatch.setattr(distributions, "ROUNDS", 2)
-    monkeypatch.setattr(distributions, "SIMULATIONS", 192)
-    clinic, (name,) = preset_files.load_prior("clinic"), {key.split(".")[0] for key in medians}
-    stages = tuple(stage for stage in clinic.stages if stage.name == name)
-    prior = dataclasses.replace(clinic, stages=stages)
-    photo = 0.7 * skimage.data.immunohistochemistry().astype(np.float32) / 255  # no red clips
-    pieces = photo.reshape(8, 64, 8, 64, 3).swapaxes(1, 2).reshape(-1, 64, 64, 3)
-    real = np.asarray(tone_and_colour(degraded(pieces[::2], hidden, 2)))
-    fitted = distributions.fit(jax.random.key(0), prior, real, pieces[1::2], tone_and_colour)
-    preset = distributions.Space.of(prior).preset(fitted.parameters, "clinic", "")
-    drawn = degrade.sample(jax.random.key(1), preset, (2000,))
-    assert np.mean(drawn[f"{name}.active"]) > 0.9
-    for key, median in medians.items():
-        assert np.median(drawn[key]) == pytest.approx(median, rel=0.1), key
-
-
 def test_the_colour_of_the_light_is_measured_with_its_direction(photographs):
     """By linear light, whatever its amount; of grey images none."""
     names = list(measures.MEASURES)

@@ -10,7 +10,6 @@ from lle_jax.fit import distributions
 from lle_jax.xla import force_materialize
 
 _OUTLIER = 0.1
-_DARK = 1e-4  # mean light that makes no colour
 
 # Name and unit of each measure, and whether its logarithm is compared.
 MEASURES = {
@@ -37,8 +36,6 @@ MEASURES = {
     "non-uniformity": ("std / mean", None),
     "contrast": ("of [0, 1]", 1e-4),
     "colour cast": ("std / mean", None),
-    "red over green": ("log of mean light", None),
-    "blue over green": ("log of mean light", None),
     "entropy": ("bits", None),
 }
 
@@ -75,7 +72,6 @@ def measure(image: jax.Array) -> jax.Array:
         light.non_uniformity,
         light.contrast,
         light.cast,
-        *_colour(image),
         light.entropy,
     )
     floors = [floor for _, floor in MEASURES.values()]
@@ -86,13 +82,6 @@ def measure(image: jax.Array) -> jax.Array:
         ],
         axis=-1,
     )
-
-
-def _colour(image: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The colour of the light, by the logarithms of its mean channels; 0 of one channel."""
-    means = jnp.mean(colour.srgb_to_linear(image), axis=(-3, -2)) + _DARK
-    logs = jnp.log10(means / means[..., image.shape[-1] // 2, None])
-    return logs[..., 0], logs[..., -1]
 
 
 def _median(luma: jax.Array) -> jax.Array:

@@ -86,9 +86,8 @@ def to_html(report: Report) -> bytes:
 def _histograms(report: Report) -> bytes:
     from matplotlib.figure import Figure
 
-    rows = -(-len(MEASURES) // 4)
-    figure = Figure(figsize=(12, 2.5 * rows), layout="constrained")
-    axes = figure.subplots(rows, 4).ravel()
+    figure = Figure(figsize=(12, 15), layout="constrained")
+    axes = figure.subplots(6, 4).ravel()
     for axis in axes[len(MEASURES) :]:
         axis.axis("off")
     for column, (name, (unit, floor)) in enumerate(MEASURES.items()):

@@ -12,7 +12,7 @@ import pytest
 import scipy.ndimage
 import skimage.data
 
-from lle_jax import artifacts, cli, colour, degrade, images
+from lle_jax import artifacts, cli, degrade, images
 from lle_jax.degrade import chain, presets
 from lle_jax.fit import distributions, measures
 from lle_jax.fit import preset as preset_files
@@ -265,17 +265,3 @@ def test_an_image_too_small_to_measure_is_named(folders):
     images.write(folders / "real" / "tiny.png", np.full((40, 90, 1), 0.1, np.float32))
     with pytest.raises(ValueError, match=r"tiny.png is smaller than 64"):
         preset_files.fit_files([folders / "real"], [folders / "clean"], PRIOR, folders / "x.toml")
-
-
-def test_the_colour_of_the_light_is_measured_with_its_direction(photographs):
-    """By linear light, whatever its amount; of grey images none."""
-    names = list(measures.MEASURES)
-    places = [names.index("red over green"), names.index("blue over green")]
-    plain = np.asarray(measures.measure(photographs))[:, places]
-    for gain in (1.0, 0.2):
-        light = gain * np.asarray(colour.srgb_to_linear(photographs)) * np.array([0.9, 0.6, 0.3])
-        lit = np.asarray(measures.measure(colour.linear_to_srgb(light)))[:, places]
-        change = np.log10([0.9 / 0.6, 0.3 / 0.6])
-        np.testing.assert_allclose(lit - plain, np.tile(change, (2, 1)), atol=0.01)
-    grey = np.asarray(measures.measure(photographs[..., :1]))[:, places]
-    np.testing.assert_array_equal(grey, 0)

@@ -120,11 +120,6 @@ def steep(rng, image):
     return rounded(image ** rng.uniform(2.5, 3.5) + 0.01 * rng.standard_normal(image.shape))
 
 
-def warm(rng, image):
-    """A tenth of the light, of a bulb: too much red, and half the blue."""
-    return tint(rng, image, light=0.1, red=rng.uniform(1.4, 1.7), blue=rng.uniform(0.4, 0.55))
-
-
 def defocus(rng, image):
     """Little light, out of focus."""
     return dark(rng, image, (0.1, 0.2), 2.0, 0.02, 85)
@@ -155,7 +150,6 @@ CLINICS = {
     "impulses": impulses,
     "veil": veil,
     "steep": steep,
-    "warm": warm,
     "defocus": defocus,
     "blocks": blocks,
 }

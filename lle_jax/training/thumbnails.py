@@ -34,6 +34,9 @@ def draw(
     make: Callable[[jax.Array, data.Batch], Sequence[jax.Array]],
     count: int,
     seed: int,
+    *,
+    whole: float | None = None,
+    least: float | None = None,
 ) -> list[np.ndarray]:
     """Draws about `count` thumbnails, equally many of each modality, in the order of the images.
 
@@ -42,10 +45,18 @@ def draw(
       make: compiled; what is kept of a batch, arrays of as many rows.
       count: of thumbnails; of the images of a modality, each has equally many.
       seed: of the squares and the degradations.
+      whole: share of the thumbnails that show the whole image, in place of `WHOLE`.
+      least: of the image's shorter side in the squares that the others show, in place of `LEAST`.
     """
     copies = _copies(images.modality_ids, count)
     made = []
-    for number, batch in enumerate(_batches(images, copies, np.random.default_rng(seed))):
+    part = functools.partial(
+        _part,
+        rng=np.random.default_rng(seed),
+        whole=WHOLE if whole is None else whole,
+        least=LEAST if least is None else least,
+    )
+    for number, batch in enumerate(_batches(images, copies, part)):
         key = jax.random.fold_in(jax.random.key(seed), number)
         made.append([np.asarray(part) for part in make(key, batch)])
     total = sum(copies)  # the last batch was filled up
@@ -59,15 +70,15 @@ def _copies(modality_ids: np.ndarray, count: int) -> list[int]:
 
 
 def _batches(
-    images: data.Images, copies: list[int], rng: np.random.Generator
+    images: data.Images, copies: list[int], part: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[data.Batch]:
-    """Yields batches of `DRAWN` whole images and squares of them."""
+    """Yields batches of `DRAWN` whole images and squares of them, as `part` gives them."""
     ids = images.modality_ids
     waiting: list[tuple[np.ndarray, int]] = []
     for place in jobs.track(range(len(images)), unit="image", description="thumbnails"):
         image = images[place]
         for number in range(copies[place]):
-            waiting.append((_part(image, rng), ids[place]))
+            waiting.append((part(image), ids[place]))
             last = place == len(images) - 1 and number == copies[place] - 1
             if len(waiting) == DRAWN or last:
                 waiting += waiting[:1] * (DRAWN - len(waiting))  # one shape is compiled once
@@ -76,10 +87,10 @@ def _batches(
                 waiting = []
 
 
-def _part(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _part(image: np.ndarray, rng: np.random.Generator, whole: float, least: float) -> np.ndarray:
     """Returns the whole image or a square of it, `[SIDE, SIDE, 3]`."""
-    if rng.random() >= WHOLE:
-        side = max(1, round(min(image.shape[:2]) * rng.uniform(LEAST, 1)))
+    if rng.random() >= whole:
+        side = max(1, round(min(image.shape[:2]) * rng.uniform(least, 1)))
         top, left = (rng.integers(length - side + 1) for length in image.shape[:2])
         image = image[top : top + side, left : left + side]
     smaller = min(image.shape[:2]) > SIDE

@@ -63,7 +63,7 @@ def test_the_presets_stage_is_what_is_left_out():
 
 
 def test_only_the_path_moves_and_it_finds_the_veils(params, images, monkeypatch):
-    monkeypatch.setattr(thumbnails, "WHOLE", 1.0)
+    monkeypatch.setattr(glare, "WHOLE", 1.0)
     monkeypatch.setattr(thumbnails, "BATCH", 16)
     drawn = glare.draw(images, some_veiled, 64, seed=0)
     start = glare.judge(CONFIG, params, drawn)

@@ -45,13 +45,25 @@ def some_veiled(key, batch):
     return key, parameters
 
 
-def test_thumbnails_come_with_and_without_the_veil(images):
+def test_thumbnails_come_with_and_without_the_veil(images, monkeypatch):
+    monkeypatch.setattr(glare, "WHOLE", 1.0)
     drawn = glare.draw(images, some_veiled, 32, seed=0)
     assert drawn.cells.shape == drawn.without.shape == (32, 32, 32, 6)
     same = (drawn.cells == drawn.without).all(axis=(1, 2, 3))
     np.testing.assert_array_equal(same, np.arange(32) % 2 == 0)
     veiled, without = (part[~same][..., :3] for part in drawn)
     assert (veiled.min(axis=(1, 2, 3)) > without.min(axis=(1, 2, 3)) + 0.1).all()
+
+
+def test_squares_are_smaller_than_other_paths_have_them(images, monkeypatch):
+    """More of them have nothing of the dark border, by which a veil is told."""
+    black = []
+    monkeypatch.setattr(glare, "WHOLE", 0.0)
+    for least in (glare.LEAST, thumbnails.LEAST):
+        monkeypatch.setattr(glare, "LEAST", least)
+        drawn = glare.draw(images, some_veiled, 64, seed=0)
+        black.append(np.mean(drawn.without[..., :3].min(axis=(1, 2, 3)) < 0.02))
+    assert black[0] < black[1]
 
 
 def test_the_presets_stage_is_what_is_left_out():

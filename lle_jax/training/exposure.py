@@ -15,7 +15,6 @@ import numpy as np
 from flax import nnx
 
 from lle_jax import colour, data, models
-from lle_jax.checks import ConfigError
 from lle_jax.models import grid, thumbnail_paths
 from lle_jax.models import params as parameters
 from lle_jax.training import thumbnails
@@ -93,7 +92,6 @@ def fit(
     Raises:
       ConfigError: if the network has no exposure path.
     """
-    _check(config)
     own = np.asarray(colour.mean_luma(jnp.asarray(drawn.cells[..., :3])))[:, 0, 0, 0]
     wanted = _log(drawn.mean) - _log(own)
 
@@ -115,7 +113,7 @@ def calibrate(config: ml_collections.ConfigDict, params: nnx.State, drawn: Thumb
     Raises:
       ConfigError: if the network has no exposure path.
     """
-    _check(config)
+    thumbnails.check(config, LAYER)
     path = models.bind(config)(params).exposure
     missing = _log(drawn.mean) - _log(_in_batches(jax.jit(path), drawn.cells)[:, 0, 0, 0])
     features = _in_batches(jax.jit(path.features), drawn.cells).astype(np.float64)
@@ -153,11 +151,6 @@ def log_error(
 def _in_batches(function: Callable[[np.ndarray], jax.Array], cells: np.ndarray) -> np.ndarray:
     starts = range(0, len(cells), thumbnails.BATCH)
     return np.concatenate([function(cells[first : first + thumbnails.BATCH]) for first in starts])
-
-
-def _check(config: ml_collections.ConfigDict) -> None:
-    if not (models.is_tiled(config) and config.exposure_path):
-        raise ConfigError("model.exposure_path is not set; only such a network can be trained so")
 
 
 def _log(mean: np.ndarray) -> np.ndarray:

@@ -15,7 +15,6 @@ import numpy as np
 from flax import nnx
 
 from lle_jax import data, degrade, models
-from lle_jax.checks import ConfigError
 from lle_jax.models import grid, thumbnail_paths
 from lle_jax.models import veil as veils
 from lle_jax.training import degradation, thumbnails
@@ -24,8 +23,8 @@ LAYER = thumbnail_paths.GLARE  # how its parameters' names begin
 STAGE = "veiling_glare"
 LIGHT = 0.4  # mean of the thumbnails that are compared, as images in good light have it
 SMALL = 2e-4  # squared error that matters little
-# A small square of a retina has nothing black either: with others drawn as the other paths' are,
-# two in five of them were taken to be veiled.
+# A small square of a retina has nothing black either: with squares as the other paths have them,
+# well-lit ones were taken to be veiled.
 WHOLE, LEAST = 0.6, 0.15
 
 
@@ -81,8 +80,6 @@ def fit(
     Raises:
       ConfigError: if the network has no glare path.
     """
-    if not (models.is_tiled(config) and config.glare_path):
-        raise ConfigError("model.glare_path is not set; only such a network can be trained so")
 
     def loss_of(net: Any, cells: jax.Array, without: jax.Array) -> jax.Array:
         veil = veils.measure(net.glare.veil(cells), cells)

@@ -15,7 +15,6 @@ import numpy as np
 from flax import nnx
 
 from lle_jax import colour, data, models
-from lle_jax.checks import ConfigError
 from lle_jax.models import dual_path, grid, thumbnail_paths
 from lle_jax.training import context_crops, thumbnails
 from lle_jax.training.degradation import Degrade
@@ -98,8 +97,6 @@ def fit(
     Raises:
       ConfigError: if the network has no light path.
     """
-    if not (models.is_tiled(config) and config.light_path):
-        raise ConfigError("model.light_path is not set; only such a network can be trained so")
 
     def loss_of(net: Any, cells, bright, restored, truth) -> jax.Array:
         result = dual_path.relit(restored, net.light.log_gain(cells, bright))

@@ -18,6 +18,7 @@ import optax
 from flax import nnx
 
 from lle_jax import data, jobs, models
+from lle_jax.checks import ConfigError
 from lle_jax.models import params as parameters
 from lle_jax.models import thumbnail_paths
 
@@ -126,7 +127,11 @@ def fit(
       steps: of the training.
       lr: peak of the learning rate.
       seed: of the order and the orientations.
+
+    Raises:
+      ConfigError: if the network has no such path.
     """
+    check(config, prefix)
     schedule = optax.warmup_cosine_decay_schedule(0.0, lr, min(WARMUP, steps // 5), steps)
     adamw = optax.chain(
         optax.clip_by_global_norm(CLIP), optax.adamw(schedule, weight_decay=WEIGHT_DECAY)
@@ -155,6 +160,13 @@ def fit(
         batch = [[array[chosen] for array in arrays] for arrays in (squares, others)]
         path, ema, state = step(path, ema, state, number, orientation, *batch)
     return _replaced(params, ema)
+
+
+def check(config: ml_collections.ConfigDict, prefix: str) -> None:
+    """Raises ConfigError if the network has no path whose parameters' names begin so."""
+    key = f"{prefix.rstrip('.')}_path"
+    if not (models.is_tiled(config) and config[key]):
+        raise ConfigError(f"model.{key} is not set; only such a network can be trained so")
 
 
 def _turn_all(arrays: list[jax.Array], number: int) -> list[jax.Array]:

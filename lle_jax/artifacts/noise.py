@@ -16,7 +16,7 @@ _STEPS = 15
 
 # Mean variance of those below the cut, of noise alone: chi-square with _COUNT degrees of freedom.
 _KEPT = float(
-    scipy.stats.chi2.cdf(_CUT * _COUNT, _COUNT + 2) / scipy.stats.chi2.cdf(_CUT * _COUNT, _COUNT)
+    scipy.special.chdtr(_COUNT + 2, _CUT * _COUNT) / scipy.special.chdtr(_COUNT, _CUT * _COUNT)
 )
 
 

@@ -123,7 +123,8 @@ def load(
     arrays = _arrays(data["params.npz"], folder / "params.npz", models.parameter_count(expected))
     arrays = upgrade_params(arrays)
     _check(arrays, expected, folder / "params.npz")
-    leaves = [jax.numpy.asarray(arrays[name], np.float32) for name, _ in named(expected)]
+    # converted by NumPy, since JAX would compile a program for each shape
+    leaves = jax.device_put([arrays[name].astype(np.float32) for name, _ in named(expected)])
     return config, jax.tree.unflatten(jax.tree.structure(expected), leaves)
 
 

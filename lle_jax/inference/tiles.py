@@ -39,8 +39,6 @@ class Network(NamedTuple):
       multiple, reach: see `models.Tiled`.
       finish_context: `(means of the cells [1, CELLS, CELLS, 6], grey, exposure) -> Context`; None
         for a network that needs the image as a whole.
-      predict: `(means of the cells, grey) -> Predicted`, of that context where no exposure is
-        given, in a fraction of the time; None as `finish_context` is.
       restore: `(tile [1, h, w, 3], context, corner, size) -> [1, h, w, 3]`, compiled once for each
         shape of a tile.
       uncertainty: the same, `-> [1, h, w, 1]`, the half-width of the prediction interval of each
@@ -50,7 +48,6 @@ class Network(NamedTuple):
     multiple: int
     reach: int
     finish_context: Callable | None
-    predict: Callable | None
     restore: Callable
     uncertainty: Callable | None = None
 
@@ -81,19 +78,13 @@ def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
         return lambda tile, *arguments: program(tile.shape)(params, tile, *arguments)
 
     if not models.is_tiled(config):
-        return Network(1, 0, None, None, compiled(models.forward(config)))
+        return Network(1, 0, None, compiled(models.forward(config)))
     steps = models.tiled(config)
     with_scale = steps.restore_with_scale
-
-    def predict(params, cells, grey):
-        made = steps.finish_context(params, cells, grey)  # the compiler drops the rest
-        return Predicted(made.exposure, 0.0 if made.veil is None else made.veil.share)
-
     return Network(
         steps.multiple,
         steps.reach,
         functools.partial(jax.jit(steps.finish_context), params),
-        functools.partial(jax.jit(predict), params),
         compiled(steps.restore),
         with_scale and compiled(lambda *arguments: with_scale(*arguments)[1]),
     )
@@ -212,9 +203,9 @@ def finish_context(
 
 def predict(net: Network, cells: np.ndarray, grey: bool) -> Predicted:
     """Predicts for one image, see `finish_context`."""
-    assert net.predict is not None
-    made = net.predict(cells, np.full((1, 1, 1, 1), grey))
-    return Predicted(*(float(np.mean(value)) for value in made))
+    made = finish_context(net, cells, grey)
+    veil = 0.0 if made.veil is None else float(np.mean(made.veil.share))
+    return Predicted(float(np.mean(made.exposure)), veil)
 
 
 def _row(net: Network, step: Callable, image: np.ndarray, context, row: "Part", columns):

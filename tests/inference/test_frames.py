@@ -138,7 +138,7 @@ def test_in_place_and_by_tiles_give_the_same(net, scenes):
 
 def test_brightness_of_a_network_that_needs_whole_images_is_smoothed_too(scenes):
     rng = np.random.default_rng(0)
-    net = tiles.Network(1, 0, None, None, lambda image: image * rng.uniform(2.9, 3.1))
+    net = tiles.Network(1, 0, None, lambda image: image * rng.uniform(2.9, 3.1))
     sequence = still(scenes[0], "fundus", 12) / 4
     assert flicker(np.stack([net.restore(frame) for frame in sequence])) > 0.01
     assert flicker(enhanced(net, sequence)) < 0.005

@@ -140,7 +140,9 @@ def apply(key: jax.Array, parameters: Mapping[str, jax.Array], image: jax.Array)
     """Degrades images with given parameters.
 
     An image of three equal channels is taken for the picture of a sensor without colour: it stays
-    grey, its channels sharing one noise, and white balance does nothing to it. Only `tint` does.
+    grey, its channels sharing one noise, and white balance does nothing to it. `tint` colours it,
+    as a picture of a grey picture; `illuminant` makes it a grey subject in coloured light, which a
+    sensor for colours sees.
 
     Differentiable in the image and in every continuous parameter, with the surrogates that noise
     and JPEG state.
@@ -184,6 +186,9 @@ def _apply(key: jax.Array, parameters: Parameters, image: jax.Array) -> jax.Arra
     values = group(parameters)
     x = image.astype(checks.compute_dtype(image))
     grey = colour.is_grey(x)
+    for name, given in values.items():
+        if STAGES[name].colours_grey:
+            grey = grey & ~_active(given)[..., None, None, None]
     light = [STAGES[name] for name in values if STAGES[name].domain != "display"]
     if light:
         active = [_active(values[stage.name])[..., None, None, None] for stage in light]
@@ -203,7 +208,7 @@ def _run_field(
     stage: Stage, key: jax.Array, values: dict[str, jax.Array], grey: jax.Array, x: jax.Array
 ) -> jax.Array:
     """Multiplies linear light by a field; where it is not active its parameters are neutral."""
-    if stage.colour_only and x.shape[-1] != 3:
+    if (stage.colour_only or stage.colours_grey) and x.shape[-1] != 3:
         return x
     factor = stage.function(*x.shape[-3:-1], **_values(stage, values)).astype(x.dtype)
     return x * (jnp.where(grey, 1, factor) if stage.colour_only else factor)

@@ -74,6 +74,7 @@ class Stage:
       key_id: number folded into the random key; never changed, so that results stay the same
         when stages are added.
       colour_only: a field that leaves grey images unchanged, and those without three channels.
+      colours_grey: a field after which a grey image of three channels is one in colour.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Stage:
     always_changes: bool = False
     key_id: int = dataclasses.field(kw_only=True)
     colour_only: bool = False
+    colours_grey: bool = False
 
 
 def _keyless(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
@@ -147,6 +149,15 @@ _ORDER = (
         key_id=3,
     ),
     Stage("exposure", _exposure_field, "field", {"gain": _GAIN}, key_id=4),
+    # unlike white balance, before the sensor, so that the noise of grey subjects is in colour too
+    Stage(
+        "illuminant",
+        _white_balance_field,
+        "field",
+        {"red": _GAIN, "blue": _GAIN},
+        key_id=24,
+        colours_grey=True,
+    ),
     Stage(
         "veiling_glare",
         _keyless(veiling_glare),

@@ -164,12 +164,11 @@ def _truncated(distribution: Distribution, mean: float, width: float) -> Distrib
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """The fitted parameters of the space, and measures of fresh synthetic images."""
+    """The fitted parameters of the space, and the maximum mean discrepancy that they leave."""
 
     space: Space
     parameters: np.ndarray
     discrepancy: float
-    synthetic: np.ndarray
 
 
 def fit(
@@ -196,13 +195,11 @@ def fit(
       simulations: synthetic images a round, a multiple of `BATCH`; None takes `SIMULATIONS`.
       out_of_time: asked after each round but the first; True makes it the last.
 
-    Returns:
-      the fit and the measures of as many fresh synthetic images.
     """
     space, count = Space.of(prior), simulations or SIMULATIONS
     simulate = functools.partial(_simulate, space, clean, measure, count)
     parameters, proposals, points, measured = space.start, [], [], []
-    steps = iter(progress(range((ROUNDS + 1) * (count // BATCH))))
+    steps = iter(progress(range(ROUNDS * (count // BATCH))))
     for number in range(ROUNDS):
         # a little wider than the fit, so that what it has missed can be found
         wide = parameters.copy()
@@ -219,8 +216,27 @@ def fit(
         )
         if number and out_of_time():
             break
-    _, fresh = simulate(jax.random.fold_in(key, ROUNDS), parameters, steps)
-    return Fit(space, parameters, discrepancy, fresh)
+    return Fit(space, parameters, discrepancy)
+
+
+def synthesise(
+    key: jax.Array,
+    preset: Preset,
+    clean: np.ndarray,
+    measure: Callable[[jax.Array], jax.Array],
+    count: int,
+    progress: Callable[[Sequence[int]], Iterable[int]] = iter,
+) -> np.ndarray:
+    """Degrades clean images `[m, H, W, C]` with a preset and measures them, `[count, measures]`.
+
+    Every clean image is taken equally often; `count` is a multiple of `BATCH`.
+    """
+    draw_key, image_key, noise_key = jax.random.split(key, 3)
+    order = _order(image_key, count, len(clean))
+    steps = iter(progress(range(count // BATCH)))
+    return _measured(
+        noise_key, chain.sample(draw_key, preset, (count,)), clean, order, measure, steps
+    )
 
 
 def _simulate(
@@ -228,19 +244,26 @@ def _simulate(
 ) -> tuple[tuple, np.ndarray]:
     draw_key, image_key, noise_key = jax.random.split(key, 3)
     t, active = space.draw(draw_key, parameters, count)
+    order = _order(image_key, count, len(clean))
     degradation = space.degradation(t, active)
-    # every clean image equally often
-    order = np.arange(count) % len(clean)
-    order = np.asarray(jax.random.permutation(image_key, order))
+    return (t, active), _measured(noise_key, degradation, clean, order, measure, steps)
+
+
+def _order(key: jax.Array, count: int, images: int) -> np.ndarray:
+    """Every image equally often."""
+    return np.asarray(jax.random.permutation(key, np.arange(count) % images))
+
+
+def _measured(key, degradation: chain.Parameters, clean, order, measure, steps) -> np.ndarray:
     measured = []
-    for start in range(0, count, BATCH):
+    for start in range(0, len(order), BATCH):
         next(steps)
         part = slice(start, start + BATCH)
         chosen = {name: value[part] for name, value in degradation.items()}
-        low = chain.apply(jax.random.fold_in(noise_key, start), chosen, clean[order[part]])
+        low = chain.apply(jax.random.fold_in(key, start), chosen, clean[order[part]])
         # as files of 8 bits, which the real ones are
         measured.append(np.asarray(measure(jnp.round(low * 255) / 255)))
-    return (t, active), np.concatenate(measured)
+    return np.concatenate(measured)
 
 
 def scale(real: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from lle_jax.xla import force_materialize
 
 _OUTLIER = 0.1
 
+CAST = "colour cast"
 # Name and unit of each measure, and whether its logarithm is compared.
 MEASURES = {
     "noise sigma": ("of [0, 1]", 1e-4),
@@ -35,7 +36,7 @@ MEASURES = {
     "saturated": ("fraction", 1e-4),
     "non-uniformity": ("std / mean", None),
     "contrast": ("of [0, 1]", 1e-4),
-    "colour cast": ("std / mean", None),
+    CAST: ("std / mean", None),
     "entropy": ("bits", None),
 }
 

@@ -1,6 +1,8 @@
 """Fits a preset to files of images: reads them, fits, writes the preset and its page."""
 
+import dataclasses
 import datetime
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ from lle_jax import colour, images, jobs
 from lle_jax.degrade import presets
 from lle_jax.degrade.presets import Preset
 from lle_jax.files import write_bytes
-from lle_jax.fit import distributions, measures
+from lle_jax.fit import distributions, lamp, measures
 from lle_jax.fit.report import Report, to_html, to_toml
 
 MIN_IMAGES, RECOMMENDED_IMAGES = 2, 20
@@ -43,7 +45,9 @@ def fit_files(
     All images are cut to a square of one size in the middle, at most 256 pixels wide, along the
     grid of JPEG's blocks. Where the real or the clean images are all grey, the others are made
     grey; else grey ones stay as they are among those in colour, whose channels have noise of their
-    own. `simulations` and `out_of_time` bound the time, see `distributions.fit`.
+    own. A colour of the light of all images is not searched for by the measures, but found
+    afterwards (`lamp`), and left out where there is none. `simulations` and `out_of_time` bound the
+    time, see `distributions.fit`.
 
     Raises:
       ValueError: for fewer than two real images, no clean image, an image among both, images
@@ -51,7 +55,7 @@ def fit_files(
     """
     output = Path(output)
     _check_output(output, output.with_suffix(".html"))
-    space = distributions.Space.of(prior)  # complains before anything is read
+    space = distributions.Space.of(_without_lamp(prior))  # complains before anything is read
     failures: list[tuple[Path, str]] = []
     real_set, clean_set = (_read(paths, failures) for paths in (real, clean))
     _check(real_set, clean_set)
@@ -60,41 +64,78 @@ def fit_files(
     real_crops, clean_crops = (_crops(squares, side, grey) for squares in (real_set, clean_set))
     warnings = _warnings(len(real_crops), len(clean_crops))
     measured = np.concatenate([np.asarray(measures.measure(crop[None])) for crop in real_crops])
+    tinted = space.prior != prior
+    # what the lamp does to an image's colour must not be looked for in its tone curve
+    compared = [name != measures.CAST or not tinted for name in measures.MEASURES]
+    key, described = jax.random.key(seed), f"Fitted to {len(real_crops)} real images"
     fitted = distributions.fit(
-        jax.random.key(seed),
-        prior,
-        measured,
+        key,
+        space.prior,
+        measured[:, compared],
         clean_crops,
-        measures.measure,
-        progress=lambda steps: jobs.track(steps, unit="step", description="fit"),
+        lambda image: measures.measure(image)[:, np.flatnonzero(compared)],
+        progress=functools.partial(jobs.track, unit="step", description="fit"),
         simulations=simulations,
         out_of_time=out_of_time,
     )
-    auc = measures.classify(measured, fitted.synthetic)
+    preset = space.preset(fitted.parameters, output.stem, described)
+    light = _lamp(key, prior, preset, real_crops, clean_crops) if tinted and not grey else None
+    if light:
+        preset = dataclasses.replace(preset, stages=lamp.added(preset.stages, light))
+    count = simulations or distributions.SIMULATIONS
+    synthetic = distributions.synthesise(
+        jax.random.fold_in(key, distributions.ROUNDS),
+        preset,
+        clean_crops,
+        measures.measure,
+        count,
+        functools.partial(jobs.track, unit="step", description="compare"),
+    )
+    auc = measures.classify(measured, synthetic)
     provenance = (
         f"Fitted by lle_jax {lle_jax.__version__} on "
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d} from the prior {prior.name}, seed {seed}.",
         f"Real images: {len(real_crops)}, fingerprint {_fingerprint(real_set)}.",
         f"Clean images: {len(clean_crops)}, fingerprint {_fingerprint(clean_set)}.",
         f"All measured on squares of {side} pixels{', in grey' if grey else ''}.",
+        *([lamp.described(light)] if tinted else []),
         *_agreement(fitted.discrepancy, auc),
         *(f"Warning: {warning}." for warning in warnings),
     )
-    description = f"Fitted to {len(real_crops)} real images"
-    preset = space.preset(fitted.parameters, output.stem, description)
-    tests = _tests(measured, fitted.synthetic)
-    report = Report(
-        preset, provenance, measured, fitted.synthetic, tests, auc, tuple(failures), warnings
-    )
-    _write(report, space, output)
+    tests = _tests(measured, synthetic)
+    report = Report(preset, provenance, measured, synthetic, tests, auc, tuple(failures), warnings)
+    _write(report, prior, output)
     return report
 
 
-def _write(report: Report, space: distributions.Space, output: Path) -> None:
+def _without_lamp(prior: Preset) -> Preset:
+    """The prior without the lamp's stage, which is found by itself."""
+    stages = tuple(stage for stage in prior.stages if not lamp.is_searched(stage))
+    return prior if len(stages) == len(prior.stages) else dataclasses.replace(prior, stages=stages)
+
+
+def _lamp(
+    key: jax.Array, prior: Preset, preset: Preset, real: np.ndarray, clean: np.ndarray
+) -> lamp.Lamp | None:
+    """Finds the colour that the real images have more than the clean ones under the preset."""
+    (within,) = filter(lamp.is_searched, prior.stages)
+    batch = distributions.BATCH
+    synthetic = distributions.synthesise(
+        jax.random.fold_in(key, distributions.ROUNDS + 1),
+        preset,
+        clean,
+        lamp.colours,
+        -(-len(clean) // batch) * batch,
+    )
+    colours = np.concatenate([lamp.colours(crop[None]) for crop in real])
+    return lamp.find(colours, synthetic, within)
+
+
+def _write(report: Report, prior: Preset, output: Path) -> None:
     """Writes the page and then the preset, so that where it is there is a page too."""
     output.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(output.with_suffix(".html"), to_html(report))
-    write_bytes(output, to_toml(report, space).encode())
+    write_bytes(output, to_toml(report, prior).encode())
 
 
 def _tests(real: np.ndarray, synthetic: np.ndarray) -> tuple[tuple[float, float], ...]:

@@ -40,11 +40,12 @@ class Report:
     warnings: tuple[str, ...]
 
 
-def to_toml(report: Report, space: distributions.Space) -> str:
-    """The preset as a file that `load` reads, its provenance as comments."""
+def to_toml(report: Report, prior: Preset) -> str:
+    """The preset, fitted within the prior, as a file that `load` reads, provenance as comments."""
     lines = [f"# {line}" for line in report.provenance]
     lines += ["", f'description = "{report.preset.description}"']
-    narrowed = {(stage, name): distribution for stage, name, distribution in space.ranges}
+    ranges = distributions.Space.of(prior).ranges
+    narrowed = {(stage, name): distribution for stage, name, distribution in ranges}
     for stage in report.preset.stages:
         section = stage.name.removeprefix(APPROXIMATE)
         lines += ["", f"[{section}]"]
@@ -56,10 +57,10 @@ def to_toml(report: Report, space: distributions.Space) -> str:
             values = ", ".join(f"{value:g}" for value in distribution.values)
             values = values if distribution.kind == "fixed" else f"[{values}]"
             lines.append(f"{name}.{distribution.kind} = {values}")
-            prior = narrowed.get((stage.name, name))
+            within = narrowed.get((stage.name, name))
             source = (
-                f"fitted within {prior.kind} [{prior.values[0]:g}, {prior.values[1]:g}]"
-                if prior
+                f"fitted within {within.kind} [{within.values[0]:g}, {within.values[1]:g}]"
+                if within
                 else "as the prior"
             )
             lines.append(f'{name}.source = "{source}"')

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lle_jax import degrade
+from lle_jax import colour, degrade
 from lle_jax.degrade import chain, presets
 from lle_jax.degrade.stages import STAGES, ParameterSpec, Stage, markdown_table, noise_stages
 
@@ -44,6 +44,8 @@ KEY_IDS = {
     "tone_curve": 20,
     "correlated_noise": 21,
     "tint": 22,
+    "veiling_glare": 23,
+    "illuminant": 24,
 }
 
 
@@ -167,6 +169,29 @@ def test_a_tint_colours_grey_pictures_and_white_balance_does_not(grey):
     assert (balanced == balanced[..., :1]).all()
     np.testing.assert_allclose(tinted[..., 1], grey[..., 1], atol=1e-6)
     assert tinted[..., 0].mean() > grey.mean() > tinted[..., 2].mean()
+
+
+def test_an_illuminant_gives_grey_subjects_colour_and_noise_in_colour(grey):
+    grey = jnp.tile(grey, (8, 8, 1))
+    noise = {"gaussian_noise.sigma": jnp.float32(0.02)}
+    light = {"illuminant.red": jnp.float32(0.9), "illuminant.blue": jnp.float32(0.5)}
+    low = np.asarray(degrade.apply(KEY, light, grey))
+    linear = np.asarray(colour.srgb_to_linear(grey))
+    np.testing.assert_allclose(
+        np.asarray(colour.srgb_to_linear(low)), linear * np.float32([0.9, 1, 0.5]), atol=2e-6
+    )
+    noisy = np.asarray(degrade.apply(KEY, noise | light, grey)) - low
+    red, blue = (noisy[..., channel].ravel() for channel in (0, 2))
+    assert abs(np.corrcoef(red, blue)[0, 1]) < 0.1  # the channels of a grey image share theirs
+    assert np.std(blue) == pytest.approx(np.std(red), rel=0.15)  # it comes after the light
+    # an image without the stage, beside one with it, stays grey
+    both = light | {"illuminant.active": jnp.float32([0, 1])}
+    pair = np.asarray(degrade.apply(KEY, noise | both, jnp.stack([grey, grey])))
+    assert (pair[0] == pair[0, ..., :1]).all()
+    assert not (pair[1] == pair[1, ..., :1]).all()
+    # and one channel has no colour
+    single = np.asarray(degrade.apply(KEY, light, grey[..., :1]))
+    np.testing.assert_allclose(single, grey[..., :1], atol=1e-6)
 
 
 def test_half_the_severity_of_exposure_is_the_square_root_of_the_gain():

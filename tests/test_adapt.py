@@ -13,7 +13,7 @@ import pytest
 import skimage.data
 
 import lle_jax
-from lle_jax import cli, images, interrupt, models
+from lle_jax import cli, degrade, images, interrupt, models
 from lle_jax.adapt import fine_tune, inputs, job, verdict
 from lle_jax.checkpoints import load, provenance, release
 from lle_jax.degrade import presets
@@ -207,6 +207,25 @@ def test_brightness_is_calibrated_first_and_kept_only_if_that_helps(
     training = fine_tune.config(recipe, clean, 100)
     assert training.train.given_exposure == 1
     assert training.degradation.mixed_with == ("wide",)
+
+
+def test_the_lamp_of_the_fit_is_in_the_preset_beside_it_too(tmp_path, folders, folder):
+    fitted, path = tmp_path / "preset.toml", tmp_path / "beside.toml"
+    fitted.write_text(PRESET)
+    assert fine_tune.beside(fitted, path) == "wide"
+    assert not path.exists()
+    light = "[illuminant]\nred.lognormal = [1.5, 0.1, 1.2, 1.8]\nblue = 0.5\n"
+    fitted.write_text(PRESET + light)
+    assert fine_tune.beside(fitted, path) == str(path)
+    made, wide = (
+        {stage.name: stage for stage in degrade.load(name).stages} for name in (path, "wide")
+    )
+    (lamp,) = (stage for stage in degrade.load(fitted).stages if stage.name == "illuminant")
+    assert made == wide | {"illuminant": lamp}
+    config = load.load_model(folder).config
+    recipe = fine_tune.Recipe(fitted, config, folder, 1e-3, 0, str(path))
+    clean = inputs.read([folders / "dark"], [folders / "clean"], set()).clean
+    assert fine_tune.config(recipe, clean, 100).degradation.mixed_with == (str(path),)
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0, 192), (1e6, 768)])

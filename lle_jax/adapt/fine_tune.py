@@ -9,9 +9,10 @@ import jax
 import ml_collections
 import numpy as np
 
-from lle_jax import console, data, files, models, rundir
+from lle_jax import console, data, degrade, files, models, rundir
 from lle_jax.checkpoints import load, release
 from lle_jax.experiments import base
+from lle_jax.fit import lamp
 from lle_jax.phase_timer import PhaseTimer
 from lle_jax.training import config as configs
 from lle_jax.training import degradation, exposure, sharding
@@ -39,6 +40,7 @@ class Recipe:
       start_from: the release or run whose parameters to start from.
       lr: peak of the learning rate.
       seed: of the crops and the degradations.
+      beside: the preset that every other image is degraded by, see `beside`.
     """
 
     preset: Path
@@ -46,6 +48,22 @@ class Recipe:
     start_from: Path
     lr: float
     seed: int
+    beside: str = BESIDE
+
+
+def beside(fitted: Path, path: Path) -> str:
+    """Returns the preset beside the fitted one; where that has a lamp, writes `path` with it too.
+
+    Whatever the light, its colour is the clinic's: were half of the images in white light, the
+    network could not tell the lamp's colour from the subject's.
+    """
+    stages = [stage for stage in degrade.load(fitted).stages if stage.name == lamp.STAGE]
+    if not stages:
+        return BESIDE
+    text = (degrade.presets.folder() / f"{BESIDE}.toml").read_text(encoding="utf-8")
+    section = degrade.presets.to_toml(stages[0], lambda _: f"as in {fitted.name}")
+    files.write_text(path, f"{text}\n{section}")
+    return str(path)
 
 
 def config(recipe: Recipe, images: data.Splits, steps: int) -> ml_collections.ConfigDict:
@@ -62,7 +80,7 @@ def config(recipe: Recipe, images: data.Splits, steps: int) -> ml_collections.Co
     config.data.whole_fraction = 0.5  # parts are brighter than a whole on black
     config.data.batch_size = -(-BATCH // jax.device_count()) * jax.device_count()
     config.degradation.preset = str(recipe.preset)
-    config.degradation.mixed_with = (BESIDE,)
+    config.degradation.mixed_with = (recipe.beside,)
     config.degradation.clean_fraction = 0.08  # well-exposed images must stay as they are
     config.model = recipe.model
     config.optim.lr = recipe.lr
@@ -90,7 +108,7 @@ def calibrate_exposure(
         console.note("brightness: finished before")
         return
     preset = str(recipe.preset)
-    degrade = degradation.make(preset, mixed_with=(BESIDE, "good_light"))
+    degrade = degradation.make(preset, mixed_with=(recipe.beside, "good_light"))
     train, validation = (
         exposure.draw(start.config, start.params, part, degrade, count, seed)
         for part, count, seed in (

@@ -3,6 +3,7 @@
     clinic/
       adapt.json    the inputs' fingerprints, the settings, the plan, and what was decided
       preset.toml   the degradation fitted to the dark images, with a page (preset.html)
+      beside.toml   where the light has a colour, the preset wide in it
       exposure/     the model before with its brightness calibrated, to start from
       run/          the run directory of the fine-tuning
       evaluation/   both networks on the held-back clean images, with a page
@@ -246,6 +247,7 @@ def _train(
         (settings.model or release.BUNDLED).absolute(),
         settings.lr,
         settings.seed,
+        fine_tune.beside(output / "preset.toml", output / "beside.toml"),
     )
     if models.is_tiled(start.config) and start.config.exposure_path:
         folder = output / "exposure"

@@ -35,9 +35,7 @@ def _record(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     record: dict[str, Any] = {}
     for name, value in rundir.flatten(ml_collections.ConfigDict(config)).items():
         if not name.startswith("model."):
-            record[name] = (
-                re.sub(r"[^\s,\"']*[/\\]", "", value) if isinstance(value, str) else value
-            )
+            record[name] = _without_folders(value)
     if (folder / "environment.json").exists():
         start = json.loads((folder / "environment.json").read_text())[-1]
         record |= {name: start[name] for name in _FROM_ENVIRONMENT if name in start}
@@ -47,3 +45,10 @@ def _record(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
             for row in csv.DictReader(file):
                 record[f"test {row['method']} {row['metric']}"] = float(row["mean"])
     return record
+
+
+def _without_folders(value: Any) -> Any:
+    """The names of files alone, of where they lay."""
+    if isinstance(value, list | tuple):
+        return [_without_folders(each) for each in value]
+    return re.sub(r"[^\s,\"']*[/\\]", "", value) if isinstance(value, str) else value

@@ -17,6 +17,7 @@ import math
 import os
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 from lle_jax import files
@@ -113,6 +114,27 @@ def parse(text: str, file: str = "preset") -> Preset:
         number = int(line[1]) if line else text.count("\n") + 1
         raise PresetError(f"{file}:{number}: not TOML: {error}") from None
     return _Reader(text, file).preset(tables)
+
+
+def to_toml(stage: StageDistribution, source: Callable[[str], str]) -> str:
+    """Writes a stage's section, as `parse` reads it.
+
+    Args:
+      stage: of a preset.
+      source: of a parameter's name, where its values come from.
+    """
+    section = stage.name.removeprefix(APPROXIMATE)
+    lines = [f"[{section}]"]
+    if section != stage.name:
+        lines.append("exact = false")
+    if stage.probability < 1:
+        lines.append(f"probability = {stage.probability:g}")
+    for name, distribution in stage.parameters:
+        values = ", ".join(f"{value:g}" for value in distribution.values)
+        values = values if distribution.kind == "fixed" else f"[{values}]"
+        lines.append(f"{name}.{distribution.kind} = {values}")
+        lines.append(f'{name}.source = "{source(name)}"')
+    return "\n".join(lines) + "\n"
 
 
 class _Reader:

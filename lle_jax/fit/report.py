@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from lle_jax import pages
+from lle_jax.degrade import presets
 from lle_jax.degrade.presets import Preset
-from lle_jax.degrade.stages import APPROXIMATE
 from lle_jax.fit import distributions
 from lle_jax.fit.measures import MEASURES
 from lle_jax.pages import text
@@ -47,23 +47,14 @@ def to_toml(report: Report, prior: Preset) -> str:
     ranges = distributions.Space.of(prior).ranges
     narrowed = {(stage, name): distribution for stage, name, distribution in ranges}
     for stage in report.preset.stages:
-        section = stage.name.removeprefix(APPROXIMATE)
-        lines += ["", f"[{section}]"]
-        if section != stage.name:
-            lines.append("exact = false")
-        if stage.probability < 1:
-            lines.append(f"probability = {stage.probability:g}")
-        for name, distribution in stage.parameters:
-            values = ", ".join(f"{value:g}" for value in distribution.values)
-            values = values if distribution.kind == "fixed" else f"[{values}]"
-            lines.append(f"{name}.{distribution.kind} = {values}")
-            within = narrowed.get((stage.name, name))
-            source = (
-                f"fitted within {within.kind} [{within.values[0]:g}, {within.values[1]:g}]"
-                if within
-                else "as the prior"
-            )
-            lines.append(f'{name}.source = "{source}"')
+
+        def source(name: str, stage: str = stage.name) -> str:
+            within = narrowed.get((stage, name))
+            if within is None:
+                return "as the prior"
+            return f"fitted within {within.kind} [{within.values[0]:g}, {within.values[1]:g}]"
+
+        lines += ["", presets.to_toml(stage, source).rstrip()]
     return "\n".join(lines) + "\n"
 
 

@@ -161,7 +161,13 @@ def test_a_run_becomes_a_release_of_its_average_and_names_no_path(config, params
     with pytest.raises(CheckpointError, match="neither a run directory nor a release"):
         training_record.read(tmp_path)
     (tmp_path / "config.json").write_text(
-        json.dumps({"model": config.to_dict(), "data": {"source": "/home/me/eyes"}})
+        json.dumps(
+            {
+                "model": config.to_dict(),
+                "data": {"source": "/home/me/eyes"},
+                "degradation": {"mixed_with": ["/home/me/beside.toml", "wide"]},
+            }
+        )
     )
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
         training_record.read(tmp_path)
@@ -173,7 +179,11 @@ def test_a_run_becomes_a_release_of_its_average_and_names_no_path(config, params
     assert loaded.config.to_dict() == json.loads(config.to_json())
     for before, after in zip(jax.tree.leaves(params), jax.tree.leaves(loaded.params), strict=True):
         np.testing.assert_array_equal(before + 1, after)
-    assert record == {"step": 0, "data.source": "eyes"}
+    assert record == {
+        "step": 0,
+        "data.source": "eyes",
+        "degradation.mixed_with": ["beside.toml", "wide"],
+    }
     output = ["release", str(tmp_path), "-o", str(tmp_path / "out"), "--float16"]
     assert cli.main(output) == 0
     assert release.record(tmp_path / "out") == record

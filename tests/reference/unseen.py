@@ -120,6 +120,13 @@ def steep(rng, image):
     return rounded(image ** rng.uniform(2.5, 3.5) + 0.01 * rng.standard_normal(image.shape))
 
 
+def lamp(rng, image):
+    """A tenth of the light, of a warm lamp, of grey subjects too."""
+    gains = np.array([rng.uniform(1.4, 1.7), 1, rng.uniform(0.4, 0.55)])
+    colour = np.broadcast_to(decode(image), (*image.shape[:2], 3)) * gains
+    return rounded(encode(exposed(rng, 0.1 * colour, 3000)))
+
+
 def defocus(rng, image):
     """Little light, out of focus."""
     return dark(rng, image, (0.1, 0.2), 2.0, 0.02, 85)
@@ -150,6 +157,7 @@ CLINICS = {
     "impulses": impulses,
     "veil": veil,
     "steep": steep,
+    "lamp": lamp,
     "defocus": defocus,
     "blocks": blocks,
 }

@@ -121,7 +121,8 @@ def energy_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Squared energy distance of two samples `[n, d]`, `[m, d]`, at least 0.
 
     Szekely and Rizzo, "Energy statistics: a class of statistics based on distances", Journal of
-    Statistical Planning and Inference 143(8), 2013, equation 6.1, means over all pairs.
+    Statistical Planning and Inference 143(8), 2013: twice the mean distance of a point of one to
+    one of the other, less those within each.
     """
     across, among, within = (
         scipy.spatial.distance.cdist(*pair).mean() for pair in ((a, b), (a, a), (b, b))

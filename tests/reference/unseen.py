@@ -120,6 +120,11 @@ def steep(rng, image):
     return rounded(image ** rng.uniform(2.5, 3.5) + 0.01 * rng.standard_normal(image.shape))
 
 
+def narrow(rng, image):
+    """Display values of a fifth, as in a window that is too wide, and noise."""
+    return rounded(rng.uniform(0.15, 0.25) * image + 0.01 * rng.standard_normal(image.shape))
+
+
 def lamp(rng, image):
     """A tenth of the light, of a warm lamp, of grey subjects too."""
     gains = np.array([rng.uniform(1.4, 1.7), 1, rng.uniform(0.4, 0.55)])
@@ -158,6 +163,7 @@ CLINICS = {
     "veil": veil,
     "steep": steep,
     "lamp": lamp,
+    "narrow": narrow,
     "defocus": defocus,
     "blocks": blocks,
 }

@@ -18,6 +18,7 @@ from lle_jax.adapt import fine_tune, inputs, job, verdict
 from lle_jax.checkpoints import load, provenance, release
 from lle_jax.degrade import presets
 from lle_jax.evaluation import measures, statistics
+from lle_jax.fit import lamp
 from lle_jax.fit import preset as fit
 from lle_jax.models.params import named
 from lle_jax.training import exposure, train
@@ -220,12 +221,21 @@ def test_the_lamp_of_the_fit_is_in_the_preset_beside_it_too(tmp_path, folders, f
     made, wide = (
         {stage.name: stage for stage in degrade.load(name).stages} for name in (path, "wide")
     )
-    (lamp,) = (stage for stage in degrade.load(fitted).stages if stage.name == "illuminant")
-    assert made == wide | {"illuminant": lamp}
+    (found,) = (stage for stage in degrade.load(fitted).stages if stage.name == "illuminant")
+    assert made == wide | {"illuminant": found}
     config = load.load_model(folder).config
     recipe = fine_tune.Recipe(fitted, config, folder, 1e-3, 0, str(path))
     clean = inputs.read([folders / "dark"], [folders / "clean"], set()).clean
     assert fine_tune.config(recipe, clean, 100).degradation.mixed_with == (str(path),)
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_a_colour_of_the_light_is_warned_of(tmp_path, folder, found):
+    line = lamp.described(lamp.Lamp((1.5, 0.5), (0.1, 0.08), 0.4, 0.03) if found else None)
+    (tmp_path / "preset.toml").write_text(f"# {line}\n{PRESET}")
+    warnings = job._warnings(tmp_path, load.load_model(folder))
+    said = [text for text in warnings if "red 1.50 (standard error 10 %), blue 0.50" in text]
+    assert len(said) == found
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0, 192), (1e6, 768)])

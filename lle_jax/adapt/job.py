@@ -309,6 +309,12 @@ def _warnings(output: Path, start: load.LoadedModel) -> list[str]:
             f"the fitted preset does not reproduce the dark images (area under the curve {auc[1]}, "
             f"above {MAX_AUC}), so that the comparison says little about them"
         )
+    light = re.search(r"Colour of the light: (red .+?) times", said)
+    if light:
+        warnings.append(
+            f"the dark images have another colour than the clean ones, {light[1]}, which is taken "
+            "for the light's; if they show other subjects, the adapted model's colours are wrong"
+        )
     if not start.provenance.complete:
         warnings.append(
             "the training images of the model before are not all recorded: it may know held-back "

@@ -27,8 +27,8 @@ def add(commands) -> None:
         "--prior",
         default="prior",
         help="preset whose ranges are searched, a name or a .toml file (default: configs/fit/"
-        "prior.toml, exposure, blur, white noise, impulses and JPEG; clinic: also a tone curve; "
-        "sensor: also the correlated noise of a camera that may denoise)",
+        "prior.toml, exposure, blur, white noise, impulses and JPEG; clinic: also a tone curve and "
+        "the colour of the light; sensor: also the correlated noise of a camera that may denoise)",
     )
     parser.add_argument("--seed", type=int, default=0, help="whole number (default 0)")
     parser.add_argument(

@@ -109,7 +109,7 @@ def find(
         if energy_distance(mixed[: len(real)], mixed[len(real) :]) >= before:
             return None
     shifts = [
-        _nearest(*(rng.choice(each, len(each)) for each in (real, synthetic)), bounds)[0]
+        _nearest(rng.choice(real, len(real)), rng.choice(synthetic, len(synthetic)), bounds)[0]
         for _ in range(RESAMPLED)
     ]
     red, blue = np.exp(shift).tolist()

@@ -15,7 +15,7 @@ import numpy as np
 import lle_jax
 from lle_jax import colour, images, jobs
 from lle_jax.degrade import presets
-from lle_jax.degrade.presets import Preset
+from lle_jax.degrade.presets import Preset, StageDistribution
 from lle_jax.files import write_bytes
 from lle_jax.fit import distributions, lamp, measures
 from lle_jax.fit.report import Report, to_html, to_toml
@@ -55,7 +55,7 @@ def fit_files(
     """
     output = Path(output)
     _check_output(output, output.with_suffix(".html"))
-    space = distributions.Space.of(_without_lamp(prior))  # complains before anything is read
+    distributions.Space.of(_without_lamp(prior))  # complains before anything is read
     failures: list[tuple[Path, str]] = []
     real_set, clean_set = (_read(paths, failures) for paths in (real, clean))
     _check(real_set, clean_set)
@@ -64,68 +64,94 @@ def fit_files(
     real_crops, clean_crops = (_crops(squares, side, grey) for squares in (real_set, clean_set))
     warnings = _warnings(len(real_crops), len(clean_crops))
     measured = np.concatenate([np.asarray(measures.measure(crop[None])) for crop in real_crops])
-    tinted = space.prior != prior
-    # what the lamp does to an image's colour must not be looked for in its tone curve
-    compared = [name != measures.CAST or not tinted for name in measures.MEASURES]
-    key, described = jax.random.key(seed), f"Fitted to {len(real_crops)} real images"
-    fitted = distributions.fit(
-        key,
-        space.prior,
-        measured[:, compared],
-        clean_crops,
-        lambda image: measures.measure(image)[:, np.flatnonzero(compared)],
-        progress=functools.partial(jobs.track, unit="step", description="fit"),
-        simulations=simulations,
-        out_of_time=out_of_time,
+    key, coloured = jax.random.key(seed), None if grey else real_crops
+    fitted = _fit(key, prior, measured, coloured, clean_crops, simulations, out_of_time)
+    preset = dataclasses.replace(
+        fitted.preset, name=output.stem, description=f"Fitted to {len(real_crops)} real images"
     )
-    preset = space.preset(fitted.parameters, output.stem, described)
-    light = _lamp(key, prior, preset, real_crops, clean_crops) if tinted and not grey else None
-    if light:
-        preset = dataclasses.replace(preset, stages=lamp.added(preset.stages, light))
-    count = simulations or distributions.SIMULATIONS
-    synthetic = distributions.synthesise(
-        jax.random.fold_in(key, distributions.ROUNDS),
-        preset,
-        clean_crops,
-        measures.measure,
-        count,
-        functools.partial(jobs.track, unit="step", description="compare"),
-    )
-    auc = measures.classify(measured, synthetic)
+    auc = measures.classify(measured, fitted.synthetic)
     provenance = (
         f"Fitted by lle_jax {lle_jax.__version__} on "
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d} from the prior {prior.name}, seed {seed}.",
         f"Real images: {len(real_crops)}, fingerprint {_fingerprint(real_set)}.",
         f"Clean images: {len(clean_crops)}, fingerprint {_fingerprint(clean_set)}.",
         f"All measured on squares of {side} pixels{', in grey' if grey else ''}.",
-        *([lamp.described(light)] if tinted else []),
+        *fitted.said,
         *_agreement(fitted.discrepancy, auc),
         *(f"Warning: {warning}." for warning in warnings),
     )
-    tests = _tests(measured, synthetic)
-    report = Report(preset, provenance, measured, synthetic, tests, auc, tuple(failures), warnings)
+    tests = _tests(measured, fitted.synthetic)
+    report = Report(
+        preset, provenance, measured, fitted.synthetic, tests, auc, tuple(failures), warnings
+    )
     _write(report, prior, output)
     return report
 
 
+class _Fitted(NamedTuple):
+    preset: Preset
+    synthetic: np.ndarray  # measures of clean images under the preset
+    discrepancy: float
+    said: tuple[str, ...]  # of the lamp, where one was looked for
+
+
+def _fit(
+    key: jax.Array,
+    prior: Preset,
+    measured: np.ndarray,
+    real: np.ndarray | None,
+    clean: np.ndarray,
+    simulations: int | None,
+    out_of_time: Callable[[], bool],
+) -> _Fitted:
+    """Fits the ranges by the measures, then the lamp by the colours of `real`, None for grey."""
+    searched = _without_lamp(prior)
+    within = [stage for stage in prior.stages if stage not in searched.stages]
+    # what the lamp does to an image's colour must not be looked for in its tone curve
+    compared = np.array([name != measures.CAST or not within for name in measures.MEASURES])
+    found = distributions.fit(
+        key,
+        searched,
+        measured[:, compared],
+        clean,
+        lambda image: measures.measure(image)[:, np.flatnonzero(compared)],
+        progress=functools.partial(jobs.track, unit="step", description="fit"),
+        simulations=simulations,
+        out_of_time=out_of_time,
+    )
+    preset = found.space.preset(found.parameters, "", "")
+    light = None
+    if within and real is not None:
+        light = _lamp(
+            jax.random.fold_in(key, distributions.ROUNDS + 1), within[0], preset, real, clean
+        )
+    if light:
+        preset = dataclasses.replace(preset, stages=lamp.added(preset.stages, light))
+    synthetic = distributions.synthesise(
+        jax.random.fold_in(key, distributions.ROUNDS),
+        preset,
+        clean,
+        measures.measure,
+        simulations or distributions.SIMULATIONS,
+        functools.partial(jobs.track, unit="step", description="compare"),
+    )
+    said = (lamp.described(light),) if within else ()
+    return _Fitted(preset, synthetic, found.discrepancy, said)
+
+
 def _without_lamp(prior: Preset) -> Preset:
-    """The prior without the lamp's stage, which is found by itself."""
+    """The prior without the light whose colour is found by itself."""
     stages = tuple(stage for stage in prior.stages if not lamp.is_searched(stage))
-    return prior if len(stages) == len(prior.stages) else dataclasses.replace(prior, stages=stages)
+    return dataclasses.replace(prior, stages=stages)
 
 
 def _lamp(
-    key: jax.Array, prior: Preset, preset: Preset, real: np.ndarray, clean: np.ndarray
+    key: jax.Array, within: StageDistribution, preset: Preset, real: np.ndarray, clean: np.ndarray
 ) -> lamp.Lamp | None:
     """Finds the colour that the real images have more than the clean ones under the preset."""
-    (within,) = filter(lamp.is_searched, prior.stages)
-    batch = distributions.BATCH
+    batches = -(-len(clean) // distributions.BATCH)
     synthetic = distributions.synthesise(
-        jax.random.fold_in(key, distributions.ROUNDS + 1),
-        preset,
-        clean,
-        lamp.colours,
-        -(-len(clean) // batch) * batch,
+        key, preset, clean, lamp.colours, batches * distributions.BATCH
     )
     colours = np.concatenate([lamp.colours(crop[None]) for crop in real])
     return lamp.find(colours, synthetic, within)

@@ -2,7 +2,7 @@
 
     python -m lle_jax.main --config experiments/lol/released.py
 
-Data as for experiments/lol/unet.py. With the path for the brightness and without that for the light,
+Data as for experiments/lol/unet.py. With the path for the brightness, without that for the light:
 chosen on validation pictures of scenes that are not trained on (docs/real.md). Half an hour on two
 cores of a CPU.
 """

@@ -194,7 +194,6 @@ def fit(
       progress: wraps the list of batches, as tqdm does.
       simulations: synthetic images a round, a multiple of `BATCH`; None takes `SIMULATIONS`.
       out_of_time: asked after each round but the first; True makes it the last.
-
     """
     space, count = Space.of(prior), simulations or SIMULATIONS
     simulate = functools.partial(_simulate, space, clean, measure, count)

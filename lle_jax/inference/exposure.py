@@ -62,12 +62,14 @@ class Correction(NamedTuple):
       amount: share of the predicted change of brightness, 0 to 1.
       strength: share of all changes, 0 (the image itself) to 1.
       gain: stops of light that several images get alike, instead of `aim` and `amount`.
+      predicted: the image's context with the predicted brightness, where that is known already.
     """
 
     aim: Aim = Aim()
     amount: float = 1.0
     strength: float = 1.0
     gain: float | None = None
+    predicted: dual_path.Context | None = None
 
 
 WHOLE = Correction()
@@ -160,19 +162,26 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
     """
     if wish.always or wish.aim != AUTO.aim or net.finish_context is None:
         return Correction(wish.aim, gain=wish.gain)
-    predicted = tiles.predict(net, measured.cells, measured.grey)
+    predicted = tiles.finish_context(net, measured.cells, measured.grey)
     own = max(mean_luma(measured.cells[..., :3]), 1e-3)
-    change = abs(math.log(max(predicted.exposure, 1e-3) / own))
+    change = abs(math.log(_wanted(predicted) / own))
+    veil = 0.0 if predicted.veil is None else float(np.mean(predicted.veil.share))
     bright = max(
         _smoothstep(measured.highlight, *HIGHLIGHT),
         1 - _smoothstep(measured.noise, NO_NOISE, NOISY),
     )
     low, high = (1 - bright) * np.log(CHANGE) + bright * np.log(CHANGE_LIT)
-    amount = max(_smoothstep(change, low, high), _smoothstep(predicted.veil, *VEIL))
+    amount = max(_smoothstep(change, low, high), _smoothstep(veil, *VEIL))
     noise = max(measured.noise - NO_NOISE, 0.0) ** 2
     if wish.gain is not None:
         amount = min(abs(wish.gain) / GAIN, 1.0)
-    return Correction(wish.aim, amount, max(amount, noise / (noise + OWN_ERROR**2)), wish.gain)
+    strength = max(amount, noise / (noise + OWN_ERROR**2))
+    return Correction(wish.aim, amount, strength, wish.gain, predicted)
+
+
+def _wanted(context: dual_path.Context) -> float:
+    """The mean luma that a context aims at, never 0."""
+    return max(float(np.mean(context.exposure)), 1e-3)
 
 
 def _smoothstep(value: float, low: float, high: float) -> float:
@@ -191,8 +200,12 @@ def context(
     if net.finish_context is None:
         return None
     aim, rgb = correction.aim, cells[..., :3]
+
+    def predicted() -> dual_path.Context:
+        return correction.predicted or tiles.finish_context(net, cells, grey)
+
     if correction.gain is not None:
-        rgb = _seen(rgb, tiles.finish_context(net, cells, grey))
+        rgb = _seen(rgb, predicted())
         return tiles.finish_context(net, cells, grey, mean_luma(lit(rgb, correction.gain)))
     mean = math.nan if aim.mean is None else aim.mean
     if aim.stops:
@@ -201,8 +214,9 @@ def context(
         mean = mean_luma(bright)
     elif correction.amount < 1:
         own = max(mean_luma(rgb), 1e-3)
-        wanted = max(tiles.predict(net, cells, grey).exposure, 1e-3)
-        mean = own ** (1 - correction.amount) * wanted**correction.amount
+        mean = own ** (1 - correction.amount) * _wanted(predicted()) ** correction.amount
+    if math.isnan(mean):
+        return predicted()
     return tiles.finish_context(net, cells, grey, mean)
 
 

@@ -52,18 +52,6 @@ class Network(NamedTuple):
     uncertainty: Callable | None = None
 
 
-class Predicted(NamedTuple):
-    """What a network says of an image before it restores it.
-
-    Attributes:
-      exposure: the mean luma that it is to have, in (0, 1).
-      veil: share of its light that is veiling glare and will be taken off, in [0, 1).
-    """
-
-    exposure: float
-    veil: float
-
-
 def network(config: ml_collections.ConfigDict, params: nnx.State) -> Network:
     """Prepares a network; raises checks.ConfigError if there is no such network."""
     params = jax.device_put(params)
@@ -199,13 +187,6 @@ def finish_context(
     """
     assert net.finish_context is not None
     return net.finish_context(cells, np.full((1, 1, 1, 1), grey), np.float32(exposure))
-
-
-def predict(net: Network, cells: np.ndarray, grey: bool) -> Predicted:
-    """Predicts for one image, see `finish_context`."""
-    made = finish_context(net, cells, grey)
-    veil = 0.0 if made.veil is None else float(np.mean(made.veil.share))
-    return Predicted(float(np.mean(made.exposure)), veil)
 
 
 def _row(net: Network, step: Callable, image: np.ndarray, context, row: "Part", columns):

@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from lle_jax import files, images, metrics
-from lle_jax.metrics import lines, spots
+from lle_jax import colour, files, images, metrics
+from lle_jax.metrics import field, lines, spots
 
 CONTRASTS = (0.03, 0.05, 0.1, 0.2, 0.3)
 THRESHOLDS = (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.12, 0.2)
@@ -62,7 +62,7 @@ def _sweep(clean: list[np.ndarray], kind: str) -> dict[float, np.ndarray]:
         total = np.sum(signs[:, None, None] * masks, axis=0)
         around = [cv2.dilate(mask, np.ones((2 * NEAR + 1,) * 2)) > 0.1 for mask in masks]
         elsewhere = ~np.any(around, axis=0)
-        area = np.sum(cv2.GaussianBlur(image.mean(axis=-1), (0, 0), 7.5) > spots.DARK) / 1e6
+        area = np.sum(field.field_of_view(colour.luma(image))) / 1e6
         for contrast in CONTRASTS:
             pair = [
                 np.clip(each + rng.normal(0, NOISE, image.shape), 0, 1).astype(np.float32)

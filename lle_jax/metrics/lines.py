@@ -15,7 +15,8 @@ import numpy as np
 from lle_jax import checks
 from lle_jax.metrics import filters
 from lle_jax.metrics.conventions import pair
-from lle_jax.metrics.spots import COUNTERPART, DARK, WHITE
+from lle_jax.metrics.field import field_of_view
+from lle_jax.metrics.spots import COUNTERPART, OFFSET, WHITE
 from lle_jax.xla import force_materialize
 
 SIGMAS = (1.0, 1.6, 2.5)  # pixels; a line of width w answers most at w / 2
@@ -66,9 +67,9 @@ def line_change(
     which it does not at step edges such as those of JPEG's blocks. Within 6 pixels of a stronger
     line of the other polarity there is none: those are its flanks.
 
-    A line has a counterpart where within 2 pixels the other image has half its contrast. The field
-    of view is where the reference's surroundings are above 0.03; bright lines at a level above 0.96
-    are specular highlights and not counted. The thresholds are this package's own choice.
+    A line has a counterpart where within 2 pixels the other image has half its contrast. Only the
+    reference's field of view counts (`field.field_of_view`); bright lines at a level above 0.96 are
+    specular highlights and not counted. The thresholds are this package's own choice.
 
     Args:
       image: `[..., H, W, C]` in [0, 1], C 1 or 3.
@@ -86,8 +87,8 @@ def line_change(
     image, reference = pair(image, reference, "luma")
     luma = jnp.stack([image, reference])
     around = filters.gaussian_derivative(luma, SURROUNDINGS)
-    strength, centred = _lines(luma, around + DARK)
-    field = around[1, ..., 0] > DARK
+    strength, centred = _lines(luma, around + OFFSET)
+    field = field_of_view(reference)
     shiny = jnp.any(filters.greatest(luma, TOLERANCE) > WHITE, axis=0)[..., 0]
     area = jnp.maximum(jnp.sum(field, axis=(-2, -1)), 1) / 1e6
     # [polarity, image or reference, ..., H, W]

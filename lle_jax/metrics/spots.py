@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from lle_jax import checks
 from lle_jax.metrics import filters
 from lle_jax.metrics.conventions import pair
+from lle_jax.metrics.field import field_of_view
 
 SIGMAS = (1.2, 1.7, 2.4, 3.4)  # pixels; a disc of radius r answers most at r / sqrt(2)
 SURROUNDINGS = 3.0  # in sigmas
@@ -20,10 +21,8 @@ CONTRAST = 0.06  # of the surroundings
 COUNTERPART = 0.5  # of a spot's contrast is counterpart enough
 ROUND = 0.5  # least ratio of the curvatures across and along: lines are no spots
 TOLERANCE = 2  # pixels
-DARK, WHITE = (
-    0.03,
-    0.96,
-)  # luma of surroundings outside the field of view, and of specular highlights
+OFFSET = 0.03  # luma that surroundings get more, so that contrast to black is finite
+WHITE = 0.96  # luma of specular highlights
 
 
 class SpotChange(NamedTuple):
@@ -53,9 +52,9 @@ def spot_change(
     unless `contrast` is given, and curvatures whose ratio is at least 0.5, which lines and edges
     have not (Lowe, IJCV 60(2), 2004, doi:10.1023/B:VISI.0000029664.99615.94, sections 3 and 4.1).
     It has a counterpart where within 2 pixels the other image has half its contrast at any scale.
-    The field of view is where the reference's surroundings are above 0.03; bright spots in
-    surroundings or of a level above 0.96 are specular highlights and not counted. The thresholds
-    are this package's own choice.
+    Only the reference's field of view counts (`field.field_of_view`); bright spots in surroundings
+    or of a level above 0.96 are specular highlights and not counted. The thresholds are this
+    package's own choice.
 
     Args:
       image: `[..., H, W, C]` in [0, 1], C 1 or 3.
@@ -72,7 +71,7 @@ def spot_change(
     checks.number("contrast", contrast, 0, 1)
     image, reference = pair(image, reference, "luma")
     ours, theirs = _contrasts(image), _contrasts(reference)
-    field = theirs.surroundings > DARK
+    field = field_of_view(reference)
     area = jnp.maximum(jnp.sum(field, axis=(-2, -1)), 1) / 1e6
     counts, maps = [], []
     for one, other in ((ours, theirs), (theirs, ours)):
@@ -91,11 +90,10 @@ def spot_change(
 
 
 class _Contrasts(NamedTuple):
-    """Contrast and roundness `[..., H, W, scale]`; surroundings and highlight `[..., H, W]`."""
+    """Contrast and roundness `[..., H, W, scale]`; highlight `[..., H, W]`."""
 
     contrast: jax.Array
     is_round: jax.Array
-    surroundings: jax.Array
     highlight: jax.Array
 
 
@@ -105,7 +103,7 @@ def _contrasts(luma: jax.Array) -> _Contrasts:
         centre, around = (
             filters.gaussian_derivative(luma, scale) for scale in (sigma, SURROUNDINGS * sigma)
         )
-        contrast.append((centre - around) / (around + DARK))
+        contrast.append((centre - around) / (around + OFFSET))
         down, across, mixed = (
             filters.gaussian_derivative(luma, sigma, order) for order in ((2, 0), (0, 2), (1, 1))
         )
@@ -116,7 +114,6 @@ def _contrasts(luma: jax.Array) -> _Contrasts:
     return _Contrasts(
         jnp.concatenate(contrast, axis=-1),
         jnp.concatenate(is_round, axis=-1),
-        around[..., 0],  # the widest
         (filters.greatest(luma, TOLERANCE) > WHITE)[..., 0],
     )
 

@@ -15,6 +15,10 @@ class ConfigError(ValueError):
     """Reports a wrong field of the configuration, by name, and what is expected."""
 
 
+class CheckpointError(ValueError):
+    """A checkpoint is missing or does not fit; the message says what to change."""
+
+
 def image(value, name: str = "image") -> jax.Array:
     """Returns `value` as an array after checking that it is a float image `[..., H, W, C]`.
 

@@ -22,7 +22,6 @@ from ml_collections import config_flags
 
 from lle_jax import checks, console, data, degrade, images, interrupt, memory, rundir
 from lle_jax.checkpoints.release import ReleaseError
-from lle_jax.checkpoints.run import CheckpointError
 from lle_jax.experiments.base import RENAMED_KEYS
 from lle_jax.training import train
 
@@ -41,12 +40,12 @@ class UsageError(ValueError):
 # What the caller can put right; anything else is a defect of ours and shows its traceback.
 USER_ERRORS = (
     UsageError,
+    checks.CheckpointError,
     checks.ConfigError,
     data.DataError,
     degrade.PresetError,
     images.ImageError,
     rundir.RunError,
-    CheckpointError,
     ReleaseError,
     train.TrainingError,
 )

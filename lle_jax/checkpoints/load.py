@@ -12,6 +12,7 @@ from flax import nnx
 from lle_jax.checkpoints import release
 from lle_jax.checkpoints.legacy import upgrade_model_config, upgrade_params
 from lle_jax.checkpoints.provenance import Provenance
+from lle_jax.checks import CheckpointError
 from lle_jax.models.params import load_params, named
 
 if TYPE_CHECKING:  # Orbax takes as long to import as all of JAX, and a release needs none of it
@@ -87,15 +88,13 @@ def _run_config(folder: Path) -> ml_collections.ConfigDict:
         model = json.loads((folder / "config.json").read_text())["model"]
         return ml_collections.ConfigDict(upgrade_model_config(model))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        from lle_jax.checkpoints.run import CheckpointError
-
         raise CheckpointError(
             f"{folder}: neither a run directory nor a release (no sound config.json)"
         ) from None
 
 
 def _reader(folder: Path) -> "Checkpoints":
-    from lle_jax.checkpoints.run import CheckpointError, Checkpoints
+    from lle_jax.checkpoints.run import Checkpoints
 
     checkpoints = (folder / "checkpoints").absolute()
     if not checkpoints.is_dir():

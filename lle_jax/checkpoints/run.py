@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from lle_jax.checks import CheckpointError
 from lle_jax.models.params import difference, named
 
 _MANAGER = {
@@ -20,10 +21,6 @@ _MANAGER = {
     "config": ocp.JsonCheckpointHandler,
 }
 CHECKSUMS = "crc32.json"  # of the files of a checkpoint, in its folder
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is missing or does not fit; the message says what to change."""
 
 
 class _DamagedError(Exception):

@@ -10,7 +10,7 @@ import ml_collections
 
 from lle_jax import rundir
 from lle_jax.checkpoints.load import LoadedModel, load_model
-from lle_jax.checkpoints.run import CheckpointError
+from lle_jax.checks import CheckpointError
 
 _FROM_ENVIRONMENT = ("lle_jax", "git", "python", "devices", "data_fingerprint")
 

@@ -21,7 +21,8 @@ import optax
 
 from lle_jax import classical, console, data, files, interrupt, jobs, models, rundir
 from lle_jax.checkpoints import load, provenance
-from lle_jax.checkpoints.run import CheckpointError, Checkpoints
+from lle_jax.checkpoints.run import Checkpoints
+from lle_jax.checks import CheckpointError
 from lle_jax.evaluation import evaluate, methods, report, suite, tables
 from lle_jax.experiments import base
 from lle_jax.models import cost, params

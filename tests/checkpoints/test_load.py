@@ -14,7 +14,8 @@ import pytest
 from lle_jax import checks, models
 from lle_jax.checkpoints import load, release
 from lle_jax.checkpoints.provenance import Provenance, merge_provenance
-from lle_jax.checkpoints.run import CheckpointError, Checkpoints
+from lle_jax.checkpoints.run import Checkpoints
+from lle_jax.checks import CheckpointError
 from lle_jax.models.params import load_params
 from lle_jax.training import state
 

@@ -10,7 +10,8 @@ import pytest
 
 from lle_jax import cli, models
 from lle_jax.checkpoints import release, training_record
-from lle_jax.checkpoints.run import CheckpointError, Checkpoints
+from lle_jax.checkpoints.run import Checkpoints
+from lle_jax.checks import CheckpointError
 from lle_jax.training import state
 
 

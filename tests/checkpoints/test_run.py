@@ -10,7 +10,8 @@ import optax
 import pytest
 
 from lle_jax.checkpoints import run
-from lle_jax.checkpoints.run import CheckpointError, Checkpoints
+from lle_jax.checkpoints.run import Checkpoints
+from lle_jax.checks import CheckpointError
 from lle_jax.training import sharding, state
 
 

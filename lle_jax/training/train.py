@@ -19,10 +19,9 @@ import ml_collections
 import numpy as np
 import optax
 
-from lle_jax import classical, console, data, files, interrupt, jobs, models, rundir
+from lle_jax import checks, classical, console, data, files, interrupt, jobs, models, rundir
 from lle_jax.checkpoints import load, provenance
 from lle_jax.checkpoints.run import Checkpoints
-from lle_jax.checks import CheckpointError
 from lle_jax.evaluation import evaluate, methods, report, suite, tables
 from lle_jax.experiments import base
 from lle_jax.models import cost, params
@@ -96,13 +95,13 @@ def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bo
         experiment = prepare(config)
         record, environment = describe(config, splits, experiment)
         if evaluate_only and not (workdir / "checkpoints").is_dir():
-            raise CheckpointError(f"{workdir}/checkpoints: {NO_CHECKPOINT}")
+            raise checks.CheckpointError(f"{workdir}/checkpoints: {NO_CHECKPOINT}")
         rundir.check(workdir, config, record, renamed=base.RENAMED_KEYS)
     with rundir.lock(workdir):
         with timer("set-up"):
             restored = restore(workdir / "checkpoints", experiment.state)
             if evaluate_only and restored is None:
-                raise CheckpointError(f"{workdir}/checkpoints: {NO_CHECKPOINT}")
+                raise checks.CheckpointError(f"{workdir}/checkpoints: {NO_CHECKPOINT}")
             state, position = restored or (experiment.state, None)
             rundir.open_for(workdir, config, environment)
             repair_scalars(workdir / "scalars.csv", config.train.steps)

@@ -21,6 +21,8 @@ SHOWN = 6  # held-back images, and dark ones
 MAX_DARK = 24  # dark images on which spots are counted
 _SIDE = 320  # of a picture, at most
 
+_spots_added = jax.jit(metrics.spots_unlike_input)
+
 
 def write(
     output: Path,
@@ -111,18 +113,11 @@ def _dark(
         low = dark[index]
         outputs = {name: enhance.enhance_pixels(n, low)[0] for name, n in networks.items()}
         for name, image in outputs.items():
-            dark_spots, bright_spots = _added(image, low)
-            counts[name].append((float(dark_spots), float(bright_spots)))
+            change = _spots_added(image, low)
+            counts[name].append((float(change.dark_added), float(change.bright_added)))
         if index in shown:
             rows.append(_row(dark.names[index], {"dark": low, **outputs}))
     return rows, {name: np.array(values) for name, values in counts.items()}
-
-
-@jax.jit
-def _added(image: jax.Array, low: jax.Array) -> tuple[jax.Array, jax.Array]:
-    # At its own brightness hardly anything of the input would count as field of view.
-    change = metrics.spot_change(image, metrics.gt_mean(low, image).clip(0, 1))
-    return change.dark_added, change.bright_added
 
 
 def _spots(spots: Mapping[str, np.ndarray], count: int) -> str:

@@ -21,7 +21,7 @@ from lle_jax.metrics.lines import LineChange, line_change
 from lle_jax.metrics.naturalness import brisque, niqe
 from lle_jax.metrics.naturalness_models import load_brisque, load_niqe, niqe_model
 from lle_jax.metrics.perceptual import gmsd, vif
-from lle_jax.metrics.spots import SpotChange, spot_change
+from lle_jax.metrics.spots import SpotChange, spot_change, spots_unlike_input
 from lle_jax.metrics.structure import (
     GAUSSIAN_11,
     SCALE_WEIGHTS,
@@ -64,6 +64,7 @@ __all__ = [
     "niqe_model",
     "psnr",
     "spot_change",
+    "spots_unlike_input",
     "srgb_to_lab",
     "ssim",
     "ssim_map",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lle_jax import checks
+from lle_jax import checks, colour
 from lle_jax.metrics import filters
 from lle_jax.metrics.conventions import pair
 from lle_jax.metrics.field import field_of_view
@@ -87,6 +87,29 @@ def spot_change(
         maps.append(spots[0] | spots[1])
     (dark_added, bright_added), (dark_lost, bright_lost) = counts
     return SpotChange(dark_added, dark_lost, bright_added, bright_lost, *maps)
+
+
+def spots_unlike_input(output: jax.Array, low: jax.Array) -> SpotChange:
+    """Compares an enhanced image with its own low-light input, where no truth is known.
+
+    The input is brought to the output's mean luma first: as dim as it is, hardly any of it would
+    count as field of view. It is not clipped as by `gt_mean`, since what turns white would lose its
+    structure, which the output would then seem to have added. Grains of noise in the input count as
+    structure of its own.
+
+    Args:
+      output: `[..., H, W, C]` in [0, 1], C 1 or 3.
+      low: the input, same shape.
+
+    Returns:
+      as `spot_change`; lost are the input's spots, its noise among them.
+
+    Raises:
+      ValueError: on a wrong rank, dtype or channel count, or shapes that differ.
+    """
+    output, low = pair(output, low)
+    gain = colour.mean_luma(output) / jnp.maximum(colour.mean_luma(low), 1e-6)
+    return spot_change(output, gain * low)
 
 
 class _Contrasts(NamedTuple):

@@ -89,6 +89,25 @@ def test_compiled_batched_and_mapped_values_equal_those_of_each_image(fundus):
             np.testing.assert_allclose(each[i], one, rtol=1e-5)
 
 
+def test_without_truth_an_output_is_compared_with_its_input_at_its_own_brightness(fundus):
+    unlike_input = jax.jit(metrics.spots_unlike_input)
+    low = 0.05 * fundus
+    assert numbers(change(fundus, low)) == [0, 0, 0, 0]  # dim as it is, no field of view is left
+    for contrast, place in ((-0.3, 0), (0.2, 2)):
+        output = planted(fundus, contrast)
+        assert numbers(unlike_input(output, low)) == numbers(change(output, fundus))
+        assert numbers(unlike_input(output, low))[place] >= 0.9 * len(centres())
+
+
+def test_structure_where_the_input_at_that_brightness_would_be_white_is_not_added():
+    tissue = planted(np.ones((SIDE, SIDE, 3), np.float32), -0.3)
+    lit = np.arange(SIDE)[:, None, None] < SIDE // 3
+    low = np.where(lit, 0.4 * tissue, np.float32(0.03))  # an endoscope's light falls on a third
+    output = np.where(lit, 0.85 * tissue, np.float32(0.5))
+    assert numbers(metrics.spots_unlike_input(output, low)) == [0, 0, 0, 0]
+    assert numbers(change(output, metrics.gt_mean(low, output)))[0] >= 4  # as clipping has it
+
+
 def test_shapes_must_agree(fundus):
     with pytest.raises(ValueError, match="must be equal"):
         metrics.spot_change(fundus, fundus[:-1])

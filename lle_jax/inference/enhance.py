@@ -15,7 +15,7 @@ import numpy as np
 
 from lle_jax import checks, images
 from lle_jax.checkpoints.load import digest, load_model
-from lle_jax.inference import defects, frames, tiles
+from lle_jax.inference import defects, frames, grain, tiles
 from lle_jax.inference import exposure as exposures
 
 # Former names of arguments of `enhance`, and what is there instead.
@@ -170,6 +170,7 @@ def enhance_pixels(
         if share := strength * correction.strength:
             context = exposures.context(net, measured.cells, measured.grey, correction)
             tiles.restore(net, target, target, share, largest, context)
+            grain.remove(target, measured.grain, exposures.ratio(target, measured.cells), share)
             exposures.meet(target, measured.cells, context, wish, share)
         mended = strength * found.share(correction.strength)
         defects.put_back(target, found, mended)

@@ -18,7 +18,7 @@ import numpy as np
 
 from lle_jax import artifacts, checks, colour
 from lle_jax.artifacts import measures
-from lle_jax.inference import tiles
+from lle_jax.inference import grain, tiles
 from lle_jax.models import dual_path
 
 STOPS = 6.0  # of light, more or less, at most
@@ -100,12 +100,14 @@ class Measured(NamedTuple):
       grey: whether all channels are equal.
       noise: standard deviation, of 1.
       highlight: the display value that `HIGHLIGHT_SHARE` of the pixels exceed in some channel.
+      grain: standard deviation of noise in grains, of 1; see `grain.measure`.
     """
 
     cells: np.ndarray
     grey: bool
     noise: float
     highlight: float
+    grain: float
 
 
 def parse(text: str | float) -> Aim:
@@ -141,7 +143,8 @@ def measure(image: np.ndarray) -> Measured:
     rows, columns = (max(1, side // _HIGHLIGHT_SIDE) for side in image.shape[:2])
     brightest = image[::rows, ::columns].max(axis=-1)
     highlight = float(np.quantile(brightest, 1 - HIGHLIGHT_SHARE))
-    return Measured(tiles.cell_means(image), tiles.is_grey(image), noise, highlight)
+    cells, grey = tiles.cell_means(image), tiles.is_grey(image)
+    return Measured(cells, grey, noise, highlight, grain.measure(part, noise))
 
 
 _noise = jax.jit(artifacts.noise_sigma)
@@ -262,6 +265,11 @@ def gain(net: tiles.Network, measured: Measured, correction: Correction) -> floa
     rgb = _seen(rgb, made)
     before, after = _light(rgb), _light(np.asarray(_thumbnail(made.curves, rgb)))
     return min(max(math.log2(after / before), -STOPS), STOPS + 1)
+
+
+def ratio(image: np.ndarray, cells: np.ndarray) -> float:
+    """Computes how many times the mean luma of `[H, W, C]` is that of the image's cells before."""
+    return mean_luma(image) / max(mean_luma(cells[..., :3]), 1e-3)
 
 
 def mean_luma(image: np.ndarray) -> float:

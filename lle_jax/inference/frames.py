@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lle_jax.inference import defects, exposure, tiles
+from lle_jax.inference import defects, exposure, grain, tiles
 from lle_jax.models import dual_path
 
 DEFAULT_RATE = 25.0  # frames per second, where a sequence states none
@@ -57,12 +57,14 @@ class FrameContext(NamedTuple):
       cells: of `tiles.cell_means`, averaged.
       place: where the frame stands in its shot.
       strength: share of the whole change that the frame needs.
+      grain: of `grain.measure`, averaged.
     """
 
     context: dual_path.Context | None
     cells: np.ndarray
     place: Place
     strength: float
+    grain: float
 
 
 class _Item(NamedTuple):
@@ -93,17 +95,17 @@ def contexts(
     measured = (exposure.measure(defects.mended(frame)) for frame in frames)
     cells = ((_as_one(each), each.grey) for each in measured)
     for item in _averages(_shots(cells, ahead), rate, ahead):
-        means, (noise, highlight) = item.value[..., :-2], item.value[0, 0, 0, -2:].tolist()
-        about = exposure.Measured(means, item.payload, noise, highlight)
+        means, numbers = item.value[..., :-3], item.value[0, 0, 0, -3:].tolist()
+        about = exposure.Measured(means, item.payload, *numbers)
         correction = exposure.decide(net, about, wish)
         context = exposure.context(net, means, item.payload, correction)
-        yield FrameContext(context, means, item.place, correction.strength)
+        yield FrameContext(context, means, item.place, correction.strength, about.grain)
 
 
 def _as_one(measured: exposure.Measured) -> np.ndarray:
-    """The means of the cells, the noise and the highlight, to be averaged as one array."""
-    numbers = np.array([measured.noise, measured.highlight], np.float32)
-    numbers = np.broadcast_to(numbers, (*measured.cells.shape[:-1], 2))
+    """The means of the cells and the numbers, to be averaged as one array."""
+    numbers = np.array([measured.noise, measured.highlight, measured.grain], np.float32)
+    numbers = np.broadcast_to(numbers, (*measured.cells.shape[:-1], len(numbers)))
     return np.concatenate([measured.cells, numbers], axis=-1)
 
 
@@ -142,6 +144,7 @@ def enhance_frames(
             found = defects.mend(out)
             if share:
                 tiles.restore(net, out, out, share, largest, each.context)
+                grain.remove(out, each.grain, exposure.ratio(out, each.cells), share)
                 exposure.meet(out, each.cells, each.context, wish, share)
             defects.put_back(out, found, strength * found.share(each.strength))
             gain = math.log((_mean(out) + _DARK) / (_mean(frame) + _DARK))

@@ -30,10 +30,8 @@ CHANGE, CHANGE_LIT = (1.2, 1.3), (1.35, 1.5)
 HIGHLIGHT, HIGHLIGHT_SHARE = (0.735, 0.8), 0.005
 NOISY = 0.004  # standard deviation from which on there is noise
 _HIGHLIGHT_SIDE = 512  # pixels that are looked at, along each side
-# Standard deviation of the noise that images without noise are measured to have, of 1; and of the
-# error that the network itself makes in an image whose light is good: 0.02 is usual, and with this
-# no validation image under noise of 0.005 to 0.03 lost by it.
-NO_NOISE, OWN_ERROR = 0.0015, 0.035
+NO_NOISE = 0.0015  # standard deviation that images without noise are measured to have
+PROBE, PROBED = 0.01, 512  # by how much pixels are moved to see what follows; side of that tile
 # Shares of the light in a veil between which an image that needs nothing else comes to get the
 # whole correction. No validation thumbnail without a veil seems to have the first, of squares of a
 # few parts in a hundred of an image, which need not have anything black, one in a hundred.
@@ -101,6 +99,8 @@ class Measured(NamedTuple):
       noise: standard deviation, of 1.
       highlight: the display value that `HIGHLIGHT_SHARE` of the pixels exceed in some channel.
       grain: standard deviation of noise in grains, of 1; see `grain.measure`.
+      denoising: share of all changes by which the noise of an image whose brightness is to stay
+        becomes least; see `_denoising`.
     """
 
     cells: np.ndarray
@@ -108,6 +108,7 @@ class Measured(NamedTuple):
     noise: float
     highlight: float
     grain: float
+    denoising: float = 0.0
 
 
 def parse(text: str | float) -> Aim:
@@ -133,10 +134,11 @@ def parse(text: str | float) -> Aim:
     return Aim(mean=number)
 
 
-def measure(image: np.ndarray) -> Measured:
+def measure(net: tiles.Network, image: np.ndarray, wish: Wish = AUTO) -> Measured:
     """Measures `[H, W, C]` in [0, 1]; the noise of an image below 16 pixels a side is taken for 0.
 
-    The noise is that of the centre square of `lle quantify`.
+    The noise is that of the centre square of `lle quantify`. What a network makes of it is looked
+    at only where the image does not need the whole correction anyway.
     """
     part = measures.centre_crop(image)
     noise = float(_noise(part)) if min(part.shape[:2]) >= _MEASURED else 0.0
@@ -144,7 +146,34 @@ def measure(image: np.ndarray) -> Measured:
     brightest = image[::rows, ::columns].max(axis=-1)
     highlight = float(np.quantile(brightest, 1 - HIGHLIGHT_SHARE))
     cells, grey = tiles.cell_means(image), tiles.is_grey(image)
-    return Measured(cells, grey, noise, highlight, grain.measure(part, noise))
+    measured = Measured(cells, grey, noise, highlight, grain.measure(part, noise))
+    correction = decide(net, measured, wish)
+    if correction.strength == 1 or not noise > NO_NOISE:
+        return measured
+    share = _denoising(net, image, measured, context(net, cells, grey, correction))
+    return measured._replace(denoising=share)
+
+
+def _denoising(
+    net: tiles.Network, image: np.ndarray, measured: Measured, context: dual_path.Context | None
+) -> float:
+    """Estimates the share of the network's change of an image with the least squared error.
+
+    Stein's unbiased risk estimate (Annals of Statistics 9(6), 1981, doi:10.1214/aos/1176345632):
+    of y + a (f(y) - y) under white noise of variance s^2, it is least at
+    a = s^2 (1 - div f / N) / mean((f(y) - y)^2). The divergence is that of Ramani, Blu and Unser,
+    "Monte-Carlo SURE", IEEE TIP 17(9), 2008, doi:10.1109/TIP.2008.2001404, section III: what a
+    random move of all pixels moves in the output. On the tile in the middle.
+    """
+    pixels, restored = tiles.central_tile(net, image, context, PROBED)
+    channels = 1 if measured.grey else pixels.shape[-1]
+    signs = np.random.default_rng(0).choice([-1, 1], (*pixels.shape[:2], channels))
+    moved = np.clip(pixels + np.float32(PROBE) * signs.astype(np.float32), 0, 1)
+    before, after = restored(pixels), restored(moved)
+    move, change = moved - pixels, np.mean((before - pixels) ** 2)
+    divergence = float(np.mean(move * (after - before)) / max(np.mean(move**2), 1e-12))
+    variance = (measured.noise - NO_NOISE) ** 2
+    return min(max(variance * (1 - divergence) / max(float(change), 1e-12), 0.0), 1.0)
 
 
 _noise = jax.jit(artifacts.noise_sigma)
@@ -159,9 +188,7 @@ def check(net: tiles.Network, wish: Wish) -> None:
 def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correction:
     """Decides how much of the correction an image needs.
 
-    The share of the noise that is taken out is the one with the least expected squared error where
-    noise and the network's own error are independent: noise^2 / (noise^2 + OWN_ERROR^2). A network
-    that needs the image as a whole predicts no brightness; it makes the whole correction.
+    A network that needs the image as a whole predicts no brightness; it makes the whole correction.
     """
     if wish.always or wish.aim != AUTO.aim or net.finish_context is None:
         return Correction(wish.aim, gain=wish.gain)
@@ -175,10 +202,9 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
     )
     low, high = (1 - bright) * np.log(CHANGE) + bright * np.log(CHANGE_LIT)
     amount = max(_smoothstep(change, low, high), _smoothstep(veil, *VEIL))
-    noise = max(measured.noise - NO_NOISE, 0.0) ** 2
     if wish.gain is not None:
         amount = min(abs(wish.gain) / GAIN, 1.0)
-    strength = max(amount, noise / (noise + OWN_ERROR**2))
+    strength = max(amount, measured.denoising)
     return Correction(wish.aim, amount, strength, wish.gain, predicted)
 
 

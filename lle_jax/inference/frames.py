@@ -32,6 +32,7 @@ _REGIONS = 4  # along each side
 _CUT_CHANGE = 0.1
 _CUT_RATIO = 4.0
 _MAX_LOG_CORRECTION = 0.1  # of the gain: noise moves it by a hundredth, moving scenes by more
+_NUMBERS = 4  # of `exposure.Measured`, which are averaged like the cells
 _DARK = 1e-3  # keeps the gain of a black frame finite
 
 
@@ -92,10 +93,10 @@ def contexts(
     """
     ahead = _frames_ahead(rate)
     # what is read ahead are these, not the frames
-    measured = (exposure.measure(defects.mended(frame)) for frame in frames)
+    measured = (exposure.measure(net, defects.mended(frame), wish) for frame in frames)
     cells = ((_as_one(each), each.grey) for each in measured)
     for item in _averages(_shots(cells, ahead), rate, ahead):
-        means, numbers = item.value[..., :-3], item.value[0, 0, 0, -3:].tolist()
+        means, numbers = item.value[..., :-_NUMBERS], item.value[0, 0, 0, -_NUMBERS:].tolist()
         about = exposure.Measured(means, item.payload, *numbers)
         correction = exposure.decide(net, about, wish)
         context = exposure.context(net, means, item.payload, correction)
@@ -104,8 +105,8 @@ def contexts(
 
 def _as_one(measured: exposure.Measured) -> np.ndarray:
     """The means of the cells and the numbers, to be averaged as one array."""
-    numbers = np.array([measured.noise, measured.highlight, measured.grain], np.float32)
-    numbers = np.broadcast_to(numbers, (*measured.cells.shape[:-1], len(numbers)))
+    numbers = np.array(measured[-_NUMBERS:], np.float32)
+    numbers = np.broadcast_to(numbers, (*measured.cells.shape[:-1], _NUMBERS))
     return np.concatenate([measured.cells, numbers], axis=-1)
 
 

@@ -136,6 +136,30 @@ def restore(
             out[done_row.first : done_row.last] = done
 
 
+def central_tile(
+    net: Network, image: np.ndarray, context: dual_path.Context | None, largest: int
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """Returns the pixels of the tile in the middle, and what restores them, or others in place.
+
+    Args:
+      net: from `network`, of a network that works in tiles.
+      image, context, largest: as in `restore`.
+    """
+    context, rows, columns = _plan(net, image, largest, context)
+    row, column = (parts[len(parts) // 2] for parts in (rows, columns))
+    pixels = image[row.start : row.stop, column.start : column.stop]
+    shape = (row.stop - row.start, column.stop - column.start)
+    height, width, channels = pixels.shape
+
+    def restored(pixels: np.ndarray) -> np.ndarray:
+        tile = _padded(pixels, (row.start, len(image)), shape, net.multiple)
+        corner = (row.start, column.start)
+        result = np.asarray(net.restore(tile[None], context, corner, image.shape[:2]))[0]
+        return np.clip(result[:height, :width, :channels], 0, 1)
+
+    return pixels, restored
+
+
 def half_width(
     net: Network,
     image: np.ndarray,

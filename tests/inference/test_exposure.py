@@ -88,8 +88,8 @@ def test_the_true_brightness_is_worth_at_least_scaling_to_it(net, scene):
 
 
 @pytest.fixture(scope="module")
-def measured(scene):
-    return exposure.measure(darker(scene, 0.1))
+def measured(net, scene):
+    return exposure.measure(net, darker(scene, 0.1))
 
 
 def gained(net, measured, factor, noise, highlight=0.5, veil=0.0):
@@ -122,13 +122,11 @@ def test_the_correction_grows_without_a_cliff(net, measured):
     assert quiet[-1] == 1
     assert (np.diff(quiet) >= 0).all()
     assert gained(net, measured, 2.5, 0.0, 1.0).amount == 1
-    strengths = [gained(net, measured, 1, noise).strength for noise in np.linspace(0, 0.1, 201)]
-    assert strengths[0] == 0
-    assert strengths[-1] > 0.85
-    assert (np.diff(strengths) >= 0).all()
-    assert np.diff(strengths).max() < 0.06
-    # noise alone brightens nothing
-    assert gained(net, measured, 1, 0.1).amount == 0
+    # noise alone brightens nothing, and no noise takes from what brightness needs
+    for share in (0.0, 0.3):
+        noisy = measured._replace(denoising=share)
+        assert gained(net, noisy, 1, 0.1)[1:3] == (0, share)
+        assert gained(net, noisy, 1.4, 0.1)[1:3] == (1, 1)
 
 
 def test_an_image_under_a_veil_is_corrected_whatever_its_brightness(net, measured):
@@ -161,11 +159,49 @@ def test_noise_in_good_light_is_taken_out_and_nothing_is_brightened(net, scene):
     rng = np.random.default_rng(0)
     noisy = np.clip(scene + rng.normal(0, 0.05, scene.shape), 0, 1).astype(np.float32)
     correction = exposure.Correction(amount=0.0)
-    about = exposure.measure(noisy)
+    about = exposure.measure(net, noisy)
     out = np.empty_like(noisy)
     tiles.restore(net, noisy, out, context=exposure.context(net, *about[:2], correction))
     assert luma(out) == pytest.approx(luma(noisy), rel=0.05)
-    assert exposure.measure(out).noise < about.noise / 2
+    assert exposure.measure(net, out).noise < about.noise / 2
+
+
+@pytest.mark.parametrize("sigma", [0.005, 0.01, 0.02, 0.04])
+def test_as_much_noise_is_taken_out_as_leaves_the_least_error(net, scene, sigma):
+    rng = np.random.default_rng(0)
+    noisy = np.clip(scene + rng.normal(0, sigma, scene.shape), 0, 1)
+    noisy = (np.rint(255 * noisy) / 255).astype(np.float32)
+    about = exposure.measure(net, noisy)
+    correction = exposure.decide(net, about)
+    assert correction.amount == 0
+    whole = np.empty_like(noisy)
+    tiles.restore(net, noisy, whole, context=exposure.context(net, *about[:2], correction))
+
+    def error(share):
+        return np.mean((noisy + share * (whole - noisy) - scene) ** 2)
+
+    least = min(error(share) for share in np.linspace(0, 1, 101))
+    assert error(correction.strength) < 1.05 * least
+    assert error(correction.strength) < 0.99 * error(0)
+    out = enhance.enhance_pixels(net, noisy)[0]
+    blended = noisy + correction.strength * (whole - noisy)
+    assert np.median(np.abs(out - blended)) < 1e-4  # dead and hot pixels are mended before
+
+
+def test_the_share_is_that_of_stein_s_estimate(net, measured, scene, monkeypatch):
+    """Of a network that halves every pixel, whose divergence is known."""
+    monkeypatch.setattr(tiles, "central_tile", lambda *_: (scene, lambda pixels: 0.5 * pixels))
+    noise = 0.1 + exposure.NO_NOISE
+    share = exposure._denoising(net, scene, measured._replace(noise=noise), None)
+    assert share == pytest.approx(0.01 * 0.5 / np.mean((0.5 * scene) ** 2), rel=1e-4)
+
+
+def test_what_needs_the_whole_correction_is_not_looked_at_twice(net, scene, monkeypatch):
+    monkeypatch.setattr(tiles, "central_tile", None)
+    noisy = darker(scene, 0.1) + np.random.default_rng(0).normal(0, 0.02, scene.shape)
+    about = exposure.measure(net, np.clip(noisy, 0, 1).astype(np.float32))
+    assert about.noise > 0.01
+    assert about.denoising == 0
 
 
 def test_a_veil_is_taken_off_and_the_wanted_brightness_is_met(net, scene):
@@ -178,7 +214,7 @@ def test_a_veil_is_taken_off_and_the_wanted_brightness_is_met(net, scene):
     assert metrics.psnr(found, scene) > metrics.psnr(metrics.gt_mean(veiled, scene), scene) + 5
     stops = []
     for image in (dark, veiled):
-        about = exposure.measure(image)
+        about = exposure.measure(net, image)
         stops.append(exposure.gain(net, about, exposure.Correction()))
     assert stops[1] == pytest.approx(stops[0] - 1, abs=0.4)  # there is twice as much light already
 
@@ -189,7 +225,7 @@ def test_a_network_that_takes_no_exposure_says_so(net, scene):
         with pytest.raises(ValueError, match="this model takes no exposure"):
             enhance.enhance_pixels(whole, scene, wish=wish)
     with pytest.raises(ValueError, match="this model takes no exposure"):
-        exposure.gain(whole, exposure.measure(scene), exposure.WHOLE)
+        exposure.gain(whole, exposure.measure(whole, scene), exposure.WHOLE)
 
 
 def test_references_give_the_median_of_their_brightness(scene):

@@ -147,8 +147,7 @@ def measure(net: tiles.Network, image: np.ndarray, wish: Wish = AUTO) -> Measure
     highlight = float(np.quantile(brightest, 1 - HIGHLIGHT_SHARE))
     cells, grey = tiles.cell_means(image), tiles.is_grey(image)
     measured = Measured(cells, grey, noise, highlight, grain.measure(part, noise))
-    correction = decide(net, measured, wish)
-    if correction.strength == 1 or not noise > NO_NOISE:
+    if not noise > NO_NOISE or (correction := decide(net, measured, wish)).strength == 1:
         return measured
     share = _denoising(net, image, measured, context(net, cells, grey, correction))
     return measured._replace(denoising=share)
@@ -197,11 +196,11 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
     change = abs(math.log(_wanted(predicted) / own))
     veil = 0.0 if predicted.veil is None else float(np.mean(predicted.veil.share))
     bright = max(
-        _smoothstep(measured.highlight, *HIGHLIGHT),
-        1 - _smoothstep(measured.noise, NO_NOISE, NOISY),
+        grain.smoothstep(measured.highlight, *HIGHLIGHT),
+        1 - grain.smoothstep(measured.noise, NO_NOISE, NOISY),
     )
     low, high = (1 - bright) * np.log(CHANGE) + bright * np.log(CHANGE_LIT)
-    amount = max(_smoothstep(change, low, high), _smoothstep(veil, *VEIL))
+    amount = max(grain.smoothstep(change, low, high), grain.smoothstep(veil, *VEIL))
     if wish.gain is not None:
         amount = min(abs(wish.gain) / GAIN, 1.0)
     strength = max(amount, measured.denoising)
@@ -211,12 +210,6 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
 def _wanted(context: dual_path.Context) -> float:
     """The mean luma that a context aims at, never 0."""
     return max(float(np.mean(context.exposure)), 1e-3)
-
-
-def _smoothstep(value: float, low: float, high: float) -> float:
-    """From 0 at `low` to 1 at `high`, without an edge at either end."""
-    share = min(max((value - low) / (high - low), 0.0), 1.0)
-    return share * share * (3 - 2 * share)
 
 
 def context(

@@ -41,12 +41,12 @@ def measure(part: np.ndarray, noise: float) -> float:
       part: its centre, of `measures.centre_crop`, `[H, W, C]` float32 in [0, 1].
       noise: standard deviation of its white noise (`artifacts.noise_sigma`).
     """
-    # first what need not be compiled for a second
+    # noise_correlation takes a second to compile, which most images can do without
     if min(part.shape[:2]) < _LEAST_SIDE or not _flattest(part) > COARSE * noise:
         return 0.0
     found = _correlation(part).luma
     sigma, slope = float(found.sigma), float(found.slope)
-    return 0.0 if np.isnan(slope) else sigma * _ramp(slope, *SLOPE)
+    return 0.0 if np.isnan(slope) else sigma * smoothstep(slope, *SLOPE)
 
 
 _correlation = jax.jit(artifacts.noise_correlation)
@@ -71,7 +71,7 @@ def remove(image: np.ndarray, grain: float, gain: float, share: float = 1.0) -> 
       share: of the replacement that is made, 0 to 1.
     """
     grain *= gain
-    share *= _ramp(grain, *DEVIATION)
+    share *= smoothstep(grain, *DEVIATION)
     if not share:
         return
     above = image[:0]
@@ -149,7 +149,7 @@ def _luma(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image @ np.asarray(colour.BT601, np.float32))
 
 
-def _ramp(value: float, start: float, end: float) -> float:
-    """From 0 at `start` to 1 at `end`, without an edge at either."""
+def smoothstep(value: float, start: float, end: float) -> float:
+    """Rises from 0 at `start` to 1 at `end`, without an edge at either."""
     share = min(max((value - start) / (end - start), 0.0), 1.0)
     return share * share * (3 - 2 * share)

@@ -47,7 +47,7 @@ def test_grain_is_measured_and_white_noise_is_none(sigma, channels):
 def test_texture_without_noise_is_no_grain_that_shows(retina):
     for image in (retina, 0.4 * retina):
         found = measured(image)
-        assert grain._ramp(found / image.mean() * 0.4, *grain.DEVIATION) < 0.1
+        assert grain.smoothstep(found / image.mean() * 0.4, *grain.DEVIATION) < 0.1
 
 
 def test_small_pictures_have_none():

@@ -30,8 +30,9 @@ ROUND = 0.3  # least ratio of its curvatures
 PASSES = 2  # where a spot was replaced, a weaker one beside it may stand out
 _DISC = 1.4  # standard deviation of what is replaced, in that of the spot
 _BLOCK, _SHARE, _LEAST_SIDE = 16, 0.08, 64
-# Rows that are looked at together, and how far what is replaced depends on others, in both passes.
-_STRIP, _HALO = 1024, 160
+# Pixels along a side that are looked at together, for want of memory, and how far off others are
+# of which it depends what is replaced, in both passes.
+_SIDE, _HALO = 1024, 160
 
 
 def measure(part: np.ndarray, noise: float) -> float:
@@ -74,12 +75,17 @@ def remove(image: np.ndarray, grain: float, gain: float, share: float = 1.0) -> 
     share *= smoothstep(grain, *DEVIATION)
     if not share:
         return
-    above = image[:0]
-    for top in range(0, len(image), _STRIP):
-        part = np.concatenate([above, image[top : top + _STRIP + _HALO]])
-        first, last = len(above), len(above) + min(_STRIP, len(image) - top)
-        above = part[max(0, last - _HALO) : last].copy()
-        image[top : top + _STRIP] *= _factor(_luma(part), grain, share)[first:last, :, None]
+    height, width = image.shape[:2]
+    above = np.empty((0, width), np.float32)  # the luma of rows that are replaced already
+    for top in range(0, height, _SIDE):
+        luma = np.concatenate([above, _luma(image[top : top + _SIDE + _HALO])])
+        first, last = len(above), len(above) + min(_SIDE, height - top)
+        above = luma[max(0, last - _HALO) : last].copy()
+        for left in range(0, width, _SIDE):
+            start = max(0, left - _HALO)
+            part = np.ascontiguousarray(luma[:, start : left + _SIDE + _HALO])
+            factor = _factor(part, grain, share)[first:last, left - start :][:, :_SIDE, None]
+            image[top : top + _SIDE, left : left + _SIDE] *= factor
     np.clip(image, 0, 1, out=image)
 
 

@@ -100,14 +100,14 @@ def test_how_much_goes_by_the_grain_as_it_shows_and_by_the_share():
     assert 0 < change(0.038, 1.0) < whole
 
 
-def test_what_is_looked_at_in_strips_is_as_at_once(monkeypatch, retina):
+def test_what_is_looked_at_in_parts_is_as_at_once(monkeypatch, retina):
     noisy = np.clip(retina + 0.04 * noise(retina.shape[:2], 1.0), 0, 1)
-    whole, strips = noisy.copy(), noisy.copy()
+    whole, parts = noisy.copy(), noisy.copy()
     grain.remove(whole, 0.05, 1.0)
-    monkeypatch.setattr(grain, "_STRIP", 100)
-    grain.remove(strips, 0.05, 1.0)
+    monkeypatch.setattr(grain, "_SIDE", 100)
+    grain.remove(parts, 0.05, 1.0)
     assert np.abs(whole - noisy).max() > 0.02
-    np.testing.assert_allclose(strips, whole, atol=1e-6)
+    np.testing.assert_allclose(parts, whole, atol=1e-6)
 
 
 def test_grey_stays_grey_and_colour_keeps_its_hue(retina):

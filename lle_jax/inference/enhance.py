@@ -170,7 +170,9 @@ def enhance_pixels(
         if share := strength * correction.strength:
             context = exposures.context(net, measured.cells, measured.grey, correction)
             tiles.restore(net, target, target, share, largest, context)
-            grain.remove(target, measured.grain, exposures.ratio(target, measured.cells), share)
+            if measured.grain:
+                gain = exposures.ratio(target, measured.cells)
+                grain.remove(target, measured.grain, gain, share)
             exposures.meet(target, measured.cells, context, wish, share)
         mended = strength * found.share(correction.strength)
         defects.put_back(target, found, mended)

@@ -31,7 +31,7 @@ HIGHLIGHT, HIGHLIGHT_SHARE = (0.735, 0.8), 0.005
 NOISY = 0.004  # standard deviation from which on there is noise
 _HIGHLIGHT_SIDE = 512  # pixels that are looked at, along each side
 NO_NOISE = 0.0015  # standard deviation that images without noise are measured to have
-PROBE, PROBED = 0.01, 512  # by how much pixels are moved to see what follows; side of that tile
+PROBE, PROBED = 0.01, 256  # by how much pixels are moved to see what follows; side of that tile
 # Shares of the light in a veil between which an image that needs nothing else comes to get the
 # whole correction. No validation thumbnail without a veil seems to have the first, of squares of a
 # few parts in a hundred of an image, which need not have anything black, one in a hundred.
@@ -101,14 +101,16 @@ class Measured(NamedTuple):
       grain: standard deviation of noise in grains, of 1; see `grain.measure`.
       denoising: share of all changes by which the noise of an image whose brightness is to stay
         becomes least; see `_denoising`.
+      predicted: the context with the predicted brightness, where that is known already.
     """
 
     cells: np.ndarray
     grey: bool
     noise: float
     highlight: float
-    grain: float
+    grain: float = 0.0
     denoising: float = 0.0
+    predicted: dual_path.Context | None = None
 
 
 def parse(text: str | float) -> Aim:
@@ -137,20 +139,23 @@ def parse(text: str | float) -> Aim:
 def measure(net: tiles.Network, image: np.ndarray, wish: Wish = AUTO) -> Measured:
     """Measures `[H, W, C]` in [0, 1]; the noise of an image below 16 pixels a side is taken for 0.
 
-    The noise is that of the centre square of `lle quantify`. What a network makes of it is looked
-    at only where the image does not need the whole correction anyway.
+    The noise is that of the centre square of `lle quantify`. Grain, and what the network makes of
+    the image, are looked at only where something depends on them.
     """
     part = measures.centre_crop(image)
     noise = float(_noise(part)) if min(part.shape[:2]) >= _MEASURED else 0.0
     rows, columns = (max(1, side // _HIGHLIGHT_SIDE) for side in image.shape[:2])
     brightest = image[::rows, ::columns].max(axis=-1)
     highlight = float(np.quantile(brightest, 1 - HIGHLIGHT_SHARE))
-    cells, grey = tiles.cell_means(image), tiles.is_grey(image)
-    measured = Measured(cells, grey, noise, highlight, grain.measure(part, noise))
-    if not noise > NO_NOISE or (correction := decide(net, measured, wish)).strength == 1:
-        return measured
-    share = _denoising(net, image, measured, context(net, cells, grey, correction))
-    return measured._replace(denoising=share)
+    measured = Measured(tiles.cell_means(image), tiles.is_grey(image), noise, highlight)
+    correction = decide(net, measured, wish)
+    measured = measured._replace(predicted=correction.predicted)
+    if correction.strength < 1 and noise > NO_NOISE:
+        within = context(net, measured.cells, measured.grey, correction)
+        measured = measured._replace(denoising=_denoising(net, image, measured, within))
+    if correction.strength or measured.denoising:
+        measured = measured._replace(grain=grain.measure(part, noise))
+    return measured
 
 
 def _denoising(
@@ -191,7 +196,9 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
     """
     if wish.always or wish.aim != AUTO.aim or net.finish_context is None:
         return Correction(wish.aim, gain=wish.gain)
-    predicted = tiles.finish_context(net, measured.cells, measured.grey)
+    predicted = measured.predicted
+    if predicted is None:
+        predicted = tiles.finish_context(net, measured.cells, measured.grey)
     own = max(mean_luma(measured.cells[..., :3]), 1e-3)
     change = abs(math.log(_wanted(predicted) / own))
     veil = 0.0 if predicted.veil is None else float(np.mean(predicted.veil.share))

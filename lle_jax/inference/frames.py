@@ -105,9 +105,10 @@ def contexts(
 
 def _as_one(measured: exposure.Measured) -> np.ndarray:
     """The means of the cells and the numbers, to be averaged as one array."""
-    numbers = np.array(measured[-_NUMBERS:], np.float32)
-    numbers = np.broadcast_to(numbers, (*measured.cells.shape[:-1], _NUMBERS))
-    return np.concatenate([measured.cells, numbers], axis=-1)
+    _, _, *numbers, _ = measured
+    shape = (*measured.cells.shape[:-1], _NUMBERS)
+    repeated = np.broadcast_to(np.array(numbers, np.float32), shape)
+    return np.concatenate([measured.cells, repeated], axis=-1)
 
 
 def enhance_frames(
@@ -145,7 +146,8 @@ def enhance_frames(
             found = defects.mend(out)
             if share:
                 tiles.restore(net, out, out, share, largest, each.context)
-                grain.remove(out, each.grain, exposure.ratio(out, each.cells), share)
+                if each.grain:
+                    grain.remove(out, each.grain, exposure.ratio(out, each.cells), share)
                 exposure.meet(out, each.cells, each.context, wish, share)
             defects.put_back(out, found, strength * found.share(each.strength))
             gain = math.log((_mean(out) + _DARK) / (_mean(frame) + _DARK))

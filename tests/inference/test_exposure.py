@@ -101,7 +101,8 @@ def gained(net, measured, factor, noise, highlight=0.5, veil=0.0):
         veil=made.veil._replace(share=np.full((1, 1, 1, 1), veil)),
     )
     fixed = net._replace(finish_context=lambda *_: made)
-    return exposure.decide(fixed, measured._replace(noise=noise, highlight=highlight))
+    measured = measured._replace(noise=noise, highlight=highlight, predicted=None)
+    return exposure.decide(fixed, measured)
 
 
 def test_the_correction_grows_without_a_cliff(net, measured):

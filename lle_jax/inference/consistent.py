@@ -53,6 +53,6 @@ def _gains(net: tiles.Network, pixels: np.ndarray, wish: exposure.Wish) -> list[
     picked = np.unique(np.linspace(0, len(stack) - 1, min(len(stack), _FRAMES)).astype(int))
     found = []
     for frame in stack[picked]:
-        measured = exposure.measure(net, defects.mended(frame), wish)
+        measured = exposure.measure(defects.mended(frame))
         found.append(exposure.gain(net, measured, exposure.decide(net, measured, wish)))
     return found

@@ -165,7 +165,7 @@ def enhance_pixels(
     for frame, target in zip(stack, out, strict=True):
         target[...] = frame
         found = defects.mend(target)
-        measured = exposures.measure(net, target, wish)
+        measured = exposures.examine(net, target, wish)
         correction = exposures.decide(net, measured, wish)
         if share := strength * correction.strength:
             context = exposures.context(net, measured.cells, measured.grey, correction)

@@ -136,25 +136,34 @@ def parse(text: str | float) -> Aim:
     return Aim(mean=number)
 
 
-def measure(net: tiles.Network, image: np.ndarray, wish: Wish = AUTO) -> Measured:
+def measure(image: np.ndarray) -> Measured:
     """Measures `[H, W, C]` in [0, 1]; the noise of an image below 16 pixels a side is taken for 0.
 
-    The noise is that of the centre square of `lle quantify`. Grain, and what the network makes of
-    the image, are looked at only where something depends on them.
+    The noise is that of the centre square of `lle quantify`.
     """
     part = measures.centre_crop(image)
     noise = float(_noise(part)) if min(part.shape[:2]) >= _MEASURED else 0.0
     rows, columns = (max(1, side // _HIGHLIGHT_SIDE) for side in image.shape[:2])
     brightest = image[::rows, ::columns].max(axis=-1)
     highlight = float(np.quantile(brightest, 1 - HIGHLIGHT_SHARE))
-    measured = Measured(tiles.cell_means(image), tiles.is_grey(image), noise, highlight)
+    return Measured(tiles.cell_means(image), tiles.is_grey(image), noise, highlight)
+
+
+def examine(net: tiles.Network, image: np.ndarray, wish: Wish = AUTO) -> Measured:
+    """Measures as `measure` does, and what else the pixels decide.
+
+    Grain, and what the network makes of the noise, are looked at only where something depends on
+    them.
+    """
+    measured = measure(image)
     correction = decide(net, measured, wish)
     measured = measured._replace(predicted=correction.predicted)
-    if correction.strength < 1 and noise > NO_NOISE:
+    if correction.strength < 1 and measured.noise > NO_NOISE:
         within = context(net, measured.cells, measured.grey, correction)
         measured = measured._replace(denoising=_denoising(net, image, measured, within))
     if correction.strength or measured.denoising:
-        measured = measured._replace(grain=grain.measure(part, noise))
+        found = grain.measure(measures.centre_crop(image), measured.noise)
+        measured = measured._replace(grain=found)
     return measured
 
 

@@ -93,7 +93,7 @@ def contexts(
     """
     ahead = _frames_ahead(rate)
     # what is read ahead are these, not the frames
-    measured = (exposure.measure(net, defects.mended(frame), wish) for frame in frames)
+    measured = (exposure.examine(net, defects.mended(frame), wish) for frame in frames)
     cells = ((_as_one(each), each.grey) for each in measured)
     for item in _averages(_shots(cells, ahead), rate, ahead):
         means, numbers = item.value[..., :-_NUMBERS], item.value[0, 0, 0, -_NUMBERS:].tolist()

@@ -125,7 +125,10 @@ def _unsupported(luma: np.ndarray, support: list[np.ndarray]) -> np.ndarray:
 
 
 def _contrasts(luma: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Contrast to the surroundings, and roundness, at each scale."""
+    """Contrast to the surroundings, and roundness, at each scale.
+
+    As `metrics.spots` has them, by OpenCV, which need not be compiled for each size of an image.
+    """
     contrasts, is_round = [], []
     limit = (ROUND + 1) ** 2 / ROUND
     for sigma in spots.SIGMAS:

@@ -88,8 +88,8 @@ def test_the_true_brightness_is_worth_at_least_scaling_to_it(net, scene):
 
 
 @pytest.fixture(scope="module")
-def measured(net, scene):
-    return exposure.measure(net, darker(scene, 0.1))
+def measured(scene):
+    return exposure.measure(darker(scene, 0.1))
 
 
 def gained(net, measured, factor, noise, highlight=0.5, veil=0.0):
@@ -101,8 +101,7 @@ def gained(net, measured, factor, noise, highlight=0.5, veil=0.0):
         veil=made.veil._replace(share=np.full((1, 1, 1, 1), veil)),
     )
     fixed = net._replace(finish_context=lambda *_: made)
-    measured = measured._replace(noise=noise, highlight=highlight, predicted=None)
-    return exposure.decide(fixed, measured)
+    return exposure.decide(fixed, measured._replace(noise=noise, highlight=highlight))
 
 
 def test_the_correction_grows_without_a_cliff(net, measured):
@@ -160,11 +159,11 @@ def test_noise_in_good_light_is_taken_out_and_nothing_is_brightened(net, scene):
     rng = np.random.default_rng(0)
     noisy = np.clip(scene + rng.normal(0, 0.05, scene.shape), 0, 1).astype(np.float32)
     correction = exposure.Correction(amount=0.0)
-    about = exposure.measure(net, noisy)
+    about = exposure.measure(noisy)
     out = np.empty_like(noisy)
     tiles.restore(net, noisy, out, context=exposure.context(net, *about[:2], correction))
     assert luma(out) == pytest.approx(luma(noisy), rel=0.05)
-    assert exposure.measure(net, out).noise < about.noise / 2
+    assert exposure.measure(out).noise < about.noise / 2
 
 
 @pytest.mark.parametrize("sigma", [0.005, 0.01, 0.02, 0.04])
@@ -172,7 +171,7 @@ def test_as_much_noise_is_taken_out_as_leaves_the_least_error(net, scene, sigma)
     rng = np.random.default_rng(0)
     noisy = np.clip(scene + rng.normal(0, sigma, scene.shape), 0, 1)
     noisy = (np.rint(255 * noisy) / 255).astype(np.float32)
-    about = exposure.measure(net, noisy)
+    about = exposure.examine(net, noisy)
     correction = exposure.decide(net, about)
     assert correction.amount == 0
     whole = np.empty_like(noisy)
@@ -200,7 +199,7 @@ def test_the_share_is_that_of_stein_s_estimate(net, measured, scene, monkeypatch
 def test_what_needs_the_whole_correction_is_not_looked_at_twice(net, scene, monkeypatch):
     monkeypatch.setattr(tiles, "central_tile", None)
     noisy = darker(scene, 0.1) + np.random.default_rng(0).normal(0, 0.02, scene.shape)
-    about = exposure.measure(net, np.clip(noisy, 0, 1).astype(np.float32))
+    about = exposure.examine(net, np.clip(noisy, 0, 1).astype(np.float32))
     assert about.noise > 0.01
     assert about.denoising == 0
 
@@ -215,7 +214,7 @@ def test_a_veil_is_taken_off_and_the_wanted_brightness_is_met(net, scene):
     assert metrics.psnr(found, scene) > metrics.psnr(metrics.gt_mean(veiled, scene), scene) + 5
     stops = []
     for image in (dark, veiled):
-        about = exposure.measure(net, image)
+        about = exposure.measure(image)
         stops.append(exposure.gain(net, about, exposure.Correction()))
     assert stops[1] == pytest.approx(stops[0] - 1, abs=0.4)  # there is twice as much light already
 
@@ -226,7 +225,7 @@ def test_a_network_that_takes_no_exposure_says_so(net, scene):
         with pytest.raises(ValueError, match="this model takes no exposure"):
             enhance.enhance_pixels(whole, scene, wish=wish)
     with pytest.raises(ValueError, match="this model takes no exposure"):
-        exposure.gain(whole, exposure.measure(whole, scene), exposure.WHOLE)
+        exposure.gain(whole, exposure.measure(scene), exposure.WHOLE)
 
 
 def test_references_give_the_median_of_their_brightness(scene):

@@ -58,3 +58,7 @@ def test_a_scene_has_one_group_and_one_role(folder, monkeypatch, capsys):
     assert len({row["group"] for row in rows}) == 12
     parts = pairs.load(str(folder / "scenes.csv"))  # refuses a group in two roles
     assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [24, 6, 2]
+    parts = pairs.load(str(folder / "all.csv"))  # the first five scenes, since all have as many
+    assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [15, 15, 2]
+    numbers = [int(name.rpartition("_")[2]) for name in parts.validation.names]
+    assert {number // 10 for number in numbers} == {1, 2, 3, 4, 5}

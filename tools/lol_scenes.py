@@ -3,9 +3,10 @@
     python tools/lol_scenes.py data/lol
     python -m lle_jax.main --config experiments/lol/small.py --config.data.pairs=data/lol/scenes.csv
 
-The folder holds our485/{low,high} and eval15/{low,high}. Writes FOLDER/scenes.csv, a manifest of
-pairs with a scene for each picture (column group): a fifth of the scenes of our485 to validate, the
-others to train, eval15 to test; and says how many pictures of eval15 show a scene of our485. LOL's
+The folder holds our485/{low,high} and eval15/{low,high}. Writes two manifests of pairs with a scene
+for each picture (column group) and eval15 to test: FOLDER/scenes.csv, to choose by, has a fifth of
+the scenes of our485 to validate and the others to train; FOLDER/all.csv, to train what was chosen,
+has all but five pictures to train. Says how many pictures of eval15 show a scene of our485. LOL's
 pictures of one scene differ in their exposure alone, so that of pictures divided by chance most of
 those held out are known, but for their brightness.
 
@@ -28,6 +29,7 @@ KEYPOINTS, DISTANCE = 400, 50  # of a picture; bits of 256 in which a match may 
 SHARED = 15  # keypoints, within 5 pixels of where the homography maps them
 NEAR = 60  # scenes were taken one after the other: numbers further apart are not compared
 LARGEST = 40  # a set of more pictures is a place, with many scenes, and stays in training
+WATCHED = 5  # scenes, of the fewest pictures, that all.csv leaves to validate: there must be some
 
 
 class Picture(NamedTuple):
@@ -52,12 +54,9 @@ def main() -> None:
         parser.error(f"{folder} lacks pictures in our485/high or eval15/high")
     groups = scenes(train)
     held_out = validation(groups, len(train) // 5)
-    rows = ["path,low_path,role,group,modality"]
-    for number, group in enumerate(groups):
-        role = "validation" if number in held_out else "train"
-        rows += [_row("our485", picture, role, f"scene{number}") for picture in group]
-    rows += [_row("eval15", picture, "test", f"eval{picture.number}") for picture in test]
-    files.write_text(folder / "scenes.csv", "\n".join(rows) + "\n")
+    fewest = sorted(range(len(groups)), key=lambda number: len(groups[number]))
+    for name, chosen in (("scenes.csv", held_out), ("all.csv", set(fewest[:WATCHED]))):
+        files.write_text(folder / name, _manifest(groups, chosen, test))
     known = sum(any(same_scene(one, other) for other in train) for one in test)
     print(
         f"{len(train)} training pictures of {len(groups)} scenes, {len(held_out)} of them to "
@@ -111,6 +110,15 @@ def validation(groups: list[list[Picture]], count: int) -> set[int]:
     random.Random(0).shuffle(order)
     sizes = np.cumsum([0, *(len(groups[number]) for number in order)])
     return {number for number, before in zip(order, sizes, strict=False) if before < count}
+
+
+def _manifest(groups: list[list[Picture]], held_out: set[int], test: list[Picture]) -> str:
+    rows = ["path,low_path,role,group,modality"]
+    for number, group in enumerate(groups):
+        role = "validation" if number in held_out else "train"
+        rows += [_row("our485", picture, role, f"scene{number}") for picture in group]
+    rows += [_row("eval15", picture, "test", f"eval{picture.number}") for picture in test]
+    return "\n".join(rows) + "\n"
 
 
 def _row(part: str, picture: Picture, role: str, group: str) -> str:

@@ -1,10 +1,11 @@
 """The released model, trained further on LOL-v1's real pairs.
 
-    python -m lle_jax.main --config experiments/lol/released.py
+    python tools/lol_scenes.py data/lol
+    python -m lle_jax.main --config experiments/lol/released.py --config.data.pairs=data/lol/all.csv
 
 Data as for experiments/lol/unet.py. With the path for the brightness, without that for the light:
-chosen on validation pictures of scenes that are not trained on (docs/real.md). Half an hour on two
-cores of a CPU.
+chosen on validation pictures of scenes that are not trained on (scenes.csv; docs/real.md), and then
+trained on all pairs but five. Half an hour on two cores of a CPU.
 """
 
 import ml_collections

@@ -15,7 +15,7 @@ import numpy as np
 
 from lle_jax import checks, images
 from lle_jax.checkpoints.load import digest, load_model
-from lle_jax.inference import defects, frames, grain, tiles
+from lle_jax.inference import defects, frames, tiles
 from lle_jax.inference import exposure as exposures
 
 # Former names of arguments of `enhance`, and what is there instead.
@@ -169,11 +169,7 @@ def enhance_pixels(
         correction = exposures.decide(net, measured, wish)
         if share := strength * correction.strength:
             context = exposures.context(net, measured.cells, measured.grey, correction)
-            tiles.restore(net, target, target, share, largest, context)
-            if measured.grain:
-                gain = exposures.ratio(target, measured.cells)
-                grain.remove(target, measured.grain, gain, share)
-            exposures.meet(target, measured.cells, context, wish, share)
+            exposures.correct(net, target, measured, context, wish, share, largest)
         mended = strength * found.share(correction.strength)
         defects.put_back(target, found, mended)
         changed = changed or share > 0 or mended > 0

@@ -258,31 +258,40 @@ def context(
     return tiles.finish_context(net, cells, grey, mean)
 
 
-def meet(
+def correct(
+    net: tiles.Network,
     image: np.ndarray,
-    cells: np.ndarray,
+    measured: Measured,
     context: dual_path.Context | None,
     wish: Wish,
     share: float,
+    largest: int | None = None,
 ) -> None:
-    """Scales what was restored to the mean luma that was asked for, in place, clipped at white.
+    """Restores an image by its context, and replaces what may be grain, in place.
 
-    The network comes near it, not to it. A mean that it predicted itself is left.
+    The network comes near a mean luma that was asked for, not to it: the result is scaled to that,
+    clipped at white. A mean that it predicted itself is left.
 
     Args:
-      image: `[H, W, C]` in [0, 1], restored.
-      cells: of the image before.
-      context: that it was restored by.
+      net: from `tiles.network`.
+      image: `[H, W, C]` in [0, 1].
+      measured: of it.
+      context: of `context`; None for a network that needs the image as a whole.
       wish: what was asked for.
-      share: of the whole change that was made.
+      share: of the whole change that is made, above 0.
+      largest: see `tiles.restore`.
     """
+    tiles.restore(net, image, image, share, largest, context)
+    own = mean_luma(measured.cells[..., :3])
+    if measured.grain:
+        grain.remove(image, measured.grain, mean_luma(image) / max(own, 1e-3), share)
     if context is None or (wish.aim == AUTO.aim and wish.gain is None):
         return
     if wish.gain is None and wish.aim.mean is not None:
         wanted = wish.aim.mean
     else:
         wanted = float(context.exposure[0, 0, 0, 0])
-    wanted = share * wanted + (1 - share) * mean_luma(cells[..., :3])
+    wanted = share * wanted + (1 - share) * own
     image *= np.float32(wanted / max(mean_luma(image), 1e-3))
     np.clip(image, 0, 1, out=image)
 
@@ -300,11 +309,6 @@ def gain(net: tiles.Network, measured: Measured, correction: Correction) -> floa
     rgb = _seen(rgb, made)
     before, after = _light(rgb), _light(np.asarray(_thumbnail(made.curves, rgb)))
     return min(max(math.log2(after / before), -STOPS), STOPS + 1)
-
-
-def ratio(image: np.ndarray, cells: np.ndarray) -> float:
-    """Computes how many times the mean luma of `[H, W, C]` is that of the image's cells before."""
-    return mean_luma(image) / max(mean_luma(cells[..., :3]), 1e-3)
 
 
 def mean_luma(image: np.ndarray) -> float:

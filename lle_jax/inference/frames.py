@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lle_jax.inference import defects, exposure, grain, tiles
+from lle_jax.inference import defects, exposure, tiles
 from lle_jax.models import dual_path
 
 DEFAULT_RATE = 25.0  # frames per second, where a sequence states none
@@ -54,18 +54,16 @@ class FrameContext(NamedTuple):
     """What is known of a frame from those around it.
 
     Attributes:
-      context: for `tiles.restore`; None for a network that needs the image as a whole.
-      cells: of `tiles.cell_means`, averaged.
+      context: for `exposure.correct`; None for a network that needs the image as a whole.
+      measured: averaged.
       place: where the frame stands in its shot.
       strength: share of the whole change that the frame needs.
-      grain: of `grain.measure`, averaged.
     """
 
     context: dual_path.Context | None
-    cells: np.ndarray
+    measured: exposure.Measured
     place: Place
     strength: float
-    grain: float
 
 
 class _Item(NamedTuple):
@@ -100,7 +98,7 @@ def contexts(
         about = exposure.Measured(means, item.payload, *numbers)
         correction = exposure.decide(net, about, wish)
         context = exposure.context(net, means, item.payload, correction)
-        yield FrameContext(context, means, item.place, correction.strength, about.grain)
+        yield FrameContext(context, about, item.place, correction.strength)
 
 
 def _as_one(measured: exposure.Measured) -> np.ndarray:
@@ -145,10 +143,7 @@ def enhance_frames(
             out = frame.copy()
             found = defects.mend(out)
             if share:
-                tiles.restore(net, out, out, share, largest, each.context)
-                if each.grain:
-                    grain.remove(out, each.grain, exposure.ratio(out, each.cells), share)
-                exposure.meet(out, each.cells, each.context, wish, share)
+                exposure.correct(net, out, each.measured, each.context, wish, share, largest)
             defects.put_back(out, found, strength * found.share(each.strength))
             gain = math.log((_mean(out) + _DARK) / (_mean(frame) + _DARK))
             yield _Item(place, gain, (out, gain))

@@ -42,20 +42,23 @@ def measure(part: np.ndarray, noise: float) -> float:
       part: its centre, of `measures.centre_crop`, `[H, W, C]` float32 in [0, 1].
       noise: standard deviation of its white noise (`artifacts.noise_sigma`).
     """
+    luma = _luma(part)
     # noise_correlation takes a second to compile, which most images can do without
-    if min(part.shape[:2]) < _LEAST_SIDE or not _flattest(part) > COARSE * noise:
+    if min(luma.shape) < _LEAST_SIDE or not _flattest(luma) > COARSE * noise:
         return 0.0
-    found = _correlation(part).luma
+    found = _correlation(luma[..., None]).luma
     sigma, slope = float(found.sigma), float(found.slope)
     return 0.0 if np.isnan(slope) else sigma * smoothstep(slope, *SLOPE)
 
 
-_correlation = jax.jit(artifacts.noise_correlation)
+# It runs for hundredths of a second; without optimisation it compiles in half the time.
+_correlation = jax.jit(
+    artifacts.noise_correlation, compiler_options={"xla_backend_optimization_level": 0}
+)
 
 
-def _flattest(part: np.ndarray) -> float:
-    """Standard deviation of luma in the flattest blocks."""
-    luma = _luma(part)
+def _flattest(luma: np.ndarray) -> float:
+    """Standard deviation in the flattest blocks."""
     rows, columns = (side // _BLOCK for side in luma.shape)
     blocks = luma[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)
     deviation = blocks.std(axis=(1, 3)).ravel()

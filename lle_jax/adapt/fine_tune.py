@@ -1,6 +1,7 @@
 """The training of an adaptation: brightness, then a run of as many steps as the time allows."""
 
 import dataclasses
+import functools
 import json
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import jax
 import ml_collections
 import numpy as np
+from flax import nnx
 
 from lle_jax import console, data, degrade, files, models, rundir
 from lle_jax.checkpoints import load, release
@@ -27,7 +29,7 @@ TIMED_STEPS = 3
 # its prior only; trained on the fitted preset alone, the network forgot the rest. Adapted so to a
 # lamp beside the lens, which the prior lacks, it lost 2.6 dB under that lamp.
 BESIDE = "wide"
-THUMBNAILS = 640  # by which the predicted brightness is calibrated, a third in good light
+THUMBNAILS = 640  # by which brightness is calibrated: of the clinic's light, and as many of others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,26 +104,39 @@ def calibrate_exposure(
 ) -> None:
     """Calibrates the exposure path of `start` and writes a release to start from; done once.
 
-    The path is kept as it was where the new one is no better on the validation images.
+    By the training images alone first: the path is kept as it was where the new one is no better on
+    the validation images. Then by both.
     """
     if load.is_release(folder):
         console.note("brightness: finished before")
         return
-    preset = str(recipe.preset)
-    degrade = degradation.make(preset, mixed_with=(recipe.beside, "good_light"))
-    train, validation = (
-        exposure.draw(start.config, start.params, part, degrade, count, seed)
-        for part, count, seed in (
-            (images.train, THUMBNAILS, recipe.seed),
-            (images.validation, THUMBNAILS // 2, recipe.seed + 1),
+    draw = functools.partial(exposure.draw, start.config, start.params)
+    each = THUMBNAILS / len(images.train)
+    drawn = [  # of the clinic's light and of others', to train and to validate
+        (
+            draw(images.train, light, THUMBNAILS, recipe.seed),
+            draw(images.validation, light, round(each * len(images.validation)), recipe.seed + 1),
         )
-    )
-    calibrated = exposure.calibrate(start.config, start.params, train)
-    before, after = (
-        float(np.sqrt(np.mean(exposure.log_error(start.config, params, validation) ** 2)))
-        for params in (start.params, calibrated)
-    )
-    kept = calibrated if after < before else start.params
+        for light in (
+            degradation.make(str(recipe.preset)),
+            degradation.make(recipe.beside, mixed_with=("good_light",)),
+        )
+    ]
+    (_, validation), _ = drawn
+
+    def wrong(params: nnx.State) -> float:
+        error = exposure.log_error(start.config, params, validation)
+        return float(np.sqrt(np.mean(error**2)))
+
+    calibrated = exposure.calibrate(start.config, start.params, *(train for train, _ in drawn))
+    before, after = wrong(start.params), wrong(calibrated)
+    kept = start.params
+    if after < before:
+        both = (
+            exposure.Thumbnails(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+            for parts in drawn
+        )
+        kept = exposure.calibrate(start.config, start.params, *both)
     console.note(
         f"brightness: the logarithm of the mean is wrong by {before:.3f} before and {after:.3f} "
         f"after{'' if after < before else ', so it stays as it was'}"

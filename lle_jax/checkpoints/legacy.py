@@ -24,6 +24,9 @@ def upgrade_params(leaves: Mapping[str, Any]) -> dict[str, Any]:
     upgraded = {_upgrade_name(name): leaf for name, leaf in leaves.items()}
     if "log_scale.bias" in upgraded:
         upgraded.setdefault("log_scale_grey", np.zeros((1, 1, 1, 1), np.float32))
+    if "exposure.output.bias" in upgraded:
+        upgraded.setdefault("exposure.clinic.kernel", np.zeros((64, 2), np.float32))
+        upgraded.setdefault("exposure.clinic.bias", np.zeros(2, np.float32))
     return upgraded
 
 

@@ -47,19 +47,26 @@ class ExposurePath(_Summary):
 
     def __init__(self, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         super().__init__(1, dtype=dtype, rngs=rngs)
+        # Of `training.exposure.calibrate` alone: the logit of whether an image is one of a clinic's
+        # dark ones, and what the prediction lacks then. Nothing until that is called.
+        zero = nnx.initializers.zeros_init()
+        self.clinic = nnx.Linear(64, 2, kernel_init=zero, rngs=nnx.Rngs(0))
 
     def __call__(self, cells: jax.Array) -> jax.Array:
         """`[B, CELLS, CELLS, 6]` of `grid.cell_means` -> mean luma, `[B, 1, 1, 1]`."""
-        log_gain = self.log_gain(_turned(cells)).reshape(TURNS, -1, 1, 1, 1)
+        features = self.features(cells)[:, None, None]
+        known, lacking = jnp.split(self.clinic(features), 2, axis=-1)
+        log_gain = self.output(features).astype(jnp.float32)
+        log_gain += jax.lax.stop_gradient(nnx.sigmoid(known) * lacking)
         own = jnp.maximum(colour.mean_luma(cells[..., :3]), 1e-3)
-        return own * jnp.exp(jnp.mean(log_gain, axis=0))
+        return own * jnp.exp(log_gain)
 
     def log_gain(self, cells: jax.Array) -> jax.Array:
         """Predicts the logarithm of the change of the mean luma from one orientation."""
         return self.output(self._features(cells)).astype(jnp.float32)
 
     def features(self, cells: jax.Array) -> jax.Array:
-        """Of which `log_gain`, its mean over the orientations, is a line, `[B, 64]`."""
+        """Of which `log_gain` is a line: their mean over the orientations, `[B, 64]`."""
         features = self._features(_turned(cells)).astype(jnp.float32)
         return jnp.mean(features.reshape(TURNS, len(cells), -1), axis=0)
 

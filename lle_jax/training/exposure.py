@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import scipy
 from flax import nnx
 
 from lle_jax import colour, data, models
@@ -23,7 +24,7 @@ from lle_jax.training.degradation import Degrade
 LAYER = thumbnail_paths.EXPOSURE  # how its parameters' names begin
 SMALL = 0.03  # of the logarithm; below it, the loss is a square
 # Of `calibrate`, in thumbnails: with 0.3 to 3, the brightness of images from the same clinics that
-# it had not seen was best, from 13 images on.
+# it had not seen was best.
 RIDGE = 1.0
 
 
@@ -86,8 +87,8 @@ def fit(
 ) -> nnx.State:
     """Trains the path by `thumbnails.fit`; returns the network's parameters.
 
-    The loss is the mean of sqrt(e^2 + SMALL^2), where e is the error of the logarithm of the mean
-    luma.
+    What `calibrate` fitted before is dropped. The loss is the mean of sqrt(e^2 + SMALL^2), where e
+    is the error of the logarithm of the mean luma.
 
     Raises:
       ConfigError: if the network has no exposure path.
@@ -100,33 +101,75 @@ def fit(
         return jnp.mean(jnp.sqrt(error**2 + SMALL**2))
 
     arrays = [drawn.cells], [wanted]
+    params = _with_clinic(params, np.zeros((64, 2)), np.zeros(2))
     return thumbnails.fit(config, params, LAYER, loss_of, *arrays, steps=steps, lr=lr, seed=seed)
 
 
-def calibrate(config: ml_collections.ConfigDict, params: nnx.State, drawn: Thumbnails) -> nnx.State:
-    """Fits the path's last layer to a few dozen images; returns the network's parameters.
+def calibrate(
+    config: ml_collections.ConfigDict, params: nnx.State, clinic: Thumbnails, others: Thumbnails
+) -> nnx.State:
+    """Fits to a clinic's images how bright its dark ones become; returns the network's parameters.
 
-    Ridge regression (Hoerl and Kennard, Technometrics 1970, equation 2.1) of the path's error on
-    the features of its last layer, scaled to a mean square of 1 together: the layer moves by what
-    the thumbnails say, and stays where they say nothing.
+    A clinic's devices lack about the same light each time, so that its dark images can be
+    brightened by what they lack, where others' cannot. What the path predicts, in the logarithm,
+    gets p c more, of the features of its last layer. The probability p that an image is one of
+    those is logistic regression (Cox, JRSS B 1958), penalised by half the square of the weights
+    of features whose variance is 1. What then lacks, c, is ridge regression (Hoerl and Kennard,
+    Technometrics 1970, equation 2.1), of features scaled to a mean square of 1 together. What is
+    unlike the clinic's images, in good light above all, is predicted as before.
+
+    Args:
+      config: of the network.
+      params: of the network; what an earlier call fitted is replaced.
+      clinic: dark images as the clinic has them.
+      others: about as many, of other light and good light.
 
     Raises:
       ConfigError: if the network has no exposure path.
     """
     thumbnails.check(config, LAYER)
+    params = _with_clinic(params, np.zeros((64, 2)), np.zeros(2))
     path = models.bind(config)(params).exposure
-    missing = _log(drawn.mean) - _log(_in_batches(jax.jit(path), drawn.cells)[:, 0, 0, 0])
-    features = _in_batches(jax.jit(path.features), drawn.cells).astype(np.float64)
-    centre, scale = features.mean(axis=0), features.std(axis=0) * np.sqrt(features.shape[1])
-    scale = np.maximum(scale, 1e-2 * np.median(scale) + 1e-6)  # of features that hardly vary
-    x = (features - centre) / scale
-    kernel = np.linalg.solve(x.T @ x + RIDGE * np.eye(len(scale)), x.T @ missing) / scale
-    added = {
-        f"{LAYER}output.kernel": kernel[:, None],
-        f"{LAYER}output.bias": np.mean(missing) - centre @ kernel,
-    }
+    missing = _log(clinic.mean) - _log(_in_batches(jax.jit(path), clinic.cells)[:, 0, 0, 0])
+    see = jax.jit(path.features)
+    known, unknown = (_in_batches(see, part.cells).astype(np.float64) for part in (clinic, others))
+    centre, scale = known.mean(axis=0), _scale(known) * np.sqrt(known.shape[1])
+    x = (known - centre) / scale
+    lacking = np.linalg.solve(x.T @ x + RIDGE * np.eye(len(scale)), x.T @ missing) / scale
+    both = np.concatenate([known, unknown])
+    middle, spread = both.mean(axis=0), _scale(both)
+    weights = _logistic((both - middle) / spread, np.arange(len(both)) < len(known))
+    familiar = weights[1:] / spread
+    bias = [weights[0] - middle @ familiar, np.mean(missing) - centre @ lacking]
+    return _with_clinic(params, np.stack([familiar, lacking], axis=1), np.array(bias))
+
+
+def _scale(features: np.ndarray) -> np.ndarray:
+    """Standard deviations, none of those that hardly vary below a hundredth of the middle one."""
+    deviation = features.std(axis=0)
+    return np.maximum(deviation, 1e-2 * np.median(deviation) + 1e-6)
+
+
+def _logistic(x: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """The constant, which is not penalised, and the weights of logistic regression."""
+    rows = np.column_stack([np.ones(len(x)), x])
+    signed = np.where(label, 1.0, -1.0)
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        margin = signed * (rows @ weights)
+        slope = -signed * scipy.special.expit(-margin)
+        penalty = np.append(0.0, weights[1:])
+        return np.logaddexp(0, -margin).sum() + penalty @ penalty / 2, rows.T @ slope + penalty
+
+    start = np.zeros(rows.shape[1])
+    found = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", tol=1e-10)
+    return found.x
+
+
+def _with_clinic(params: nnx.State, kernel: np.ndarray, bias: np.ndarray) -> nnx.State:
+    new = {f"{LAYER}clinic.kernel": kernel, f"{LAYER}clinic.bias": bias}
     leaves = [
-        leaf + np.float32(added[name]) if name in added else leaf
+        jnp.asarray(new[name], leaf.dtype) if name in new else leaf
         for name, leaf in parameters.named(params)
     ]
     return jax.tree.unflatten(jax.tree.structure(params), leaves)

@@ -194,14 +194,17 @@ def test_a_run_becomes_a_release_of_its_average_and_names_no_path(config, params
 
 def test_a_release_of_an_earlier_version_still_loads(config, params, tmp_path):
     config = config.copy_and_resolve_references()
-    config.uncertainty = True
+    config.uncertainty = config.exposure_path = True
     shapes = models.shapes(config)
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda s: rng.normal(0, 1, s.shape).astype(np.float32), shapes)
-    params.log_scale_grey[...] = np.zeros((1, 1, 1, 1), np.float32)
+    added = params.log_scale_grey, params.exposure.clinic.kernel, params.exposure.clinic.bias
+    for leaf in added:
+        leaf[...] = np.zeros(leaf.shape, np.float32)
     release.save(tmp_path, config, params, {})
     arrays = dict(np.load(tmp_path / "params.npz"))
-    del arrays["log_scale_grey"]
+    for name in ("log_scale_grey", "exposure.clinic.kernel", "exposure.clinic.bias"):
+        del arrays[name]
     former = {name.replace("log_scale.", "spread."): array for name, array in arrays.items()}
     assert former.keys() != arrays.keys()
     np.savez(tmp_path / "params.npz", **former)

@@ -78,6 +78,17 @@ def test_the_seed_decides_what_is_drawn(params):
     assert np.abs(one - other).max() > 0.001
 
 
+def leaves(params):
+    return {name: np.asarray(leaf, np.float64) for name, leaf in named(params)}
+
+
+def without_clinic(params):
+    return jax.tree.unflatten(
+        jax.tree.structure(params),
+        [0 * leaf if "clinic" in name else leaf for name, leaf in named(params)],
+    )
+
+
 def test_only_the_path_moves_and_it_learns_the_light(params, photographs, monkeypatch):
     """Of two photographs under four lights, whatever the light."""
     monkeypatch.setattr(thumbnails, "WHOLE", 1.0)
@@ -93,6 +104,7 @@ def test_only_the_path_moves_and_it_learns_the_light(params, photographs, monkey
     assert np.sqrt(np.mean(after**2)) < 0.1 < 0.4 < np.sqrt(np.mean(before**2))
     for (name, old), (_, new) in zip(named(params), named(found), strict=True):
         assert np.array_equal(old, new) != name.startswith(exposure.LAYER), name
+    assert not np.any(leaves(found)["exposure.clinic.kernel"])
 
 
 def drawn_with(params, photographs, error):
@@ -114,11 +126,13 @@ def test_the_features_are_what_the_last_layer_sees(params, photographs):
     features = path.features(cells)
     assert features.shape == (2, 64)
     own = np.log((np.asarray(cells[..., :3]) @ [0.299, 0.587, 0.114]).mean(axis=(1, 2)))
-    said = own + np.asarray(path.output(features))[:, 0]
+    known, lacking = np.asarray(path.clinic(features)).T
+    said = own + np.asarray(path.output(features))[:, 0] + lacking / (1 + np.exp(-known))
+    assert np.abs(lacking).min() > 0.01
     np.testing.assert_allclose(np.log(path(cells))[:, 0, 0, 0], said, atol=1e-4)
 
 
-def test_the_last_layer_is_calibrated_as_an_independent_ridge_regression_does(params, photographs):
+def test_what_clinics_images_lack_is_an_independent_ridge_regression(params, photographs):
     rng = np.random.default_rng(0)
 
     def error(features):
@@ -126,26 +140,67 @@ def test_the_last_layer_is_calibrated_as_an_independent_ridge_regression_does(pa
         return 0.2 + 0.05 * spread @ rng.normal(size=64) / 8 + rng.normal(0, 0.1, len(features))
 
     drawn, features = drawn_with(params, photographs, error)
-    found = exposure.calibrate(CONFIG, params, drawn)
-    missing = -exposure.log_error(CONFIG, params, drawn)
+    others = exposure.draw(CONFIG, params, images(*photographs), dimmed(1), 32, 0)
+    found = exposure.calibrate(CONFIG, params, drawn, others)
+    missing = -exposure.log_error(CONFIG, without_clinic(params), drawn)
     x = stats.zscore(features) / 8  # of 64
     rows = np.block(
         [[x, np.ones((len(x), 1))], [exposure.RIDGE**0.5 * np.eye(64), np.zeros((64, 1))]]
     )
     solution = np.linalg.lstsq(rows, np.append(missing, np.zeros(64)))[0]
-    moved = exposure.log_error(CONFIG, found, drawn) + missing
-    np.testing.assert_allclose(moved, rows[: len(x)] @ solution, atol=2e-3)
-    assert np.ptp(moved) > 0.02
+    lacking = features @ leaves(found)["exposure.clinic.kernel"][:, 1]
+    lacking += leaves(found)["exposure.clinic.bias"][1]
+    np.testing.assert_allclose(lacking, rows[: len(x)] @ solution, atol=2e-3)
+    assert np.ptp(lacking) > 0.02
     for (name, old), (_, new) in zip(named(params), named(found), strict=True):
-        assert np.array_equal(old, new) != name.startswith("exposure.output"), name
+        assert np.array_equal(old, new) != name.startswith("exposure.clinic"), name
 
 
-def test_what_all_images_miss_alike_is_learned_from_any_number(params, photographs):
-    drawn, _ = drawn_with(params, photographs, lambda features: -0.4)
-    for count in (1, 3, len(drawn.mean)):
-        few = exposure.Thumbnails(*(part[:count] for part in drawn))
-        found = exposure.calibrate(CONFIG, params, few)
-        np.testing.assert_allclose(exposure.log_error(CONFIG, found, drawn), 0, atol=2e-3)
+def test_which_images_are_the_clinics_is_logistic_regression(params, photographs):
+    """At its optimum the sum of the residuals is 0, and that with each feature its weight."""
+    clinic, others = (
+        exposure.draw(CONFIG, params, images(*photographs), dimmed(light), 48, 0)
+        for light in (0.3, 0.5)
+    )
+    found = exposure.calibrate(CONFIG, params, clinic, others)
+    path = models.bind(CONFIG)(params).exposure
+    cells = np.concatenate([clinic.cells, others.cells])
+    features = np.asarray(path.features(cells), np.float64)
+    label = np.arange(len(cells)) < len(clinic.cells)
+    kernel, bias = (leaves(found)[f"exposure.clinic.{name}"] for name in ("kernel", "bias"))
+    probability = 1 / (1 + np.exp(-(features @ kernel[:, 0] + bias[0])))
+    assert np.mean(probability[label]) > 0.6
+    assert np.mean(probability[~label]) < 0.4
+    residual = label - probability
+    np.testing.assert_allclose(residual.sum(), 0, atol=0.02)
+    deviation = features.std(axis=0)
+    kept = deviation > 0.01 * np.median(deviation)
+    np.testing.assert_allclose(
+        (stats.zscore(features).T @ residual)[kept], (kernel[:, 0] * deviation)[kept], atol=0.02
+    )
+
+    # the prediction moves by both
+    before = exposure.log_error(CONFIG, without_clinic(params), others)
+    moved = exposure.log_error(CONFIG, found, others) - before
+    lacking = features @ kernel[:, 1] + bias[1]
+    np.testing.assert_allclose(moved, (probability * lacking)[~label], atol=2e-3)
+
+
+def test_what_a_clinics_images_lack_alike_is_learned_and_good_light_is_left(params, photographs):
+    drawn = {
+        light: exposure.draw(CONFIG, params, images(*photographs), dimmed(light), 64, 0)
+        for light in (0.2, 1)
+    }
+    found = exposure.calibrate(CONFIG, params, drawn[0.2], drawn[1])
+    before, after = (
+        {light: exposure.log_error(CONFIG, each, part) for light, part in drawn.items()}
+        for each in (params, found)
+    )
+    assert np.abs(before[0.2]).min() > 0.5
+    np.testing.assert_allclose(after[0.2], 0, atol=0.05)
+    np.testing.assert_allclose(after[1], before[1], atol=0.1)
+    again = exposure.calibrate(CONFIG, found, drawn[0.2], drawn[1])  # in place of the former
+    np.testing.assert_allclose(exposure.log_error(CONFIG, again, drawn[0.2]), after[0.2], atol=1e-3)
 
 
 def test_the_error_is_that_of_the_logarithm(params, photographs):
@@ -190,4 +245,4 @@ def test_a_network_without_the_path_is_refused(photographs):
     with pytest.raises(ConfigError, match=r"model\.exposure_path is not set"):
         exposure.fit(config, params, drawn, steps=10, lr=1e-3, seed=0)
     with pytest.raises(ConfigError, match=r"model\.exposure_path is not set"):
-        exposure.calibrate(config, params, drawn)
+        exposure.calibrate(config, params, drawn, drawn)

@@ -5,7 +5,8 @@
 In the flattest blocks of the well-lit pictures of LOL's 15 real test pairs (Wei et al., BMVC 2018),
 the autocorrelation at lags of 1 to 3 pixels along rows, and the power spectrum, of: the real dark
 pictures, and the well-lit ones under the presets `camera` and `lowlight`, eight draws each,
-darkened as much as the real ones.
+darkened as much as the real ones. LOL's pictures were reduced to 600 x 400 after the camera; so is
+the output of `camera` on pictures four times as large ("camera, reduced", two draws).
 Of the dim fundus and endoscopy pictures of `real_dark`, which have no truth, those blocks that are
 flattest when blurred, and neither black nor white. A plane is taken from each block first. Nothing
 here is fitted to these pictures.
@@ -24,6 +25,7 @@ from lle_jax import degrade, images
 from lle_jax.degrade.presets import Distribution
 
 BLOCK, SHARE, DRAWS, LAGS = 16, 0.1, 8, (1, 2, 3)
+REDUCED, REDUCED_DRAWS = 8, 2
 BANDS, WIDTH = (0.125, 0.2, 0.275, 0.35, 0.425, 0.5), 0.0375  # cycles per pixel
 
 
@@ -92,6 +94,15 @@ def linear(image: np.ndarray) -> float:
     return float(np.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4).mean())
 
 
+def shown(key: jax.Array, preset: degrade.Preset, image: np.ndarray, factor: int) -> np.ndarray:
+    """The image as the preset makes it of one `factor` times as large, reduced, of 8 bits."""
+    height, width = image.shape[:2]
+    large = cv2.resize(image, (factor * width, factor * height), interpolation=cv2.INTER_CUBIC)
+    low = np.asarray(degrade.sample_and_apply(key, preset, np.clip(large, 0, 1))[0])
+    low = cv2.resize(low, (width, height), interpolation=cv2.INTER_AREA)
+    return np.rint(low * 255).astype(np.float32) / 255
+
+
 def measure(image: np.ndarray, flat: np.ndarray) -> np.ndarray:
     """The autocorrelations of luma and of colour, then the spectrum."""
     return np.concatenate([correlation(image, flat).ravel(), spectrum(image, flat)])
@@ -100,7 +111,7 @@ def measure(image: np.ndarray, flat: np.ndarray) -> np.ndarray:
 def measured(root: Path) -> dict[str, np.ndarray]:
     """`[pictures and draws, ...]` of `measure` for each kind of noise."""
     values: dict[str, list[np.ndarray]] = {
-        "LOL, real": [], "real_dark": [], "camera": [], "lowlight": [],
+        "LOL, real": [], "real_dark": [], "camera": [], "camera, reduced": [], "lowlight": [],
     }  # fmt: skip
     for path in sorted(root.with_name("real_dark").iterdir()):
         if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp"):
@@ -114,13 +125,14 @@ def measured(root: Path) -> dict[str, np.ndarray]:
         flat = flattest(high)
         values["LOL, real"].append(measure(low, flat))
         gain = float(np.clip(linear(low) / linear(high), 1e-3, 1))
-        for name in ("camera", "lowlight"):
-            preset = darkened(degrade.load(name), gain)
-            for draw in range(DRAWS):
+        for name, factor, draws in (
+            ("camera", 1, DRAWS), ("camera, reduced", REDUCED, REDUCED_DRAWS),
+            ("lowlight", 1, DRAWS),
+        ):  # fmt: skip
+            preset = darkened(degrade.load(name.partition(",")[0]), gain)
+            for draw in range(draws):
                 key = jax.random.key(1000 * number + draw)
-                shown = np.asarray(degrade.sample_and_apply(key, preset, high)[0])
-                shown = np.rint(shown * 255).astype(np.float32) / 255
-                values[name].append(measure(shown, flat))
+                values[name].append(measure(shown(key, preset, high, factor), flat))
     return {name: np.stack(each) for name, each in values.items()}
 
 

@@ -54,8 +54,8 @@ class ExposurePath(_Summary):
 
     def __call__(self, cells: jax.Array) -> jax.Array:
         """`[B, CELLS, CELLS, 6]` of `grid.cell_means` -> mean luma, `[B, 1, 1, 1]`."""
-        # A mean over orientations of the answers, in place of the features, became NaN at some sizes
-        # of the batch where XLA for CPU knew the parameters, as in an exported network.
+        # A mean over orientations of the answers, not of the features, became NaN at some sizes of
+        # the batch where XLA for CPU knew the parameters, as it does in an exported network.
         features = self.features(cells)[:, None, None]
         known, lacking = jnp.split(self.clinic(features), 2, axis=-1)
         log_gain = self.output(features).astype(jnp.float32)

@@ -6,7 +6,7 @@ In the flattest blocks of the well-lit pictures of LOL's 15 real test pairs (Wei
 the autocorrelation at lags of 1 to 3 pixels along rows, and the power spectrum, of: the real dark
 pictures, and the well-lit ones under the presets `camera` and `lowlight`, eight draws each,
 darkened as much as the real ones. LOL's pictures were reduced to 600 x 400 after the camera; so is
-the output of `camera` on pictures four times as large ("camera, reduced", two draws).
+the output of `camera` on pictures eight times as large ("camera, reduced", two draws).
 Of the dim fundus and endoscopy pictures of `real_dark`, which have no truth, those blocks that are
 flattest when blurred, and neither black nor white. A plane is taken from each block first. Nothing
 here is fitted to these pictures.

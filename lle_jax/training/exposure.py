@@ -101,7 +101,7 @@ def fit(
         return jnp.mean(jnp.sqrt(error**2 + SMALL**2))
 
     arrays = [drawn.cells], [wanted]
-    params = _with_clinic(params, np.zeros((64, 2)), np.zeros(2))
+    params = _with_clinic(params, 0.0, 0.0)
     return thumbnails.fit(config, params, LAYER, loss_of, *arrays, steps=steps, lr=lr, seed=seed)
 
 
@@ -128,7 +128,7 @@ def calibrate(
       ConfigError: if the network has no exposure path.
     """
     thumbnails.check(config, LAYER)
-    params = _with_clinic(params, np.zeros((64, 2)), np.zeros(2))
+    params = _with_clinic(params, 0.0, 0.0)
     path = models.bind(config)(params).exposure
     missing = _log(clinic.mean) - _log(_in_batches(jax.jit(path), clinic.cells)[:, 0, 0, 0])
     see = jax.jit(path.features)
@@ -140,8 +140,8 @@ def calibrate(
     middle, spread = both.mean(axis=0), _scale(both)
     weights = _logistic((both - middle) / spread, np.arange(len(both)) < len(known))
     familiar = weights[1:] / spread
-    bias = [weights[0] - middle @ familiar, np.mean(missing) - centre @ lacking]
-    return _with_clinic(params, np.stack([familiar, lacking], axis=1), np.array(bias))
+    bias = np.array([weights[0] - middle @ familiar, np.mean(missing) - centre @ lacking])
+    return _with_clinic(params, np.stack([familiar, lacking], axis=1), bias)
 
 
 def _scale(features: np.ndarray) -> np.ndarray:
@@ -166,10 +166,12 @@ def _logistic(x: np.ndarray, label: np.ndarray) -> np.ndarray:
     return found.x
 
 
-def _with_clinic(params: nnx.State, kernel: np.ndarray, bias: np.ndarray) -> nnx.State:
+def _with_clinic(
+    params: nnx.State, kernel: np.ndarray | float, bias: np.ndarray | float
+) -> nnx.State:
     new = {f"{LAYER}clinic.kernel": kernel, f"{LAYER}clinic.bias": bias}
     leaves = [
-        jnp.asarray(new[name], leaf.dtype) if name in new else leaf
+        jnp.full(leaf.shape, new[name], leaf.dtype) if name in new else leaf
         for name, leaf in parameters.named(params)
     ]
     return jax.tree.unflatten(jax.tree.structure(params), leaves)

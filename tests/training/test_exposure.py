@@ -156,6 +156,16 @@ def test_what_clinics_images_lack_is_an_independent_ridge_regression(params, pho
         assert np.array_equal(old, new) != name.startswith("exposure.clinic"), name
 
 
+def test_what_all_images_lack_alike_is_learned_from_any_number(params, photographs):
+    params = without_clinic(params)
+    drawn, features = drawn_with(params, photographs, lambda features: -0.4)
+    for count in (1, 3, len(drawn.mean)):
+        few = exposure.Thumbnails(*(part[:count] for part in drawn))
+        found = leaves(exposure.calibrate(CONFIG, params, few, drawn))
+        lacking = features @ found["exposure.clinic.kernel"] + found["exposure.clinic.bias"]
+        np.testing.assert_allclose(lacking[:, 1], -0.4, atol=2e-3)
+
+
 def test_which_images_are_the_clinics_is_logistic_regression(params, photographs):
     """At its optimum the sum of the residuals is 0, and that with each feature its weight."""
     clinic, others = (

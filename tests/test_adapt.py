@@ -266,6 +266,8 @@ def test_images_of_both_kinds_and_outputs_among_the_inputs_are_refused(folders, 
         inputs.read(dark, [*clean, folders / "dark" / "3.png"], ())
     with pytest.raises(ValueError, match="whose images are read"):
         job.adapt(dark, clean, folders / "dark" / "out")
+    with pytest.raises(ValueError, match="whose images are read"):
+        job.adapt(dark, clean, folders / "clean" / ".." / "dark" / "out")
     assert not (folders / "dark" / "out").exists()
     known = hashes(folders / "clean")
     with pytest.raises(ValueError, match="30 of them known to the model"):
@@ -275,6 +277,14 @@ def test_images_of_both_kinds_and_outputs_among_the_inputs_are_refused(folders, 
     found = inputs.read(dark, clean, some)
     assert some <= set(found.clean.train.hashes)
     assert (len(found.clean.test), len(found.clean.validation)) == (6, 3)
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("seed", -1), ("minutes", 0.5)])
+def test_settings_are_checked_before_anything_is_written(folders, tmp_path, name, value):
+    settings = job.Settings(**{name: value})
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        job.adapt([folders / "dark"], [folders / "clean"], tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_patient_of_a_manifest_is_divided(folders):

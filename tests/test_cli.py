@@ -80,6 +80,16 @@ def test_usage_errors_are_one_line_and_exit_2(image, options, message, capsys, m
     assert "Traceback" not in printed
 
 
+def test_a_contact_sheet_replaces_no_input(image, tmp_path, capsys):
+    other = image.parent / "other.png"
+    other.write_bytes(image.read_bytes())
+    before = other.read_bytes()
+    command = ["degrade", str(image.parent), "--preset", "fundus", "--contact-sheet", str(other)]
+    assert cli.main(command) == 2
+    assert f"{other}: this is the input file" in capsys.readouterr().err
+    assert other.read_bytes() == before
+
+
 def test_contact_sheet_shows_each_artifact_at_rising_severity(image, tmp_path):
     sheet = tmp_path / "sheet.png"
     (tmp_path / "p.toml").write_text("[exposure]\ngain = 0.25\n[jpeg]\nquality = 5\n")

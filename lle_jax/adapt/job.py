@@ -107,6 +107,9 @@ def adapt(
     output = output.absolute()
     checks.number("minutes", settings.minutes, 1, 24 * 60)
     checks.number("lr", settings.lr, 0, 1)
+    checks.number("seed", settings.seed, 0, 2**32 - 1)
+    if settings.steps is not None:
+        checks.number("steps", settings.steps, 1)
     _check_output(output, [*dark, *clean])
     prior = preset.load_prior(settings.prior)
     distributions.Space.of(prior)  # complains before anything is read
@@ -127,7 +130,7 @@ def adapt(
 
 def _check_output(output: Path, given: Iterable[Path]) -> None:
     for path in given:
-        if path.is_dir() and output.is_relative_to(path.absolute()):
+        if path.is_dir() and output.resolve().is_relative_to(path.resolve()):
             raise ValueError(f"{output}: inside {path}, whose images are read; choose another -o")
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output}: not a folder; choose another -o")
@@ -277,7 +280,7 @@ def _compare(
     """Compares both networks, writes the release if it is better, the pages and the record."""
     trained, details = training_record.read(output / "run")
     name = "released" if settings.model is None else settings.model.resolve().name
-    name = f"{name} (start)" if name == ADAPTED else name
+    name = f"{name} (start)" if name in (ADAPTED, "low") else name  # "low" is the input
     compared = [_method(ADAPTED, trained), _method(name, start)]
     held_back = suite.from_images(
         "held-back",

@@ -1,9 +1,9 @@
 """Whether an adapted network is better than the one that it started from, on held-back images.
 
 PSNR can be bought by inventing structure, so that it never decides alone: all rules must hold. The
-gain must be certain at the truth's brightness. Both networks guess the brightness alike, since the
-training leaves that as it is, and the error of the guess, larger than what they differ in, would
-hide it on few images; as delivered, PSNR must rise on average.
+gain must be certain at the truth's brightness. Both networks guess the brightness, and the error of
+the guess, larger than what they differ in, would hide it on few images; as delivered, PSNR must
+rise on average.
 """
 
 from typing import NamedTuple

@@ -42,7 +42,7 @@ def save(
     card: str | None = None,
     shapes: Callable[[ml_collections.ConfigDict], nnx.State] = models.shapes,
 ) -> None:
-    """Writes a release; what was in the folder before is replaced.
+    """Writes a release; one that was in the folder before is replaced.
 
     Args:
       folder: made if it does not exist.
@@ -55,7 +55,7 @@ def save(
 
     Raises:
       ReleaseError: if the parameters are not those of the network, are not finite, or do not fit
-        float16.
+        float16; or if the folder holds anything but a release.
       OSError: if the folder cannot be written.
     """
     if dtype not in ("float32", "float16"):
@@ -78,6 +78,8 @@ def save(
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if {path.name for path in folder.iterdir()} - {*contents, "release.json"}:
+        raise ReleaseError(f"{folder}: holds other files; choose another folder for the release")
     (folder / "release.json").unlink(missing_ok=True)
     for name, data in contents.items():
         files.write_bytes(folder / name, data)

@@ -45,9 +45,16 @@ def run(arguments: argparse.Namespace) -> int:
     from lle_jax import degrade, images, jobs
     from lle_jax.degrade import files, sheet
     from lle_jax.images import plan
+    from lle_jax.images.errors import naming
+    from lle_jax.images.files import refuse_input
 
     settings = files.Settings(degrade.load(arguments.preset), arguments.seed, arguments.severity)
     status = 0
+    if arguments.contact_sheet is not None:
+        found = images.find(plan.expand(arguments.inputs))
+        with naming(arguments.contact_sheet, "cannot be written"):
+            for path in found:
+                refuse_input(arguments.contact_sheet, path)
     if arguments.output is not None:
         planned = plan.plan(arguments.inputs, arguments.output)
         folder = None if plan.is_file(planned, arguments.output) else arguments.output
@@ -60,7 +67,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
         status = jobs.report("degrade", outcome, "degraded", skipped=skipped)
     if arguments.contact_sheet is not None:
-        first = images.find(plan.expand(arguments.inputs))[0]
-        sheet.write(first, arguments.contact_sheet, settings)
+        sheet.write(found[0], arguments.contact_sheet, settings)
         arguments.document["contact_sheet"] = arguments.contact_sheet
     return status

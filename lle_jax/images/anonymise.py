@@ -16,21 +16,25 @@ from dicomanonymizer import simpledicomanonymizer as library
 from pydicom.datadict import dictionary_has_tag
 from pydicom.dataset import Dataset
 
-from lle_jax.images.errors import ImageError, quiet
+from lle_jax.images.dicom import naming_elements
+from lle_jax.images.errors import ImageError, naming, quiet
 from lle_jax.images.picture import Picture
 
 _EDITION = "2026c"  # of the table
+# Patient's Birth Date, Death Date and Calendar in an alternative calendar, which the table lacks
+_BESIDES = 0x00100033, 0x00100034, 0x00100035
 
 
 def anonymise(picture: Picture) -> Picture:
     """The same pixels without EXIF and, of DICOM, with nothing that the profile takes out.
 
     Raises:
-      ImageError: if an element cannot be made anonymous.
+      ImageError: if an element cannot be read or made anonymous, without its value.
     """
     dataset = picture.dataset
     if dataset is not None:
-        with quiet():
+        failed = "it cannot be anonymised; export the object again"
+        with quiet(), naming(picture.path, failed), naming_elements(dataset):
             dataset = _dataset(dataset)
     return dataclasses.replace(picture, exif=None, dataset=dataset)
 
@@ -39,7 +43,7 @@ def _dataset(source: Dataset) -> Dataset:
     dataset = copy.deepcopy(source)
     for part in list(_parts(dataset)):
         for element in list(part):
-            if not dictionary_has_tag(element.tag):  # private ones too
+            if element.tag in _BESIDES or not dictionary_has_tag(element.tag):  # private ones too
                 del part[element.tag]
         empty = [element.tag for element in part if element.VM == 0]
         try:

@@ -30,6 +30,7 @@ from lle_jax.images.dicom import naming_elements
 from lle_jax.images.errors import ImageError, quiet
 from lle_jax.images.picture import Picture, to_levels
 
+_DEEPEST = 32  # sequences within each other
 # No longer true of the derived pixels, or a second copy of the original ones.
 _STALE = (
     "ModalityLUTSequence",
@@ -135,6 +136,7 @@ def encode(pixels: np.ndarray, like: Picture | None, description: str) -> bytes:
         dataset = copy.deepcopy(source)
     with quiet(), naming_elements(dataset):
         _decode_elements(dataset, source.original_encoding[1])
+        _check_nesting(dataset, _DEEPEST)
         _identify(dataset, source, like.frame, description)
         had = [keyword for keyword in _STALE if keyword in dataset]
         if any(_TRANSFORMATION in group for group in _groups(dataset)):
@@ -155,6 +157,18 @@ def encode(pixels: np.ndarray, like: Picture | None, description: str) -> bytes:
         file = io.BytesIO()
         pydicom.dcmwrite(file, dataset, enforce_file_format=True)
         return file.getvalue()
+
+
+def _check_nesting(dataset: Dataset, levels: int) -> None:
+    """Raises ImageError for sequences in more than so many others; pydicom would write for ever."""
+    for element in dataset:
+        if element.VR == "SQ" and element.value:
+            if not levels:
+                raise ImageError(
+                    f"its sequences are nested more than {_DEEPEST} deep; do not trust the file"
+                )
+            for item in element.value:
+                _check_nesting(item, levels - 1)
 
 
 def _decode_elements(dataset: Dataset, little_endian: bool) -> None:

@@ -186,6 +186,12 @@ def _check(dataset: Dataset, frame: int | None, max_pixels: int) -> int:
         raise ImageError(
             f"its photometric interpretation is none of {' '.join(_COLOURS)}; convert it to RGB"
         )
+    samples = 1 if colours in (*_GREY, "PALETTE COLOR") else 3
+    if dataset.SamplesPerPixel != samples:
+        raise ImageError(
+            f"{colours} has {samples} samples per pixel, not {dataset.SamplesPerPixel}; export the "
+            "object again"
+        )
     if colours in _GREY and dataset.get("PixelPresentation") in ("COLOR", "MIXED"):
         raise ImageError(
             "it shows some of its values in colours (Supplemental Palette Color LUT); export it "

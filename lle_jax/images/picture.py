@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import lzma
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from lle_jax.images.errors import ImageError
 # 16384 x 8192; a colour picture of this size takes 1.6 GB as float32.
 MAX_PIXELS = 2**27
 _PART = 2**20
+_LZMA_MEMORY = 2**28  # bytes; the largest of its usual settings takes a quarter
+_BOMB = "its compressed data are larger than its header says; do not trust the file"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,10 +78,15 @@ def check_inflated(data: bytes, expected: int, wbits: int = zlib.MAX_WBITS) -> i
         total += len(stream.decompress(data, 1 << 20))
         data = stream.unconsumed_tail
         if total > expected:
-            raise ImageError(
-                "its compressed data are larger than its header says; do not trust the file"
-            )
+            raise ImageError(_BOMB)
     return total
+
+
+def check_lzma(data: bytes, expected: int) -> None:
+    """Raises ImageError if LZMA `data` hold more than `expected` bytes (a bomb)."""
+    stream = lzma.LZMADecompressor(memlimit=_LZMA_MEMORY)
+    if len(stream.decompress(data, expected + 1)) > expected:
+        raise ImageError(_BOMB)
 
 
 def to_unit(levels: np.ndarray, largest: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from PIL import TiffImagePlugin
 
 from lle_jax.images import decoders, extra
 from lle_jax.images.errors import ImageError
-from lle_jax.images.picture import check_inflated, check_size, palette_to_unit, to_unit
+from lle_jax.images.picture import check_inflated, check_lzma, check_size, palette_to_unit, to_unit
 
 _NONE, _LZW, _JPEG, _DEFLATE, _PACKBITS, _LZMA = 1, 5, 7, (8, 32946), 32773, 34925
 _FAX = (2, 3, 4)
@@ -77,12 +77,13 @@ def check(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
         raise ImageError("the file is cut short; copy or export it again")
     if not all(size for _, size in segments):
         raise ImageError("some of its strips or tiles hold no data; export the image again")
-    if page.compression in _DEFLATE:
+    if page.compression in (*_DEFLATE, _LZMA):
         chunk = int(np.prod(page.chunks)) * np.dtype(page.dtype).itemsize
         for start, size in segments:
             tif.filehandle.seek(start)
             data = tif.filehandle.read(size)
-            check_inflated(data.translate(_REVERSED) if page.fillorder == 2 else data, chunk)
+            data = data.translate(_REVERSED) if page.fillorder == 2 else data
+            (check_lzma if page.compression == _LZMA else check_inflated)(data, chunk)
 
 
 def _check_samples(page: tifffile.TiffPage) -> None:

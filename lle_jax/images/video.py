@@ -250,7 +250,7 @@ def rewrite(
       target: what to write, never the source.
       info: of `probe`.
       process: from the frames, as `read` yields them, to as many of the same size.
-      metadata: also copy the titles, dates and so on of the container and its streams.
+      metadata: also copy the title, date and so on of the container.
 
     Raises:
       ImageError: if one cannot be read or the other written.

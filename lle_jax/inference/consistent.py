@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lle_jax import images, jobs
+from lle_jax.images.dicom import naming_elements
 from lle_jax.inference import defects, exposure, tiles
 
 _FRAMES = 9  # of an object of several frames, evenly spaced, that are measured
@@ -36,9 +37,9 @@ def gains(
     for source in bar:
         try:
             picture = images.read(source)
+            series = _series(picture)
         except images.ImageError:
             continue
-        series = getattr(picture.dataset, "SeriesInstanceUID", None)
         groups.setdefault(str(series or source.parent), []).append(source)
         alone[source] = statistics.median(_gains(net, picture.pixels, wish))
     return {
@@ -46,6 +47,14 @@ def gains(
         for group in groups.values()
         for source in group
     }
+
+
+def _series(picture: images.Picture) -> str | None:
+    """Returns the UID of a DICOM object's series; raises ImageError if it cannot be read."""
+    if picture.dataset is None:
+        return None
+    with naming_elements(picture.dataset):
+        return picture.dataset.get("SeriesInstanceUID")
 
 
 def _gains(net: tiles.Network, pixels: np.ndarray, wish: exposure.Wish) -> list[float]:

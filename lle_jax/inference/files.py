@@ -200,7 +200,7 @@ def enhance_file(
     pixels, unchanged = enhance.enhance_pixels(
         net, pixels, settings.strength, wish, inplace=True, frame_rate=rate
     )
-    if unchanged and not settings.anonymise and _same_format(source, target):
+    if unchanged and not settings.anonymise and _same_format(picture, target):
         _copy(source, target)
     else:
         images.write(
@@ -222,11 +222,11 @@ def enhance_file(
     return unchanged
 
 
-def _same_format(source: Path, target: Path) -> bool:
+def _same_format(picture: images.Picture, target: Path) -> bool:
     """Tells whether both have a suffix of one format; a DICOM file without a suffix gets one."""
-    names = [path.suffix.lower().replace("jpeg", "jpg") for path in (source, target)]
+    names = [path.suffix.lower().replace("jpeg", "jpg") for path in (picture.path, target)]
     return names[0].replace("tiff", "tif") == names[1].replace("tiff", "tif") or (
-        names[0] not in SUFFIXES and names[1] == ".dcm"
+        picture.format == "dicom" and names[0] not in SUFFIXES and names[1] == ".dcm"
     )
 
 

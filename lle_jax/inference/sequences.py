@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,19 +38,33 @@ def group(plan: Plan) -> Plan:
     """Replaces the images of each folder by a pair of folders; videos stay.
 
     Raises:
-      ImageError: if an image stands alone, or would have the name of another's output.
+      ImageError: if an image stands alone, would have the name of another's output, or is not
+        given where others of its folder are.
     """
     if plan.failed:  # a sequence with a gap is none
         raise ImageError(plan.failed[0][1])
     pairs: dict[Pair, None] = {}
+    given = {source.resolve() for source, _ in plan.pairs}
     for source, target in plan.pairs:
         if video.is_video(source):
             pairs[source, target] = None
             continue
         if target.name != copy_name(source).name:
             raise ImageError(f"{shown(target)}: one file for several frames; give -o a folder")
+        if (source.parent, target.parent) not in pairs:
+            _refuse_part(source.parent, given)
         pairs[source.parent, target.parent] = None
     return plan._replace(pairs=list(pairs))
+
+
+def _refuse_part(folder: Path, given: Collection[Path]) -> None:
+    """Raises ImageError if a folder has images that are not given."""
+    found = [path for path, _ in frame_pairs(folder, folder)]
+    if others := [path for path in found if path.resolve() not in given]:
+        raise ImageError(
+            f"{shown(folder)}: --video takes whole folders, of which {len(others)} of {len(found)} "
+            f"images are not given (as {shown(others[0].name)}); give the folder, or move them out"
+        )
 
 
 def frame_pairs(source: Path, target: Path) -> list[Pair]:

@@ -92,8 +92,9 @@ def vif(image: jax.Array, reference: jax.Array, *, channels: str = "luma") -> ja
     """
     x, y = _luma_pair(image, reference, channels, least=41, name="VIF")
     x, y = 255 * x, 255 * y
-    # identical flat images share all of no information
-    shared = total = jnp.full(x.shape[:-3], 1e-8, x.dtype)
+    # identical flat images share all of no information, and others none of it
+    total = jnp.full(x.shape[:-3], 1e-8, x.dtype)
+    shared = jnp.where(jnp.all(x == y, axis=(-3, -2, -1)), total, 0)
     for taps in (17, 9, 5, 3):
         window = filters.gaussian(taps, taps / 5)
         if taps < 17:

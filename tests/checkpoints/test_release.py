@@ -152,6 +152,15 @@ def test_parameters_that_cannot_be_released_are_refused(config, params, tmp_path
     assert not (tmp_path / "new").exists()
 
 
+def test_what_is_no_release_is_not_replaced(config, params, copy, tmp_path):
+    release.save(copy, config, params, {})  # another release is
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "config.json").write_text("{}")
+    with pytest.raises(release.ReleaseError, match="holds other files"):
+        release.save(tmp_path / "run", config, params, {})
+    assert (tmp_path / "run" / "config.json").read_text() == "{}"
+
+
 def test_the_archive_is_one_that_numpy_alone_reads(folder):
     with zipfile.ZipFile(folder / "params.npz") as archive:
         assert all(name.endswith(".npy") for name in archive.namelist())

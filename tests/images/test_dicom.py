@@ -3,6 +3,7 @@
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 import traceback
 import warnings
@@ -395,6 +396,55 @@ def test_a_deflated_bomb_is_refused(tmp_path):
         images.read(tmp_path / "a.dcm", max_pixels=800_000)
 
 
+def test_an_element_that_cannot_be_parsed_is_named_and_not_quoted(tmp_path):
+    """Nor is its file anonymised in part."""
+    dataset = pydicom.dcmread(FOLDER / "CT_small.dcm")
+    dataset.add_new("AcquisitionDuration", "OB", b"SECRET")
+    dataset.save_as(tmp_path / "a.dcm")
+    data = (tmp_path / "a.dcm").read_bytes()  # the VR FD has values of 8 bytes, in a shorter header
+    found = b"\x18\x00\x73\x90OB\0\0\x06\0\0\0SECRET"
+    assert data.count(found) == 1
+    (tmp_path / "a.dcm").write_bytes(data.replace(found, b"\x18\x00\x73\x90FD\x0a\0SECRET...."))
+    picture = images.read(tmp_path / "a.dcm")
+    with pytest.raises(images.ImageError, match=r"a\.dcm: its AcquisitionDuration") as caught:
+        anonymise(picture)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_dates_in_another_calendar_go_too(tmp_path):
+    path = changed(
+        tmp_path / "a.dcm",
+        PatientBirthDateInAlternativeCalendar="SECRET",
+        PatientDeathDateInAlternativeCalendar="SECRET",
+        PatientAlternativeCalendar="SECRET",
+    )
+    picture = anonymise(images.read(path))
+    assert not [element for element in picture.dataset.iterall() if element.value == "SECRET"]
+
+
+@pytest.mark.parametrize(
+    ("depth", "refusal"),
+    [(20, None), (40, "more than 32 deep"), (300, "more than 32 deep|not a value of its kind")],
+)
+def test_deep_nesting_is_refused_and_not_written_for_ever(tmp_path, depth, refusal):
+    start, end = b"\xfe\xff\x00\xe0" + b"\xff" * 4, b"\xfe\xff\x0d\xe0" + bytes(4)  # of an item
+    inner = b""
+    for _ in range(depth):
+        if inner:
+            inner = b"\x08\x00\x40\x11" + b"\xff" * 4 + inner + b"\xfe\xff\xdd\xe0" + bytes(4)
+        inner = start + inner + end
+    header = b"\x08\x00\x40\x11UN\0\0" + struct.pack("<I", len(inner))
+    path = tmp_path / "a.dcm"  # where its place in the order is does not matter to a reader
+    path.write_bytes((FOLDER / "CT_small.dcm").read_bytes() + header + inner)
+    picture = images.read(path)
+    if refusal:
+        with pytest.raises(images.ImageError, match=refusal):
+            images.write(tmp_path / "b.dcm", picture.pixels, like=picture)
+    else:
+        images.write(tmp_path / "b.dcm", picture.pixels, like=picture)
+    assert (tmp_path / "b.dcm").exists() == (refusal is None)
+
+
 @pytest.mark.parametrize(
     "elements",
     [
@@ -403,6 +453,7 @@ def test_a_deflated_bomb_is_refused(tmp_path):
         {"BitsStored": 0},
         {"BitsAllocated": 12},
         {"SamplesPerPixel": 2},
+        {"SamplesPerPixel": 3, "PixelData": bytes(3 * 2 * 128 * 128)},
         {"PhotometricInterpretation": "RGB"},
         {"PhotometricInterpretation": "PALETTE COLOR"},
         {"PixelRepresentation": 2},

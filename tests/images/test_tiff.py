@@ -1,6 +1,7 @@
 """TIFF against tifffile, Pillow and OpenCV, each as the writer and as the reader."""
 
 import io
+import lzma
 import struct
 import zlib
 
@@ -185,13 +186,17 @@ def test_premultiplied_colour_is_divided_by_its_opacity(tmp_path):
     assert np.array_equal(picture.alpha, alpha)
 
 
-def test_a_strip_that_unpacks_to_more_than_the_header_says_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("code", "compress"), [(8, zlib.compress), (34925, lzma.compress)], ids=["deflate", "lzma"]
+)
+def test_a_strip_that_unpacks_to_more_than_the_header_says_is_refused(tmp_path, code, compress):
     file = io.BytesIO()
     tifffile.imwrite(file, GREY, compression="zlib", metadata=None, rowsperstrip=33)
     with tifffile.TiffFile(io.BytesIO(file.getvalue())) as tif:
-        offsets, counts = (tif.pages[0].tags[code] for code in (273, 279))
-    bomb = zlib.compress(bytes(50_000_000))
+        compression, offsets, counts = (tif.pages[0].tags[tag] for tag in (259, 273, 279))
+    bomb = compress(bytes(50_000_000))
     data = bytearray(file.getvalue())
+    struct.pack_into("<H", data, compression.valueoffset, code)
     struct.pack_into("<I", data, offsets.valueoffset, len(data))
     struct.pack_into("<I", data, counts.valueoffset, len(bomb))
     (tmp_path / "a.tif").write_bytes(bytes(data) + bomb)

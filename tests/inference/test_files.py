@@ -304,7 +304,7 @@ def test_results_beside_outputs_inside_an_input_folder_are_not_counted(lle, inpu
         assert "skipped:" not in capsys.readouterr().out
 
 
-def test_what_needs_nothing_is_copied_and_named(lle, needy, tmp_path, capsys):
+def test_what_needs_nothing_is_copied_and_named(lle, needy, tmp_path, monkeypatch, capsys):
     bright = 80 + skimage.data.astronaut()[100:124, 100:132] // 2
     (tmp_path / "in").mkdir()
     Image.fromarray(bright).save(tmp_path / "in" / "bright.jpg", quality=95)
@@ -316,6 +316,11 @@ def test_what_needs_nothing_is_copied_and_named(lle, needy, tmp_path, capsys):
     before, after = contents(tmp_path / "in"), contents(tmp_path / "out")
     assert after["bright.jpg"] == before["bright.jpg"]
     assert after["dark.png"] != before["dark.png"]
+    # under no name, and not what the output's name says
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(before["bright.jpg"])))
+    assert lle("-", "-o", tmp_path / "bright.dcm") in (1, 2)
+    assert "a DICOM file is derived from a DICOM image" in capsys.readouterr().err
+    assert not (tmp_path / "bright.dcm").exists()
 
 
 def test_an_image_through_standard_input_and_output(lle, inputs, folder, monkeypatch, capfdbinary):

@@ -98,6 +98,15 @@ def test_frames_of_another_size_are_named(lle, folder_of_frames, tmp_path, capsy
     assert "Traceback" not in printed
 
 
+def test_a_part_of_a_folder_is_no_sequence(lle, folder_of_frames, tmp_path, capsys):
+    part = [folder_of_frames / f"frame_{number}.png" for number in range(11)]
+    assert lle(*part, "-o", tmp_path / "out", "--video") == 2
+    printed = capsys.readouterr().err
+    assert "1 of 12 images are not given (as frame_11.png)" in printed
+    assert not (tmp_path / "out").exists()
+    assert lle(*part, folder_of_frames / "frame_11.png", "-o", tmp_path / "out", "--video") == 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -35,6 +35,7 @@ def test_identical_images_are_perfect(photographs):
     assert (metrics.gmsd(photographs, photographs) == 0).all()
     flat = jnp.full((64, 64, 3), 0.3)
     assert vif(flat, flat) == 1
+    assert vif(photographs[0, :64, :64], flat) == 0
     assert metrics.gmsd(flat, flat) == 0
 
 

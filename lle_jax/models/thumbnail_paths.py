@@ -70,7 +70,7 @@ class ExposurePath(_Summary):
     def features(self, cells: jax.Array) -> jax.Array:
         """Of which `log_gain` is a line: their mean over the orientations, `[B, 64]`."""
         features = self._features(_turned(cells)).astype(jnp.float32)
-        return jnp.mean(features.reshape(TURNS, len(cells), -1), axis=0)
+        return jnp.mean(features.reshape(TURNS, -1, features.shape[-1]), axis=0)
 
 
 class GlarePath(_Summary):

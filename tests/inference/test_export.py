@@ -39,6 +39,19 @@ def test_one_file_serves_any_batch_and_size(exported, config, params, shape):
     assert set(program.platforms) == {"cpu", "cuda", "tpu"}
 
 
+def test_the_released_model_has_all_its_paths_when_exported():
+    pytest.importorskip("flatbuffers", reason="jax exports with flatbuffers: pip install it")
+    config, params = release.load()
+    assert all(config[f"{path}_path"] for path in ("exposure", "light", "glare"))
+    program = jax.export.deserialize(bytearray(export.serialise(config, params)))
+    image = 0.3 * np.random.default_rng(0).random((3, 33, 20, 3)).astype(np.float32)
+    image[0] = image[0, ..., :1]
+    apply = jax.jit(lambda params, image: models.bind(config)(params)(image))
+    expected = np.clip(apply(params, image), 0, 1)
+    assert np.abs(expected - image).max() > 0.1
+    np.testing.assert_allclose(program.call(image), expected, atol=1e-5)
+
+
 def test_the_example_in_the_documentation_runs_without_lle_jax(exported, folder, tmp_path):
     (code,) = re.findall(r"## Without lle_jax.*?```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
     assert len([line for line in code.splitlines() if line]) <= 10

@@ -123,17 +123,27 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> tuple[int, str]:
     """Returns the exit status, and in one line why nothing could be done, or ""."""
+    from absl import logging
+
+    logging.set_verbosity(logging.ERROR)  # Orbax warns of what it does
     try:
         with interrupt.raised():
             _check_inputs(getattr(arguments, "inputs", ()))
             return arguments.run(arguments), ""
     except (ValueError, OSError) as error:
         console.LOGGER.debug("this is where it failed", exc_info=True)
-        status, reason = 2, str(error)
+        status, reason = 2, _said(error)
     except interrupt.Interrupted as stop:
         status, reason = stop.status, f"{stop}: the same command resumes"
     print(f"lle {arguments.command}: {reason}", file=sys.stderr)
     return status, reason
+
+
+def _said(error: ValueError | OSError) -> str:
+    """The message in one line; an error of the system by the name of the file."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{os.fspath(error.filename)}: {error.strerror.lower()}; check the path"
+    return str(error)
 
 
 def _print_json(document: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import functools
 import hashlib
 import io
@@ -76,6 +77,8 @@ def write_bytes(path: Path, data: bytes | memoryview, *, mode: int = 0o666) -> N
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives the temporary file of `write_bytes` to write to, for what does not fit into memory."""
+    if not path.parent.is_dir():  # else the error would name the temporary file
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     temporary = path.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
         yield temporary

@@ -80,6 +80,26 @@ def test_usage_errors_are_one_line_and_exit_2(image, options, message, capsys, m
     assert "Traceback" not in printed
 
 
+def test_an_error_of_the_system_names_the_folder_that_is_missing(image, tmp_path, capsys):
+    missing = tmp_path / "no"
+    sheet = missing / "sheet.png"
+    (tmp_path / "p.toml").write_text("[exposure]\ngain = 0.25\n")
+    assert degrade(image, "--contact-sheet", str(sheet)) == 2
+    error = capsys.readouterr().err
+    assert error == f"lle degrade: {missing}: no such file or directory; check the path\n"
+
+
+def test_a_prior_that_is_none_is_named_with_those_there_are(image, tmp_path, capsys):
+    folder = str(image.parent)
+    command = ["fit", folder, "--clean", folder, "-o", str(tmp_path / "a.toml"), "--prior"]
+    for name, message in (
+        ("nothing", "expected one of clinic, prior, sensor"),
+        ("clnic", "'clinic'"),
+    ):
+        assert cli.main([*command, name]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_a_contact_sheet_replaces_no_input(image, tmp_path, capsys):
     other = image.parent / "other.png"
     other.write_bytes(image.read_bytes())

@@ -62,14 +62,11 @@ def add(commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from absl import logging
-
     from lle_jax import adapt, console, data, memory
     from lle_jax.commands.enhance import compilation_cache
 
     compilation_cache()
     memory.keep_freed_memory()
-    logging.set_verbosity(logging.ERROR)  # Orbax reports every step
     settings = adapt.Settings(
         arguments.model,
         arguments.prior,

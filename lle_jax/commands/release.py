@@ -46,13 +46,10 @@ def add(commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from absl import logging
-
     from lle_jax import console
     from lle_jax.checkpoints import release, training_record
     from lle_jax.evaluation import suite
 
-    logging.set_verbosity(logging.ERROR)  # Orbax reports every step
     loaded, record = training_record.read(arguments.model)
     params = loaded.params
     if arguments.interval is not None:

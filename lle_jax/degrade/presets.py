@@ -93,8 +93,8 @@ def load(name_or_path: str | os.PathLike) -> Preset:
     if path.suffix != ".toml":
         if str(name_or_path) not in names():
             raise PresetError(
-                f"no preset {str(name_or_path)!r}{_nearest(str(name_or_path), names())}; "
-                f"use one of {', '.join(names())} or the path of a .toml file"
+                f"no preset {str(name_or_path)!r}{nearest(str(name_or_path), names())}; or give "
+                "the path of a .toml file"
             )
         path = folder() / f"{name_or_path}.toml"
     try:
@@ -207,7 +207,7 @@ class _Reader:
     def refuse_unknown(self, table: dict, valid, path: tuple[str, ...]) -> None:
         for key in table:
             if key not in valid:
-                self.fail((*path, key), f"is not known{_nearest(key, valid)}")
+                self.fail((*path, key), f"is not known{nearest(key, valid)}")
 
     def fail(self, path: tuple[str, ...], problem: str):
         raise PresetError(f"{self.file}:{self.line(path)}: {'.'.join(path)} {problem}")
@@ -234,6 +234,7 @@ def _is_number(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _nearest(key: str, valid) -> str:
+def nearest(key: str, valid) -> str:
+    """Names what was meant, or all that is valid."""
     close = difflib.get_close_matches(key, list(valid), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(valid)}"

@@ -26,8 +26,16 @@ MAX_SIDE, MIN_SIDE = 256, 64
 
 def load_prior(name: str) -> Preset:
     """Loads a prior by its name in configs/fit, or any preset; raises PresetError."""
-    named = presets.folder().parent / "fit" / f"{name}.toml"
-    return presets.load(named if named.is_file() else name)
+    folder = presets.folder().parent / "fit"
+    known = sorted(path.stem for path in folder.glob("*.toml"))
+    if name in known:
+        return presets.load(folder / f"{name}.toml")
+    if not name.endswith(".toml") and name not in presets.names():
+        raise presets.PresetError(
+            f"no prior {name!r}{presets.nearest(name, known)}; or give a preset, or the path of a "
+            ".toml file"
+        )
+    return presets.load(name)
 
 
 def fit_files(

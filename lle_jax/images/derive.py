@@ -125,7 +125,9 @@ def encode(pixels: np.ndarray, like: Picture | None, description: str) -> bytes:
       ImageError: if `like` is not a DICOM picture or has another number of channels or frames.
     """
     if like is None or like.dataset is None:
-        raise ImageError("a DICOM file is derived from a DICOM image; pass like=, or write PNG")
+        raise ImageError(
+            "a DICOM file is derived from a DICOM image (in Python like=); write PNG instead"
+        )
     if pixels.shape[-1] != like.pixels.shape[-1] or pixels.shape[:-3] != like.pixels.shape[:-3]:
         raise ImageError(
             f"pixels have shape {pixels.shape} and their source {like.pixels.shape}; a derived "

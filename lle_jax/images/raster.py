@@ -58,8 +58,8 @@ def encode(format: str, pixels: np.ndarray, like: Picture | None) -> bytes:
     bits = min(like.bits, 16) if like else 8
     if bits == 16 and format != "png":
         raise ImageError(
-            f"{format.upper()} holds 8 bits and the source has more; write PNG or TIFF, or write "
-            "without like to accept 8 bits"
+            f"{format.upper()} holds 8 bits and the source has more; write PNG or TIFF (in Python, "
+            "without like= it is reduced to 8)"
         )
     alpha = alpha_levels(like, pixels.shape, bits)
     levels = to_levels(pixels, bits)

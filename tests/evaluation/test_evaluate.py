@@ -83,6 +83,11 @@ def test_compare_joins_folders_and_refuses_another_suite(evaluated, tmp_path, ca
     out = capsys.readouterr().out
     assert "brightener - brightener (small), PSNR (dB): +0.000" in out
     assert "no image differs" in out
+    inside = folder / "per_image.csv"
+    before = inside.read_bytes()
+    assert cli.main(["compare", str(folder), "-o", str(inside)]) == 2
+    assert "in an evaluation that is read" in capsys.readouterr().err
+    assert inside.read_bytes() == before
     other = tmp_path / "other"
     other.mkdir()
     for name in ("suite.json", "per_image.csv"):

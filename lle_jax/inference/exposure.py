@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,14 +23,15 @@ from lle_jax.inference import grain, tiles
 from lle_jax.models import dual_path
 
 STOPS = 6.0  # of light, more or less, at most
-# Ratio of the predicted mean luma to an image's own, or its inverse: below the first, brightness
-# stays as it is; from the second on, it becomes what the network predicts. The second pair is for
-# images with highlights, which half the light does not have: no display value is above 0.735 then;
-# and for those without noise, which little light has unless the camera took it out.
-CHANGE, CHANGE_LIT = (1.2, 1.3), (1.35, 1.5)
-HIGHLIGHT, HIGHLIGHT_SHARE = (0.735, 0.8), 0.005
+MEANS = 0.02, 0.98  # mean lumas that can be asked for
+# Logarithm of the change of the mean luma from which on brightness moves, and by how much more it
+# becomes what the network predicts. What is bright somewhere has not lost much light: the limit
+# rises with the peak beyond PEAK up to CHANGE_MOST, for a highlight may be white in any light.
+# Without noise, which little light has unless the camera took it out, it is CHANGE_MOST.
+CHANGE, CHANGE_SLOPE, CHANGE_MOST, CHANGE_WIDTH = 0.08, 1.1, 0.31, 0.07
+PEAK = 0.65
 NOISY = 0.004  # standard deviation from which on there is noise
-_HIGHLIGHT_SIDE = 512  # pixels that are looked at, along each side
+_PEAK_CELLS, _PEAK_SIDE = 128, 512  # along each side; pixels that are looked at
 NO_NOISE = 0.0015  # standard deviation that images without noise are measured to have
 PROBE, PROBED = 0.01, 256  # by how much pixels are moved to see what follows; side of that tile
 # Shares of the light in a veil between which an image that needs nothing else comes to get the
@@ -97,7 +99,7 @@ class Measured(NamedTuple):
       cells: of `tiles.cell_means`, `[1, CELLS, CELLS, 6]`.
       grey: whether all channels are equal.
       noise: standard deviation, of 1.
-      highlight: the display value that `HIGHLIGHT_SHARE` of the pixels exceed in some channel.
+      peak: display value of the brightest of 128 x 128 parts, in its brightest channel.
       grain: standard deviation of noise in grains, of 1; see `grain.measure`.
       denoising: share of all changes by which the noise of an image whose brightness is to stay
         becomes least; see `_denoising`.
@@ -107,7 +109,7 @@ class Measured(NamedTuple):
     cells: np.ndarray
     grey: bool
     noise: float
-    highlight: float
+    peak: float
     grain: float = 0.0
     denoising: float = 0.0
     predicted: dual_path.Context | None = None
@@ -132,7 +134,7 @@ def parse(text: str | float) -> Aim:
     if stops:
         checks.number(name, number, -STOPS, STOPS)
         return Aim(stops=number)
-    checks.number(name, number, 0.02, 0.98)
+    checks.number(name, number, *MEANS)
     return Aim(mean=number)
 
 
@@ -143,10 +145,14 @@ def measure(image: np.ndarray) -> Measured:
     """
     part = measures.centre_crop(image)
     noise = float(_noise(part)) if min(part.shape[:2]) >= _MEASURED else 0.0
-    rows, columns = (max(1, side // _HIGHLIGHT_SIDE) for side in image.shape[:2])
+    return Measured(tiles.cell_means(image), tiles.is_grey(image), noise, _peak(image))
+
+
+def _peak(image: np.ndarray) -> float:
+    rows, columns = (max(1, side // _PEAK_SIDE) for side in image.shape[:2])
     brightest = image[::rows, ::columns].max(axis=-1)
-    highlight = float(np.quantile(brightest, 1 - HIGHLIGHT_SHARE))
-    return Measured(tiles.cell_means(image), tiles.is_grey(image), noise, highlight)
+    size = [min(side, _PEAK_CELLS) for side in brightest.shape[::-1]]
+    return float(cv2.resize(brightest, size, interpolation=cv2.INTER_AREA).max())
 
 
 def examine(net: tiles.Network, image: np.ndarray, wish: Wish = AUTO) -> Measured:
@@ -211,12 +217,11 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
     own = max(mean_luma(measured.cells[..., :3]), 1e-3)
     change = abs(math.log(_wanted(predicted) / own))
     veil = 0.0 if predicted.veil is None else float(np.mean(predicted.veil.share))
-    bright = max(
-        grain.smoothstep(measured.highlight, *HIGHLIGHT),
-        1 - grain.smoothstep(measured.noise, NO_NOISE, NOISY),
-    )
-    low, high = (1 - bright) * np.log(CHANGE) + bright * np.log(CHANGE_LIT)
-    amount = max(grain.smoothstep(change, low, high), grain.smoothstep(veil, *VEIL))
+    noisy = grain.smoothstep(measured.noise, NO_NOISE, NOISY)
+    by_peak = min(CHANGE + CHANGE_SLOPE * max(measured.peak - PEAK, 0.0), CHANGE_MOST)
+    least = noisy * by_peak + (1 - noisy) * CHANGE_MOST
+    enough = grain.smoothstep(change, least, least + CHANGE_WIDTH)
+    amount = max(enough, grain.smoothstep(veil, *VEIL))
     if wish.gain is not None:
         amount = min(abs(wish.gain) / GAIN, 1.0)
     strength = max(amount, measured.denoising)
@@ -319,9 +324,16 @@ def mean_luma(image: np.ndarray) -> float:
 
 
 def of_references(images: Iterable[np.ndarray]) -> Aim:
-    """Aims at the median of the mean lumas of well-lit images."""
+    """Aims at the median of the mean lumas of well-lit images.
+
+    Raises:
+      ValueError: if that is no brightness to aim at.
+    """
     means = [mean_luma(tiles.cell_means(image)[..., :3]) for image in images]
-    return Aim(mean=min(max(float(np.median(means)), 0.02), 0.98))
+    mean = float(np.median(means))
+    if not MEANS[0] <= mean <= MEANS[1]:
+        raise ValueError(f"the mean brightness of the references is {mean:.3f}; give well-lit ones")
+    return Aim(mean=mean)
 
 
 def lit(image: np.ndarray, stops: float) -> np.ndarray:

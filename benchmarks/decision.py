@@ -19,8 +19,12 @@ import numpy as np
 from lle_jax import images, jobs
 from lle_jax.inference import enhance, exposure
 
-NAMES = {"fundus": "ODIR-5K", "endoscopy": "kvasir_seg", "dermatology": "ham10000"}
-NAMES["radiograph"] = "chest_xray"
+NAMES = {
+    "fundus": "ODIR-5K",
+    "endoscopy": "kvasir_seg",
+    "dermatology": "ham10000",
+    "radiograph": "chest_xray",
+}
 R = harm.REFERENCE
 KINDS = {
     "clean": lambda rng, image: image,

@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lle_jax.checkpoints import release
     from lle_jax.models import import_weights, torch_files
 
+    import_weights.check_network(arguments.model)
     data = torch_files.load(arguments.file)
     tensors = torch_files.parse(data, arguments.file)
     try:

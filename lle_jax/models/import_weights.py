@@ -33,6 +33,12 @@ class _Source(NamedTuple):
     also: Mapping[str, _Shape] = {}
 
 
+def check_network(network: str) -> None:
+    """Raises WeightsError for a network that no checkpoint is imported for."""
+    if network not in NETWORKS:
+        raise WeightsError(f"no import for {network!r}; expected one of {', '.join(NETWORKS)}")
+
+
 def convert(
     tensors: Mapping[str, np.ndarray], network: str
 ) -> tuple[ml_collections.ConfigDict, nnx.State]:
@@ -49,8 +55,7 @@ def convert(
       WeightsError: for an unknown network, or unless names and shapes are those of the network;
         names the first that are not.
     """
-    if network not in NETWORKS:
-        raise WeightsError(f"no import for {network!r}; expected one of {', '.join(NETWORKS)}")
+    check_network(network)
     sizes, source = NETWORKS[network]
     # how many batches a batch normalisation averaged over, which nothing depends on
     tensors = {n: array for n, array in tensors.items() if not n.endswith(".num_batches_tracked")}

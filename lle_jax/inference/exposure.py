@@ -139,12 +139,14 @@ def parse(text: str | float) -> Aim:
 
 
 def measure(image: np.ndarray) -> Measured:
-    """Measures `[H, W, C]` in [0, 1]; the noise of an image below 16 pixels a side is taken for 0.
+    """Measures `[H, W, C]` in [0, 1].
 
-    The noise is that of the centre square of `lle quantify`.
+    The noise is that of the centre square of `lle quantify`; where none can be measured, below 16
+    pixels a side and where all is clipped, it is taken for 0.
     """
     part = measures.centre_crop(image)
     noise = float(_noise(part)) if min(part.shape[:2]) >= _MEASURED else 0.0
+    noise = 0.0 if math.isnan(noise) else noise
     return Measured(tiles.cell_means(image), tiles.is_grey(image), noise, _peak(image))
 
 

@@ -132,6 +132,16 @@ def test_the_correction_grows_without_a_cliff(net, measured):
         assert gained(net, noisy, 1.4, 0.1)[1:3] == (1, 1)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_an_image_of_one_value_stays_finite(net, value):
+    """Of the noise of what is all clipped nothing can be measured."""
+    image = np.full((64, 64, 3), value, np.float32)
+    assert exposure.measure(image).noise == 0
+    out = enhance.enhance_pixels(net, image.copy())[0]
+    assert np.isfinite(out).all()
+    assert out.std() < 0.05
+
+
 @pytest.mark.parametrize("side", [256, 600, 3000])
 def test_the_peak_is_that_of_a_part_and_not_of_a_pixel(side):
     """Of a tenth in one channel, a spot of a 40th of the side, and single white pixels."""

@@ -123,12 +123,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> tuple[int, str]:
     """Returns the exit status, and in one line why nothing could be done, or ""."""
-    from absl import logging
-
-    logging.set_verbosity(logging.ERROR)  # Orbax warns of what it does
     try:
         with interrupt.raised():
             _check_inputs(getattr(arguments, "inputs", ()))
+            from absl import logging
+
+            logging.set_verbosity(logging.ERROR)  # Orbax warns of what it does
             return arguments.run(arguments), ""
     except (ValueError, OSError) as error:
         console.LOGGER.debug("this is where it failed", exc_info=True)

@@ -83,10 +83,14 @@ def check_inflated(data: bytes, expected: int, wbits: int = zlib.MAX_WBITS) -> i
 
 
 def check_lzma(data: bytes, expected: int) -> None:
-    """Raises ImageError if LZMA `data` hold more than `expected` bytes (a bomb)."""
-    stream = lzma.LZMADecompressor(memlimit=_LZMA_MEMORY)
-    if len(stream.decompress(data, expected + 1)) > expected:
-        raise ImageError(_BOMB)
+    """Raises ImageError if LZMA `data`, all streams in it, hold more than `expected` bytes."""
+    left = expected
+    while data:
+        stream = lzma.LZMADecompressor(memlimit=_LZMA_MEMORY)
+        left -= len(stream.decompress(data, left + 1))
+        if left < 0:
+            raise ImageError(_BOMB)
+        data = stream.unused_data  # nothing of a stream that is cut short
 
 
 def to_unit(levels: np.ndarray, largest: int) -> np.ndarray:

@@ -187,7 +187,13 @@ def test_premultiplied_colour_is_divided_by_its_opacity(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "compress"), [(8, zlib.compress), (34925, lzma.compress)], ids=["deflate", "lzma"]
+    ("code", "compress"),
+    [
+        (8, zlib.compress),
+        (34925, lzma.compress),
+        (34925, lambda data: lzma.compress(b"0") + lzma.compress(data)),
+    ],
+    ids=["deflate", "lzma", "lzma, two streams"],
 )
 def test_a_strip_that_unpacks_to_more_than_the_header_says_is_refused(tmp_path, code, compress):
     file = io.BytesIO()

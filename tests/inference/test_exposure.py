@@ -110,7 +110,7 @@ def test_the_correction_grows_without_a_cliff(net, measured):
     assert amounts[0] == 0
     assert amounts[-1] == 1
     assert (np.diff(amounts) >= 0).all()
-    assert np.diff(amounts).max() < 0.11  # half a percent of brightness, from 1.08 to 1.16
+    assert np.diff(amounts).max() < 0.1  # half a percent of brightness, from 1.08 to 1.16
     # what is bright somewhere has not lost half its light
     lit = [gained(net, measured, 1.3, 0.01, value).amount for value in np.linspace(0.7, 0.85, 101)]
     assert lit[0] == 1
@@ -125,6 +125,7 @@ def test_the_correction_grows_without_a_cliff(net, measured):
     for noise in (0.0, 0.01):
         assert gained(net, measured, 1.35, noise, 1.0).amount == 0
         assert gained(net, measured, 1.47, noise, 1.0).amount == 1
+        assert gained(net, measured, 2.5, noise, 1.0).amount == 1
     # noise alone brightens nothing, and no noise takes from what brightness needs
     for share in (0.0, 0.3):
         noisy = measured._replace(denoising=share)

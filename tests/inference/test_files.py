@@ -318,7 +318,7 @@ def test_what_needs_nothing_is_copied_and_named(lle, needy, tmp_path, monkeypatc
     assert after["dark.png"] != before["dark.png"]
     # under no name, and not what the output's name says
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(before["bright.jpg"])))
-    assert lle("-", "-o", tmp_path / "bright.dcm") in (1, 2)
+    assert lle("-", "-o", tmp_path / "bright.dcm") == 2
     assert "a DICOM file is derived from a DICOM image" in capsys.readouterr().err
     assert not (tmp_path / "bright.dcm").exists()
 

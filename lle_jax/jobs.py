@@ -68,6 +68,12 @@ class Journal:
             return None
         return dict(record)
 
+    def start(self) -> None:
+        """Writes the header: the folder is this command's before the first item is done."""
+        with self._lock:
+            if self.path is not None and not self._has_header:
+                self._append()
+
     def record(self, key: str, status: str, **values: Any) -> None:
         """Adds a record; it is on disk when this returns. NaN is stored as null.
 
@@ -82,7 +88,7 @@ class Journal:
                 self._append(record)
             self._records[key] = record
 
-    def _append(self, record: dict[str, Any]) -> None:
+    def _append(self, record: dict[str, Any] | None = None) -> None:
         assert self.path is not None
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "ab+") as file:
@@ -93,7 +99,8 @@ class Journal:
             if not self._has_header:
                 header = {"header": self._digest, "values": self._settings}
                 text += json.dumps(header, allow_nan=False) + "\n"
-            text += json.dumps(record | {"crc32": _checksum(record)}, allow_nan=False) + "\n"
+            if record is not None:
+                text += json.dumps(record | {"crc32": _checksum(record)}, allow_nan=False) + "\n"
             file.write(text.encode())
             file.flush()
         self._has_header = True

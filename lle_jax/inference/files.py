@@ -23,6 +23,7 @@ from lle_jax.files import remove_abandoned, write_bytes
 from lle_jax.images import plan as plan_of_files
 from lle_jax.images import video
 from lle_jax.images.anonymise import anonymise
+from lle_jax.images.errors import shown
 from lle_jax.images.files import BESIDE_MARK, COMPARISON, SUFFIXES, UNCERTAINTY, VIDEOS
 from lle_jax.images.plan import Pair, Plan
 from lle_jax.inference import consistent, defects, enhance, frames, sequences, tiles
@@ -118,8 +119,12 @@ class Job:
         Args:
           pairs: of `plan`.
           progress: show it.
+
+        Raises:
+          ValueError: if a file that this command did not write is in an output's place.
         """
         pairs = list(pairs)
+        self._refuse_foreign(pairs)
         net = enhance.load(self._model)
         exposures.check(net, self._settings.wish())
         if self._settings.consistent:
@@ -127,6 +132,7 @@ class Job:
             self._gains = consistent.gains(net, sources, self._settings.wish(), progress)
         for folder in {target.parent for _, target in pairs}:
             remove_abandoned(folder)
+        self._journal.start()
         return jobs.run(
             pairs,
             lambda pair: self._enhance(net, *pair, progress),
@@ -137,6 +143,20 @@ class Job:
             label=lambda pair: str(pair[0]),
             unit="image",
         )
+
+    def _refuse_foreign(self, pairs: list[Pair]) -> None:
+        """Refuses a folder of somebody's files, as the well-lit partners of a measured pair.
+
+        A folder that has the journal is this command's.
+        """
+        if self._output is None or (self._output / JOURNAL).exists():
+            return
+        for pair in pairs:
+            for path in self._outputs(pair):
+                if path.exists():
+                    raise ValueError(
+                        f"{shown(path)} exists, and is not of lle enhance; give another folder"
+                    )
 
     def _key(self, pair: Pair) -> str:
         return plan_of_files.relative(pair[1], self._output)

@@ -204,6 +204,24 @@ def test_no_input_is_ever_overwritten(lle, inputs, capsys):
     assert contents(inputs) == before
 
 
+def test_a_folder_of_other_files_is_left_alone(lle, inputs, tmp_path, capsys):
+    """As `lle enhance low/ -o high/`, where both have the same names."""
+    out = tmp_path / "high"
+    out.mkdir()
+    (out / "a.png").write_bytes(b"somebody's")
+    assert lle(inputs, "-o", out) == 2
+    assert "a.png exists, and is not of lle enhance" in capsys.readouterr().err
+    assert contents(out) == {"a.png": b"somebody's"}
+    (out / "a.png").unlink()
+    (out / "notes.txt").write_bytes(b"stay")
+    assert lle(inputs / "a.png", inputs / "c.tif", "-o", out) == 0
+    written = (out / "a.png").read_bytes()
+    (out / files.JOURNAL).write_bytes((out / files.JOURNAL).read_bytes().splitlines()[0] + b"\n")
+    assert lle(inputs / "a.png", inputs / "c.tif", "-o", out) == 0  # stopped before its record
+    assert (out / "a.png").read_bytes() == written
+    assert (out / "notes.txt").read_bytes() == b"stay"
+
+
 def test_outputs_of_one_name_fail_with_advice_and_the_others_are_written(
     lle, inputs, tmp_path, capsys
 ):

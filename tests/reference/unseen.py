@@ -132,6 +132,14 @@ def lamp(rng, image):
     return rounded(encode(exposed(rng, 0.1 * colour, 3000)))
 
 
+def phone(rng, image):
+    """A fifth of the light, of a warm lamp, on a phone of a hard tone curve that writes JPEG."""
+    gains = np.array([rng.uniform(1.3, 1.6), 1, rng.uniform(0.5, 0.65)])
+    colour = np.broadcast_to(decode(image), (*image.shape[:2], 3)) * gains
+    low = encode(exposed(rng, rng.uniform(0.15, 0.25) * colour, 2500))
+    return jpeg(low ** rng.uniform(1.4, 1.8), 80)
+
+
 def defocus(rng, image):
     """Little light, out of focus."""
     return dark(rng, image, (0.1, 0.2), 2.0, 0.02, 85)
@@ -163,6 +171,7 @@ CLINICS = {
     "veil": veil,
     "steep": steep,
     "lamp": lamp,
+    "phone": phone,
     "narrow": narrow,
     "defocus": defocus,
     "blocks": blocks,

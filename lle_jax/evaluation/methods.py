@@ -200,8 +200,16 @@ def _outputs(name: str, folder: Path) -> Method:
             pixels = pixels[..., :1]
         return pixels
 
-    digest = {"kind": "outputs", "files": len(files)}
-    return Method(name, read, None, digest, complete=False)
+    record = {"kind": "outputs", "files": len(files), "sha256": _digest_of_files(files)}
+    return Method(name, read, None, record, complete=False)
+
+
+def _digest_of_files(files: dict[str, Path]) -> str:
+    """Identifies output images: those made anew are another method's."""
+    digest = hashlib.sha256()
+    for label, path in sorted(files.items()):
+        digest.update(f"{images.sha256(path)} {label}\n".encode())
+    return digest.hexdigest()
 
 
 def overlap(

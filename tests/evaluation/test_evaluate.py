@@ -256,6 +256,22 @@ def test_somebody_elses_outputs_are_evaluated_like_a_method(small_suite, evaluat
         )
 
 
+def test_outputs_made_anew_are_measured_anew(pairs, tmp_path, monkeypatch):
+    keep(monkeypatch, *NAMED)
+    loaded = suite.load("pairs", pairs=tuple(map(str, pairs)))
+    for name, source in (("dark", pairs[0]), ("perfect", pairs[1])):
+        (tmp_path / name).mkdir()
+        for path in source.iterdir():
+            (tmp_path / name / path.name).write_bytes(path.read_bytes())
+    found = [
+        evaluate.evaluate(loaded, [methods.load(f"A={tmp_path / name}")], [], tmp_path / "out")
+        for name in ("dark", "perfect")
+    ]
+    assert max(values(found[0].rows, "A", "psnr").values()) < 30
+    assert set(values(found[1].rows, "A", "psnr").values()) == {measures.IDENTICAL}
+    measures._pairwise.clear_cache()
+
+
 @pytest.fixture(scope="module")
 def at_hand(photographs, tmp_path_factory, brightener):
     """(folder, result) of three images of a training job, one of them grey, two realisations."""

@@ -104,13 +104,18 @@ class Suite:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the images and of all that decides the low-light ones, but not of paths."""
+        """SHA-256 of the cases: images by name, and all that decides their low-light versions.
+
+        Where the files are does not matter.
+        """
         part = {} if self.kind == "pairs" else self.settings[self.kind]
         stages = {}
         if self.kind == "degradation":
             names = sorted({degrade.name_for(part["preset"], m) for m in self.images.modalities})
             stages = {name: repr(degrade.load(name).stages) for name in names}
-        parts = [self.kind, part, stages, sorted(self.hashes)]
+        of_images = (self.images.names, self.images.hashes, self.images.low_hashes)
+        cases = sorted(map(list, zip(*of_images, self.images.modalities, strict=True)))
+        parts = [self.kind, part, stages, cases]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -1,3 +1,6 @@
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
 
@@ -152,6 +155,30 @@ def test_the_fingerprint_knows_images_and_degradation_but_no_path(
     )
     other = load(tmp_path, text.replace("seed = 3", "seed = 4"))
     assert other.fingerprint != small_suite.fingerprint
+
+
+def test_the_fingerprint_knows_which_image_is_the_truth_of_which(tmp_path, photographs):
+    for side, gains in (("low", (0.2, 0.1)), ("clean", (1, 0.9)), ("crossed", (0.1, 0.2))):
+        (tmp_path / side).mkdir()
+        for name, gain in zip("ab", gains, strict=True):
+            images.write(tmp_path / side / f"{name}.png", gain * photographs[0])
+    shutil.copytree(tmp_path / "low", tmp_path / "moved")
+
+    def fingerprint(*sides):
+        return suite.load("pairs", pairs=tuple(str(tmp_path / side) for side in sides)).fingerprint
+
+    first = fingerprint("low", "clean")
+    assert fingerprint("moved", "clean") == first
+    assert len({first, fingerprint("clean", "low"), fingerprint("crossed", "clean")}) == 3
+
+
+def test_the_fingerprint_knows_the_modality_of_each_image(small_suite):
+    def fingerprint(*modalities):
+        part = dataclasses.replace(small_suite.images.subset([0, 1]), modalities=modalities)
+        made = suite.from_images("x", part, preset="by_modality", realisations=1, seed=0)
+        return made.fingerprint
+
+    assert fingerprint("fundus", "endoscopy") != fingerprint("endoscopy", "fundus")
 
 
 def test_what_a_suite_skips_is_named_when_it_is_evaluated(

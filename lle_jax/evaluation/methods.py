@@ -24,6 +24,9 @@ from lle_jax.checkpoints.load import load_model
 from lle_jax.evaluation.suite import Case
 from lle_jax.inference import enhance, tiles
 
+# Names that mean something in every evaluation: the input, the truth and the baselines.
+RESERVED = ("low", "clean", *classical.METHODS)
+
 
 class MethodError(ValueError):
     """A method cannot be evaluated as asked; the message says what to change."""
@@ -62,14 +65,17 @@ def load(text: str) -> Method:
         return _function("low", lambda low: low, {"kind": "input"})
     if text in classical.METHODS:
         return _function(text, classical.METHODS[text], {"kind": "classical"})
+    path = Path(text)
     name, equals, folder = text.partition("=")
-    if equals:
+    if equals and not path.is_dir():  # runs/lr=1e-4 is a path
         return _outputs(name, Path(folder))
     if text == "released":
         return _network(text, release.BUNDLED)
-    path = Path(text)
     if (path / "checkpoints").is_dir() or (path / "release.json").exists():
-        return _network(path.resolve().name, path)
+        name = path.resolve().name
+        if name in RESERVED:
+            raise MethodError(f"{text}: {name!r} is {_meaning(name)}'s name; rename the folder")
+        return _network(name, path)
     if path.is_dir():
         raise MethodError(
             f"{text}: neither a run directory (checkpoints/) nor a release (release.json); for a "
@@ -81,12 +87,20 @@ def load(text: str) -> Method:
 
 def unique(methods: Iterable[Method]) -> list[Method]:
     """Renames methods to be unique: a number is added to a repeated name."""
-    taken: dict[str, int] = {}
-    result = []
+    methods = list(methods)
+    given = {method.name for method in methods}
+    taken: dict[str, Method] = {}
     for method in methods:
-        number = taken[method.name] = taken.get(method.name, 0) + 1
-        result.append(method._replace(name=f"{method.name} {number}") if number > 1 else method)
-    return result
+        name, number = method.name, 1
+        while name in taken or (number > 1 and name in given):
+            number += 1
+            name = f"{method.name} {number}"
+        taken[name] = method._replace(name=name)
+    return list(taken.values())
+
+
+def _meaning(name: str) -> str:
+    return {"low": "the input", "clean": "the truth"}.get(name, "a baseline")
 
 
 def from_network(
@@ -179,6 +193,10 @@ def _files_of_cases(folder: Path) -> dict[str, Path]:
 def _outputs(name: str, folder: Path) -> Method:
     if not name or not folder.is_dir():
         raise MethodError(f"{name}={folder}: expected NAME=FOLDER with an existing folder")
+    if name in RESERVED:
+        raise MethodError(
+            f"{name}={folder}: {name!r} is {_meaning(name)}'s name; choose another, as my_{name}="
+        )
     files = _files_of_cases(folder)
 
     def read(case: Case) -> np.ndarray:

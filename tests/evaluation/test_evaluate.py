@@ -11,6 +11,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lle_jax import classical, cli, data, images, jobs, metrics, models, text_table
+from lle_jax.checks import CheckpointError
 from lle_jax.evaluation import (
     curves,
     evaluate,
@@ -472,11 +473,39 @@ def test_a_line_in_the_registry_is_a_column_of_every_table(
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("nowhere", "no such method"), ("x=nowhere", "existing folder"), (".", "NAME=.")],
+    [
+        ("nowhere", "no such method"),
+        ("x=nowhere", "existing folder"),
+        (".", "NAME=."),
+        ("low=.", "'low' is the input's name; choose another, as my_low="),
+        ("clahe=.", "'clahe' is a baseline's name; choose another, as my_clahe="),
+    ],
 )
 def test_a_method_that_is_none_says_so(text, message):
     with pytest.raises(methods.MethodError, match=message):
         methods.load(text)
+
+
+def test_a_run_that_is_named_as_the_input_or_a_baseline_is_refused(tmp_path):
+    for name in ("low", "clean", "clahe"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        with pytest.raises(methods.MethodError, match=f"'{name}' is .*'s name; rename the folder"):
+            methods.load(str(tmp_path / name))
+
+
+def test_a_folder_whose_path_has_an_equals_sign_is_a_path(tmp_path):
+    folder = tmp_path / "lr=1e-4"
+    folder.mkdir()
+    with pytest.raises(methods.MethodError, match="neither a run directory"):
+        methods.load(str(folder))
+    (folder / "checkpoints").mkdir()
+    with pytest.raises(CheckpointError):  # it was looked for a network
+        methods.load(str(folder))
+
+
+def test_repeated_names_get_numbers_that_nobody_gave(brightener):
+    given = [brightener._replace(name=name) for name in ("A", "A", "A 2", "A")]
+    assert [method.name for method in methods.unique(given)] == ["A", "A 3", "A 2", "A 4"]
 
 
 def test_metrics_are_picked_by_name_and_a_plain_one_stands_beside_its_gt_mean():

@@ -80,14 +80,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.methods and not arguments.write_inputs:
         raise ValueError('no METHOD; give a run directory, a release, "released" or NAME=FOLDER')
     chosen = None if arguments.metrics is None else measures.parse(arguments.metrics)
-    suites = [
-        suite.load(
-            name,
-            source=arguments.source,
-            pairs=tuple(arguments.pairs) if arguments.pairs else None,
-        )
-        for name in arguments.suite
-    ]
+    suites = suite.load_all(
+        arguments.suite,
+        source=arguments.source,
+        pairs=tuple(arguments.pairs) if arguments.pairs else None,
+    )
     for each in suites:
         for line in data.skipped_lines(each.rejected):
             print(f"lle evaluate: {line}", file=sys.stderr)

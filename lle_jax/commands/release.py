@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     loaded, record = training_record.read(arguments.model)
     params = loaded.params
     if arguments.interval is not None:
-        images = suite.load(arguments.suite, source=arguments.source)
+        (images,) = suite.load_all([arguments.suite], source=arguments.source)
         params, factors = calibrate(loaded.config, params, images, arguments.interval)
         record["interval"] = {
             "level": arguments.interval,

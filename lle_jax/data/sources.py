@@ -7,6 +7,7 @@ of what modality each image is. Measured pairs of a low-light and a clean image:
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 from lle_jax import images
@@ -34,6 +35,7 @@ def load(
     pairs: str = "",
     pairs_weight: float = 1.0,
     folds: Folds = NO_FOLDS,
+    needed: Collection[str] = ROLES,
 ) -> Splits:
     """Loads the images that `config.data.source` or the pairs that `config.data.pairs` names.
 
@@ -50,18 +52,19 @@ def load(
       pairs_weight: below 1, clean images of `source` are added to the training pairs; validation
         and test stay the pairs'.
       folds: divides a source without roles for a cross-validation instead.
+      needed: those of ROLES that must have an image.
 
     Raises:
-      DataError: if the folder is missing, empty or without readable images, if a role would have
-        no image, if an image or a patient is in two roles, if an image is smaller than the crop, or
-        if the images of a pair do not fit together.
+      DataError: if the folder is missing, empty or without readable images, if a needed role
+        would have no image, if an image or a patient is in two roles, if an image is smaller than
+        the crop, or if the images of a pair do not fit together.
     """
     if not pairs:
-        return _load_clean(source, crop, folds)
-    measured = _checked(pairs, load_pairs(pairs, folds), crop)
+        return _load_clean(source, crop, folds, needed)
+    measured = _checked(pairs, load_pairs(pairs, folds), crop, needed)
     if pairs_weight == 1:
         return measured
-    clean = _load_clean(source, crop, NO_FOLDS)
+    clean = _load_clean(source, crop, NO_FOLDS, needed)
     mixed = dataclasses.replace(
         measured,
         train=join(measured.train, clean.train),
@@ -71,17 +74,17 @@ def load(
     return mixed
 
 
-def _load_clean(source: str, crop: int, folds: Folds) -> Splits:
+def _load_clean(source: str, crop: int, folds: Folds, needed: Collection[str]) -> Splits:
     sources = [source] if Path(source).exists() else source.split(",")
     splits = functools.reduce(join_splits, (_load(one, folds) for one in sources))
-    return _checked(source, splits, crop)
+    return _checked(source, splits, crop, needed)
 
 
-def _checked(source: str, splits: Splits, crop: int) -> Splits:
+def _checked(source: str, splits: Splits, crop: int, needed: Collection[str]) -> Splits:
     """Returns the images if they can be used as they are; raises DataError where not."""
     check_disjoint(source, splits)
     for role in ROLES:
-        if not len(getattr(splits, role)):
+        if role in needed and not len(getattr(splits, role)):
             raise DataError(
                 f"{source}: no image is left for {role}; add images or make sub-folders "
                 "train, validation and test"

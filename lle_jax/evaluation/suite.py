@@ -18,7 +18,7 @@ import itertools
 import json
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -249,10 +249,34 @@ def load(
     if "pairs" in settings:
         return _load_pairs(path.stem, settings)
     part = settings["images"]
-    splits = data.load(part["source"], crop=1)
-    roles = data.ROLES if part["role"] == "all" else (part["role"],)
+    every = part["role"] == "all"
+    splits = data.load(part["source"], crop=1, needed=() if every else (part["role"],))
+    roles = data.ROLES if every else (part["role"],)
     clean = functools.reduce(data.join, (getattr(splits, role) for role in roles))
+    if not len(clean):
+        raise SuiteError(f"{part['source']}: no image of it can be used")
     return Suite(path.stem, settings, clean, frozenset(clean.hashes), splits.rejected)
+
+
+def load_all(
+    names: Sequence[str], *, source: str | None = None, pairs: tuple[str, str] | None = None
+) -> list[Suite]:
+    """Reads suites by `load`, of which each option must apply to one at least.
+
+    Raises:
+      SuiteError: if an option applies to none, or as of `load`.
+    """
+    suites = [load(name, source=source, pairs=pairs) for name in names]
+    kinds = {suite.kind for suite in suites}
+    listed = ", ".join(names)
+    if pairs is not None and "pairs" not in kinds:
+        raise SuiteError(f"--pairs is for suites of pairs, not for {listed}; add --suite pairs")
+    if source is not None and kinds == {"pairs"}:
+        raise SuiteError(
+            f"--source is for suites of clean images; {listed} has pairs, for which lle evaluate "
+            "has --pairs LOW CLEAN"
+        )
+    return suites
 
 
 def from_images(

@@ -198,3 +198,30 @@ def test_what_a_suite_skips_is_named_when_it_is_evaluated(
     error = capsys.readouterr().err
     assert error.startswith(f"lle evaluate: skipped: {manifest}: modality 'mask' is not known")
     assert error.endswith(": 1 image (x.png)\n")
+
+
+def test_an_option_that_applies_to_no_suite_is_refused(tmp_path, photographs, monkeypatch, capsys):
+    for side in ("low", "clean"):
+        (tmp_path / side).mkdir()
+        images.write(tmp_path / side / "a.png", photographs[0])
+    monkeypatch.setattr("lle_jax.evaluation.evaluate.write_inputs", lambda *_: 0)
+    folders = [str(tmp_path / side) for side in ("low", "clean")]
+    command = ["evaluate", "--inputs", str(tmp_path / "out"), "--pairs", *folders]
+    assert cli.main([*command, "--suite", "samples"]) == 2
+    assert "--pairs is for suites of pairs, not for samples; add" in capsys.readouterr().err
+    assert cli.main([*command, "--suite", "samples", "pairs"]) == 0
+    source = "--source", folders[1]
+    assert cli.main([*command, "--suite", "pairs", *source]) == 2
+    assert "--source is for suites of clean images; pairs has pairs" in capsys.readouterr().err
+
+
+def test_a_manifest_needs_images_of_the_suites_role_only(tmp_path, photographs):
+    manifest = tmp_path / "m.csv"
+    images.write(tmp_path / "a.png", photographs[0])
+    manifest.write_text("path,modality,role\na.png,fundus,test\n")
+    assert suite.load("modalities", source=str(manifest)).count == 1
+    with pytest.raises(data.DataError, match="no image is left for validation"):
+        suite.load("validation", source=str(manifest))
+    text = '[degradation]\npreset = "fundus"\nrealisations = 1\nseed = 0\nseverities = [1.0]\n'
+    every = f'[images]\nsource = "{manifest.as_posix()}"\nrole = "all"\n{text}'
+    assert load(tmp_path, every).count == 1

@@ -85,6 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
         source=arguments.source,
         pairs=tuple(arguments.pairs) if arguments.pairs else None,
     )
+    names = [each.name.casefold() for each in suites]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two suites of one name, of {', '.join(names)}; rename the TOML file")
     for each in suites:
         for line in data.skipped_lines(each.rejected):
             print(f"lle evaluate: {line}", file=sys.stderr)
@@ -99,6 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
     given = {method.name for method in methods}
     names = [] if arguments.no_baselines else [n for n in classical.METHODS if n not in given]
     baselines = [method_loader.load(name) for name in names]
+    for each in suites:
+        evaluate.refuse_other(arguments.output / each.name, each, [*methods, *baselines])
     arguments.document["suites"] = documents = []
     for each in suites:
         folder = arguments.output / each.name

@@ -116,6 +116,29 @@ def evaluate(
     return result
 
 
+def refuse_other(folder: Path, suite: Suite, everyone: Iterable[Method]) -> None:
+    """Raises EvaluationError where the results of another evaluation would be overwritten.
+
+    Repeating an evaluation, and adding methods to it, loses nothing.
+    """
+    try:
+        before = json.loads((folder / "suite.json").read_text(encoding="utf-8"))
+        fingerprint, names = before["fingerprint"], list(before["methods"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # none, or one that is damaged
+    if fingerprint != suite.fingerprint:
+        raise EvaluationError(
+            f"{folder}: holds an evaluation of {', '.join(names)} on other images, seeds or "
+            "degradations; choose another -o, or remove it"
+        )
+    lost = [name for name in names if name not in {method.name for method in everyone}]
+    if lost:
+        raise EvaluationError(
+            f"{folder}: holds the results of {', '.join(lost)}; choose another -o, name these "
+            "methods too, or remove it"
+        )
+
+
 def _metrics(
     more: Iterable[str], lpips_weights: Path | None
 ) -> tuple[dict[str, Any], Callable[[np.ndarray, Case], dict[str, float]]]:

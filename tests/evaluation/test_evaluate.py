@@ -618,7 +618,8 @@ def test_json_of_an_evaluation_and_of_a_comparison(evaluated, monkeypatch, capsy
     monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: result)
     monkeypatch.setattr(report, "write", lambda *_: None)
     options = ["--suite", "samples", "-o", str(folder.parent), "--no-baselines", "--json"]
-    (folder.parent / "samples").symlink_to(folder)
+    (folder.parent / "samples").mkdir()
+    (folder.parent / "samples" / "per_image.csv").touch()
     assert cli.main(["evaluate", "gamma", *options]) == 0
     printed = capsys.readouterr()
     (document,) = json.loads(printed.out)["suites"]
@@ -634,6 +635,45 @@ def test_json_of_an_evaluation_and_of_a_comparison(evaluated, monkeypatch, capsy
     assert compared["methods"] == ["brightener", "brightener 2"]
     assert compared["summary"][0]["mean"] == pytest.approx(document["summary"][0]["mean"])
     assert {c["other"] for c in compared["comparisons"]} >= {"low", "gamma"}
+
+
+def test_results_of_another_evaluation_are_not_overwritten(
+    evaluated, small_suite, clean_folder, monkeypatch, tmp_path, capsys
+):
+    _, result = evaluated
+    made = []
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: made.append(1) or result)
+    monkeypatch.setattr(report, "write", lambda *_: None)
+    settings = small_suite.settings
+    for name, seed in (("small", 3), ("other", 4)):
+        part = settings["degradation"] | {"seed": seed}
+        text = "\n".join(f"{key} = {json.dumps(value)}" for key, value in part.items())
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "small.toml").write_text(
+            f'[images]\nsource = "{clean_folder.as_posix()}"\nrole = "all"\n[degradation]\n{text}\n'
+        )
+    first, second = (str(tmp_path / name / "small.toml") for name in ("small", "other"))
+
+    def run(*words):
+        code = cli.main(["evaluate", *words, "--no-baselines", "-o", str(tmp_path / "out")])
+        return code, capsys.readouterr().err
+
+    code, error = run("gamma", "--suite", first, second)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "two suites of one name" in error
+    (tmp_path / "out" / "small").mkdir(parents=True)
+    record = {"fingerprint": small_suite.fingerprint, "methods": ["gamma"]}
+    (tmp_path / "out" / "small" / "suite.json").write_text(json.dumps(record))
+    code, error = run("gamma", "--suite", second)
+    assert code == 2
+    assert "holds an evaluation of gamma on other images, seeds" in error
+    code, error = run("he", "--suite", first)
+    assert code == 2
+    assert "holds the results of gamma; choose another -o" in error
+    assert not made
+    assert run("gamma", "--suite", first)[0] == 0
+    assert run("he", "gamma", "--suite", first)[0] == 0
+    assert len(made) == 2
 
 
 def test_an_image_too_small_for_a_metric_is_named(small_suite):

@@ -89,8 +89,8 @@ def _local_contrast(luma: jax.Array) -> jax.Array:
         high = jnp.maximum(jnp.maximum(*parts[0][:2]), parts[0][2])
         low = jnp.minimum(jnp.minimum(*parts[1][:2]), parts[1][2])
     total = high + low
-    lit = total > 0
-    return jnp.mean(jnp.where(lit, (high - low) / jnp.where(lit, total, 1), 0), axis=(-2, -1))
+    black = total <= 0  # and not NaN, which stays
+    return jnp.mean(jnp.where(black, 0, (high - low) / jnp.where(black, 1, total)), axis=(-2, -1))
 
 
 def local_entropy(image: jax.Array, *, side: int = 9) -> jax.Array:

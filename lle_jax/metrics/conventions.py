@@ -1,5 +1,7 @@
 """Checks image pairs and selects the channels that are compared."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -24,6 +26,15 @@ def pair(
         select(array.astype(dtype), channels, data_range) for array in (image, reference)
     )
     return first, second
+
+
+def unless_nan(value: jax.Array, *images: jax.Array) -> jax.Array:
+    """Returns `[...]` values, NaN where a pixel of one of the images `[..., H, W, C]` is NaN.
+
+    For what counts by comparison, in which NaN would pass for nothing found.
+    """
+    damaged = [jnp.any(jnp.isnan(image), axis=(-3, -2, -1)) for image in images]
+    return jnp.where(functools.reduce(jnp.logical_or, damaged), jnp.nan, value)
 
 
 def select(image: jax.Array, channels: str, data_range: float = 1.0) -> jax.Array:

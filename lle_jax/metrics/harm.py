@@ -15,7 +15,7 @@ import numpy as np
 from lle_jax import checks
 from lle_jax.metrics import filters
 from lle_jax.metrics.colour import ciede2000_map
-from lle_jax.metrics.conventions import pair, select
+from lle_jax.metrics.conventions import pair, select, unless_nan
 from lle_jax.xla import order_statistic
 
 # Of structure_change; lengths in pixels.
@@ -90,7 +90,8 @@ def structure_change(
     added, in_image, lost, in_reference = (
         jnp.any(m, axis=(-2, -1)) for m in (added, in_image, lost, in_reference)
     )
-    return StructureChange(_share(added, in_image), _share(lost, in_reference), added, lost)
+    shares = _share(added, in_image), _share(lost, in_reference)
+    return StructureChange(*(unless_nan(s, image, reference) for s in shares), added, lost)
 
 
 def _share(part: jax.Array, whole: jax.Array) -> jax.Array:
@@ -181,7 +182,8 @@ def hallucination_rate(
     checks.number("threshold", threshold, -1, 1)
     correlation, power = _spectra(image, reference, patch)
     failed = jnp.any((power > ENERGY**2) & (correlation < threshold), axis=-1)
-    return jnp.mean(failed, axis=(-2, -1), dtype=correlation.dtype)
+    rate = jnp.mean(failed, axis=(-2, -1), dtype=correlation.dtype)
+    return unless_nan(rate, jnp.asarray(image), jnp.asarray(reference))
 
 
 def _spectra(image, reference, patch: int) -> tuple[jax.Array, jax.Array]:
@@ -260,4 +262,4 @@ def background_colour_shift(image: jax.Array, reference: jax.Array) -> jax.Array
     shift = ciede2000_map(*(filters.gaussian_derivative(i, FLAT_SCALE) for i in (image, reference)))
     count = jnp.sum(flat, axis=(-2, -1))
     mean = jnp.sum(jnp.where(flat, shift, 0), axis=(-2, -1)) / jnp.maximum(count, 1)
-    return jnp.where(count > 0, mean, jnp.nan)
+    return unless_nan(jnp.where(count > 0, mean, jnp.nan), image, reference)

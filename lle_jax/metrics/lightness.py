@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from lle_jax.metrics.conventions import pair
+from lle_jax.metrics.conventions import pair, unless_nan
 
 
 def lightness_order_error(image: jax.Array, reference: jax.Array) -> jax.Array:
@@ -39,7 +39,7 @@ def lightness_order_error(image: jax.Array, reference: jax.Array) -> jax.Array:
     # One pixel of each image at a time: all pairs at once would be 6 million for each image.
     moved = jnp.moveaxis(jnp.stack([before, after]), -1, 0)
     counts = jax.lax.map(changes, moved)
-    return jnp.mean(counts.astype(before.dtype), axis=0)
+    return unless_nan(jnp.mean(counts.astype(before.dtype), axis=0), image, reference)
 
 
 def _sampled_lightness(image: jax.Array) -> jax.Array:

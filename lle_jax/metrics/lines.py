@@ -14,7 +14,7 @@ import numpy as np
 
 from lle_jax import checks
 from lle_jax.metrics import filters
-from lle_jax.metrics.conventions import pair
+from lle_jax.metrics.conventions import pair, unless_nan
 from lle_jax.metrics.field import field_of_view
 from lle_jax.metrics.spots import COUNTERPART, OFFSET, WHITE
 from lle_jax.xla import force_materialize
@@ -98,7 +98,7 @@ def line_change(
     unmatched = found & (near[:, ::-1] < COUNTERPART * strength)
     dark, bright = unmatched[0], unmatched[1] & ~shiny
     (dark_added, dark_lost), (bright_added, bright_lost) = (
-        jnp.sum(each, axis=(-2, -1)) / area for each in (dark, bright)
+        unless_nan(jnp.sum(each, axis=(-2, -1)) / area, image, reference) for each in (dark, bright)
     )
     return LineChange(dark_added, dark_lost, bright_added, bright_lost, *(dark | bright))
 

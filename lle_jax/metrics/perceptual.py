@@ -61,9 +61,9 @@ def _prewitt(image: jax.Array) -> jax.Array:
 
 
 def _sqrt(x: jax.Array) -> jax.Array:
-    """Square root with gradient 0 at 0."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+    """Square root with gradient 0 at 0; NaN stays NaN."""
+    none = x <= 0
+    return jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, x)))
 
 
 def vif(image: jax.Array, reference: jax.Array, *, channels: str = "luma") -> jax.Array:

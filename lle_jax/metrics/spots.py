@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from lle_jax import checks, colour
 from lle_jax.metrics import filters
-from lle_jax.metrics.conventions import pair
+from lle_jax.metrics.conventions import pair, unless_nan
 from lle_jax.metrics.field import field_of_view
 
 SIGMAS = (1.2, 1.7, 2.4, 3.4)  # pixels; a disc of radius r answers most at r / sqrt(2)
@@ -83,7 +83,8 @@ def spot_change(
             value = jnp.max(sign * one.contrast, axis=-1)
             near = jnp.max(filters.greatest(sign * other.contrast, TOLERANCE), axis=-1)
             spots.append(found & (near < COUNTERPART * value))
-        counts.append([jnp.sum(each, axis=(-2, -1)) / area for each in spots])
+        found = [jnp.sum(each, axis=(-2, -1)) / area for each in spots]
+        counts.append([unless_nan(each, image, reference) for each in found])
         maps.append(spots[0] | spots[1])
     (dark_added, bright_added), (dark_lost, bright_lost) = counts
     return SpotChange(dark_added, dark_lost, bright_added, bright_lost, *maps)

@@ -169,6 +169,6 @@ def _scale_weights(scales: int) -> tuple[float, ...]:
 
 
 def _power(mean: jax.Array, weight: float) -> jax.Array:
-    """mean ** weight, 0 with gradient 0 where the mean is not positive."""
-    positive = mean > 0
-    return jnp.where(positive, jnp.where(positive, mean, 1) ** weight, 0)
+    """mean ** weight, 0 with gradient 0 where the mean is not positive; NaN stays NaN."""
+    none = mean <= 0
+    return jnp.where(none, 0, jnp.where(none, 1, mean) ** weight)

@@ -145,3 +145,24 @@ def test_rounded_luma_is_exact_in_eight_bit_images_however_compiled(level):
         },
     )(pixels.astype(np.float32) / 255)
     np.testing.assert_allclose(rounded[..., 0], np.rint(thousandths / 1000), atol=1e-3)
+
+
+HARM = (
+    "structure_change",
+    "spot_change",
+    "line_change",
+    "hallucination_rate",
+    "background_colour_shift",
+)
+
+
+@pytest.mark.parametrize("name", [*PAIRED, *HARM])
+def test_a_pixel_that_is_nan_is_never_perfect(name, sized):
+    measure = getattr(metrics, name)
+    image, reference = (np.array(each[0]) for each in sized[name if name in PAIRED else "ssim"])
+    damaged = image.copy()
+    damaged[20, 20, 1] = np.nan
+    for pair in ((damaged, reference), (image, damaged)):
+        found = [value for value in jax.tree.leaves(measure(*pair)) if value.ndim == 0]
+        assert found
+        assert np.isnan(found).all()

@@ -11,6 +11,7 @@ The folder written is the record:
     index.html       all of it to look at
 """
 
+import collections
 import csv
 import functools
 import json
@@ -313,11 +314,23 @@ def read(folder: Path) -> tuple[dict, list[statistics.Row]]:
                 )
                 for r in csv.DictReader(file)
             ]
+        if not _whole(rows, record["methods"], record["images"]):
+            raise ValueError("per_image.csv lacks values")
         return {key: record[key] for key in ("fingerprint", "methods", "suite")}, rows
     except FileNotFoundError:
         raise EvaluationError(f"{folder}: no evaluation there; make it with lle evaluate") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvaluationError(f"{folder}: damaged ({error}); run lle evaluate again") from None
+
+
+def _whole(rows: Sequence[statistics.Row], methods: Iterable[str], count: int) -> bool:
+    """Whether there are all values: each metric of each method on every case of every image."""
+    numbers = collections.Counter((row.method, row.metric) for row in rows)
+    return (
+        set(methods) <= {method for method, _ in numbers}
+        and len({row.image for row in rows}) == count
+        and len(set(numbers.values())) == 1
+    )
 
 
 def join(folders: Iterable[Path]) -> tuple[list[str], list[statistics.Row]]:

@@ -53,7 +53,8 @@ with (folder / "evaluation" / "per_image.csv").open("w") as file:
         print(f"{image},0-1,,1,low,psnr,0", file=file)
         value = int(digest[image * 4 : image * 4 + 4], 16) / 4096
         print(f"{image},0-1,,1,unet (EMA),psnr,{value}", file=file)
-write("evaluation/suite.json", '{"fingerprint": "", "suite": "", "methods": ["unet (EMA)"]}')
+record = '{"fingerprint": "", "suite": "", "methods": ["unet (EMA)"], "images": 7}'
+write("evaluation/suite.json", record)
 """
 
 MSE = {"loss.ssim": 0.0, "loss.mse": 1.0}

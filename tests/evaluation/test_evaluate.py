@@ -101,6 +101,22 @@ def test_compare_joins_folders_and_refuses_another_suite(evaluated, tmp_path, ca
     assert "no evaluation there" in capsys.readouterr().err
 
 
+def test_an_evaluation_whose_values_are_cut_off_is_refused(evaluated, tmp_path, capsys):
+    folder, _ = evaluated
+    lines = (folder / "per_image.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "suite.json").write_text((folder / "suite.json").read_text())
+    (tmp_path / "per_image.csv").write_text("".join(lines))
+    assert cli.main(["compare", str(tmp_path)]) == 0
+    capsys.readouterr()
+    # one case of a metric missing, all but one image, all but the header, everything
+    for kept in (lines[:-1], lines[: len(lines) // 7], lines[:1], []):
+        (tmp_path / "per_image.csv").write_text("".join(kept))
+        assert cli.main(["compare", str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert "damaged (per_image.csv lacks values); run lle evaluate again" in error
+        assert error.count("\n") == 1
+
+
 def test_a_method_trained_on_the_suite_is_refused_and_with_the_flag_warned_of(
     small_suite, brightener, with_hashes, tmp_path
 ):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from lle_jax import classical, cli, data, images, jobs, metrics, models, text_table
+from lle_jax import classical, cli, colour, data, images, jobs, metrics, models, text_table
 from lle_jax.checks import CheckpointError
 from lle_jax.evaluation import (
     curves,
@@ -217,6 +217,32 @@ def test_the_deviation_of_brightness_shows_who_used_the_truth(pairs, brightener,
     assert f'>{np.mean(ratios):.3f}<span class="spread">± {std["brightener"]:.3f}<' in page
     # neither more nor less is better
     assert "brightness_ratio" not in {c.metric for c in result.comparisons}
+
+
+def test_an_input_divided_by_its_gain_is_not_starred_for_its_re_degradation(
+    clean_folder, tmp_path, monkeypatch
+):
+    keep(monkeypatch, *NAMED, "consistency")
+    path = tmp_path / "dark.toml"
+    path.write_text(
+        f'[images]\nsource = "{clean_folder.as_posix()}"\nrole = "all"\n'
+        "[sweep]\nseed = 0\ngains = [0.5]\nnoises = [0.02]\nblurs = [0]\n"
+    )
+
+    def inverse(low):
+        return colour.linear_to_srgb(2 * colour.srgb_to_linear(low))
+
+    made = [
+        methods.Method("inverse", lambda case: inverse(case.low), None, {"kind": "test"}),
+        methods.Method("truth", lambda case: case.clean, None, {"kind": "test"}),
+    ]
+    result = evaluate.evaluate(suite.load(str(path)), made, [], tmp_path / "out")
+    measures._pairwise.clear_cache()
+    means = {s.method: s.mean for s in result.summary if s.metric == "consistency"}
+    assert means["inverse"] > means["truth"] + 10  # more is not better
+    printed = tables.table(result.summary, ("psnr", "consistency")).splitlines()
+    assert not any(line.rstrip().endswith("*") for line in printed[1:])
+    assert "consistency" not in {c.metric for c in result.comparisons}
 
 
 def test_validation_on_the_suite_and_unknown_training_are_warned_of(

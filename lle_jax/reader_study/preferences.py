@@ -32,7 +32,8 @@ class Rate(NamedTuple):
     """A mean of answers in [0, 1] with two 95 % intervals.
 
     `low` and `high` are Wilson's, which take all answers as independent; `case_low` and `case_high`
-    are percentiles over resampled cases, NaN with one case.
+    are percentiles over resampled cases, NaN with one case. Where all answers are 0, or all are 1,
+    resamples do not differ: then they are Clopper and Pearson's with a case for a trial.
     """
 
     rate: float
@@ -76,6 +77,16 @@ def wilson(successes: float, total: int, level: float = LEVEL) -> tuple[float, f
     return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
+def clopper_pearson(successes: int, total: int, level: float = LEVEL) -> tuple[float, float]:
+    """Computes the exact interval of a proportion.
+
+    Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the
+    binomial", Biometrika 26(4), 1934, doi:10.1093/biomet/26.4.404.
+    """
+    found = scipy.stats.binomtest(successes, total).proportion_ci(level, "exact")
+    return float(found.low), float(found.high)
+
+
 def rate(values: Sequence[float], cases: Sequence[Hashable], *, seed: int = 0) -> Rate:
     """Computes the mean of answers in [0, 1] and its intervals.
 
@@ -96,9 +107,13 @@ def rate(values: Sequence[float], cases: Sequence[Hashable], *, seed: int = 0) -
         counts[number[case]] += 1
     total = len(values)
     low, high = wilson(float(sums.sum()), total)
-    draws = _resamples(len(number), seed)
-    ends = _percentiles((draws @ sums) / (draws @ counts), len(number))
-    return Rate(float(sums.sum() / total), low, high, *ends, total, len(number))
+    share = float(sums.sum() / total)
+    if share in (0, 1) and len(number) > 1:
+        ends = clopper_pearson(round(share * len(number)), len(number))
+    else:
+        draws = _resamples(len(number), seed)
+        ends = _percentiles((draws @ sums) / (draws @ counts), len(number))
+    return Rate(share, low, high, *ends, total, len(number))
 
 
 def _resamples(cases: int, seed: int) -> np.ndarray:

@@ -72,6 +72,14 @@ def test_case_interval_equals_scipys_bootstrap_of_a_ratio():
     )
 
 
+@pytest.mark.parametrize(("value", "expected"), [(0.0, (0, 0.3085)), (1.0, (0.6915, 1))])
+def test_what_never_or_always_happened_in_ten_cases_is_not_certain(value, expected):
+    # of zero events in n cases the exact upper limit is 1 - 0.025^(1/n)
+    found = preferences.rate([value] * 30, [number % 10 for number in range(30)])
+    np.testing.assert_allclose((found.case_low, found.case_high), expected, atol=1e-4)
+    assert math.isnan(preferences.rate([value] * 3, ["one"] * 3).case_low)
+
+
 def test_intervals_by_case_are_wider_where_readers_repeat_each_other():
     # 12 readers who always agree on each of 20 cases
     values = np.repeat([1.0, 0.0, 1.0, 1.0] * 5, 12)

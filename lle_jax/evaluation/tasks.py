@@ -48,7 +48,8 @@ class Recovery(NamedTuple):
     """The fraction of the loss due to low light that a method recovers: 0 none, 1 all.
 
     `recovered` is mean (method - low) / mean (clean - low) over images, `low` and `high` bound it
-    (95 % BCa bootstrap over images). NaN where the low light took nothing to give back.
+    (95 % BCa bootstrap over images). NaN where the low light took nothing to give back; `low` and
+    `high` also where the loss's own 95 % interval has 0 in it, as no ratio is bounded then.
     """
 
     method: str
@@ -290,6 +291,8 @@ def _ratio(gain: np.ndarray, loss: np.ndarray, seed: int) -> tuple[float, float,
     ratio = float(np.mean(gain) / np.mean(loss))
     if len(loss) < 2 or np.array_equal(gain, ratio * loss):
         return ratio, *((math.nan,) * 2 if len(loss) < 2 else (ratio,) * 2)
+    if not statistics.interval(loss, seed=seed)[0] > 0:
+        return ratio, math.nan, math.nan  # resamples would divide by about 0
     ends = scipy.stats.bootstrap(
         (gain, loss),
         lambda gain, loss, axis: np.mean(gain, axis) / np.mean(loss, axis),

@@ -145,6 +145,23 @@ def test_recovery_is_a_ratio_of_means_over_images():
         task.recovered(rows[:-2])
 
 
+def test_recovery_of_a_loss_that_may_be_none_has_no_interval():
+    generator = np.random.default_rng(1)
+    noise = generator.normal(0, 0.05, (2, 10))
+    noise -= noise.mean(axis=1, keepdims=True)
+    for loss, bounded in ((0.01, False), (0.1, True)):
+        lost = loss + noise[0]
+        values = {"clean": np.full(10, 0.8), "low": 0.8 - lost, "a": 0.8 - lost / 2 + noise[1] / 5}
+        (found,) = task.recovered(
+            statistics.Row(str(i), method, "dice", v[i], "0")
+            for method, v in values.items()
+            for i in range(10)
+        )
+        np.testing.assert_allclose(found.recovered, 0.5, atol=1e-6)
+        assert np.isfinite([found.low, found.high]).all() == bounded
+        assert np.isnan([found.low, found.high]).any() != bounded
+
+
 def test_low_light_depends_on_nothing_but_image_seed_and_draw():
     cases = made_cases()
     rows = {(r.image, r.method, r.metric, r.realisation): r.value for r in evaluated({})}

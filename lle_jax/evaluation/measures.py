@@ -199,7 +199,11 @@ def measure(
     try:
         values = _pairwise(output, case.clean, case.low, again, lpips_weights, names)
     except ValueError as error:  # too small for a metric
-        raise EvaluationError(f"{case.label}: {error}; see --metrics") from error
+        more = [name for name in names if not METRICS[name].standard]
+        other = f", or {', '.join(more)} out of --metrics" if more else ""
+        raise EvaluationError(
+            f"{case.label}: {error}; leave the image out of the suite{other}"
+        ) from error
     return {
         name: min(float(values[name]), metric.greatest)
         for name, metric in METRICS.items()

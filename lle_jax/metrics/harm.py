@@ -90,8 +90,11 @@ def structure_change(
     added, in_image, lost, in_reference = (
         jnp.any(m, axis=(-2, -1)) for m in (added, in_image, lost, in_reference)
     )
-    shares = _share(added, in_image), _share(lost, in_reference)
-    return StructureChange(*(unless_nan(s, image, reference) for s in shares), added, lost)
+    share_added, share_lost = (
+        unless_nan(_share(part, whole), image, reference)
+        for part, whole in ((added, in_image), (lost, in_reference))
+    )
+    return StructureChange(share_added, share_lost, added, lost)
 
 
 def _share(part: jax.Array, whole: jax.Array) -> jax.Array:

@@ -83,8 +83,8 @@ def spot_change(
             value = jnp.max(sign * one.contrast, axis=-1)
             near = jnp.max(filters.greatest(sign * other.contrast, TOLERANCE), axis=-1)
             spots.append(found & (near < COUNTERPART * value))
-        found = [jnp.sum(each, axis=(-2, -1)) / area for each in spots]
-        counts.append([unless_nan(each, image, reference) for each in found])
+        densities = [jnp.sum(each, axis=(-2, -1)) / area for each in spots]
+        counts.append([unless_nan(each, image, reference) for each in densities])
         maps.append(spots[0] | spots[1])
     (dark_added, bright_added), (dark_lost, bright_lost) = counts
     return SpotChange(dark_added, dark_lost, bright_added, bright_lost, *maps)

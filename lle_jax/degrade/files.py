@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,15 @@ from lle_jax.degrade import chain
 from lle_jax.degrade.presets import Preset
 from lle_jax.files import remove_abandoned, write_bytes
 from lle_jax.images import plan
+from lle_jax.images.errors import shown
 from lle_jax.images.plan import Pair
 from lle_jax.jobs import Outcome
 
 JOURNAL = ".lle-degrade.jsonl"
+# Whose compiled programs are kept at a time: each takes hundreds of memory maps, of which a process
+# may have 65,530; where they run out, LLVM crashes.
+MAX_SHAPES = 32
+_OWN = {"lle_jax", "sha256", "preset", "seed"}  # what every version wrote in a record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +63,8 @@ def degrade_files(
 
     Beside each target is written `<target>.json`: the settings, the source's SHA-256 and the
     parameters drawn. A target is finished when it exists and its record is the one that would be
-    written now.
+    written now. A target that exists without such a record, or a record that is none, is somebody
+    else's: that file fails, and nothing is overwritten.
 
     Args:
       pairs: of `images.plan.plan`.
@@ -69,9 +76,10 @@ def degrade_files(
     journal = jobs.Journal(None if output is None else output / JOURNAL, settings.record())
     for folder in {target.parent for _, target in pairs}:
         remove_abandoned(folder)
+    shapes: set[tuple[int, ...]] = set()
     return jobs.run(
         pairs,
-        lambda pair: _degrade_file(*pair, settings),
+        lambda pair: _degrade_file(*pair, settings, shapes),
         journal,
         progress,
         key=lambda pair: plan.relative(pair[1], output),
@@ -102,19 +110,61 @@ def _record(source: Path, settings: Settings) -> tuple[dict[str, Any], chain.Par
     return record, parameters, noise
 
 
-def _degrade_file(source: Path, target: Path, settings: Settings) -> dict[str, Any]:
+def _degrade_file(
+    source: Path, target: Path, settings: Settings, shapes: set[tuple[int, ...]]
+) -> dict[str, Any]:
+    """Writes a file's copy and its record; `shapes` are those compiled for, and is added to."""
+    ours = _is_ours(target)
     record, parameters, noise = _record(source, settings)
     picture = images.read(source)
+    _bound(shapes, picture.pixels.shape[-3:])
+    try:
+        low = degrade_pixels(noise, parameters, picture.pixels)
+    except jax.errors.JaxRuntimeError as error:
+        raise MemoryError from error
     target.parent.mkdir(parents=True, exist_ok=True)
-    images.write(
-        target,
-        degrade_pixels(noise, parameters, picture.pixels),
-        like=picture,
-        description=f"Degraded with lle_jax, preset {settings.preset.name}",
-    )
-    # last, so that a record without its image cannot be left behind
-    write_bytes(_record_path(target), json.dumps(record, indent=2).encode() + b"\n")
+    if not ours:
+        # first, so that an image whose record an interruption prevents is known for ours
+        _write_record(target, record | {"unfinished": True})
+    try:
+        images.write(
+            target,
+            low,
+            like=picture,
+            description=f"Degraded with lle_jax, preset {settings.preset.name}",
+        )
+    except BaseException:
+        if not ours and not target.exists():
+            _record_path(target).unlink(missing_ok=True)
+        raise
+    _write_record(target, record)
     return {"sha256": record["sha256"]}
+
+
+def _write_record(target: Path, record: dict[str, Any]) -> None:
+    write_bytes(_record_path(target), json.dumps(record, indent=2).encode() + b"\n")
+
+
+def _is_ours(target: Path) -> bool:
+    """Whether there is a record of ours; raises ImageError if a file of others would be lost."""
+    path = _record_path(target)
+    record = _read(path)
+    if isinstance(record, dict) and record.keys() >= _OWN:
+        return True
+    for other in (target, path):
+        if os.path.lexists(other):
+            raise images.ImageError(
+                f"{shown(other)}: exists and is not of lle degrade; choose another folder"
+            )
+    return False
+
+
+def _bound(shapes: set[tuple[int, ...]], shape: tuple[int, ...]) -> None:
+    """Drops the compiled programs where there are many, before another shape has its own."""
+    if shape not in shapes and len(shapes) == MAX_SHAPES:
+        jax.clear_caches()
+        shapes.clear()
+    shapes.add(shape)
 
 
 def key(seed: int, sha256: str) -> jax.Array:

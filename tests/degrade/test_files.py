@@ -9,7 +9,7 @@ import skimage.data
 import skimage.io
 
 from lle_jax import degrade, images
-from lle_jax.degrade import files, presets
+from lle_jax.degrade import chain, files, presets
 from lle_jax.images import plan
 
 PRESET = presets.parse(
@@ -104,7 +104,8 @@ def test_finished_files_are_skipped_and_others_done_again(folder, tmp_path):
     del first[files.JOURNAL]
     (out / "a.png").write_bytes(b"left by hand")  # finished: its record is there and fits
     (out / "deep" / "b.png").unlink()
-    (out / "c.tif.json").write_text("{")
+    record = json.loads((out / "c.tif.json").read_text())
+    (out / "c.tif.json").write_text(json.dumps(record | {"seed": 8}))  # of another run
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     outcome = run([folder], out)
     assert (len(outcome.done), len(outcome.skipped)) == (2, 3)
@@ -126,6 +127,80 @@ def test_an_unreadable_file_is_reported_and_does_not_stop_the_rest(folder, tmp_p
     assert "\n" not in reason
     assert "c.tif" in contents(tmp_path / "out")
     assert "b_broken.png" not in contents(tmp_path / "out")
+
+
+def test_files_of_others_are_not_overwritten(folder, tmp_path):
+    out = tmp_path / "out"
+    (out / "deep").mkdir(parents=True)
+    (out / "a.png").write_bytes(b"of others")
+    (out / "c.tif.json").write_text('{"labels": [1, 2]}')
+    (out / "deep" / "b.png.json").write_text("{")
+    before = contents(out)
+    outcome = run([folder], out)
+    assert len(outcome.done) == 2
+    reasons = sorted(reason for _, reason in outcome.failed)
+    said = "exists and is not of lle degrade; choose another folder"
+    assert reasons == [f"{out / name}: {said}" for name in sorted(before)]
+    assert contents(out).items() >= before.items()
+    assert "c.tif" not in contents(out)
+
+
+def test_an_interruption_between_image_and_record_does_not_stop_the_next_run(
+    folder, tmp_path, monkeypatch
+):
+    out, write = tmp_path / "out", images.write
+
+    def interrupted(*args, **options):
+        write(*args, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.images, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run([folder / "a.png"], out)
+    assert (out / "a.png").exists()
+    assert len(run([folder / "a.png"], out).done) == 1
+    assert len(run([folder / "a.png"], out).skipped) == 1
+    assert "unfinished" not in json.loads((out / "a.png.json").read_text())
+
+
+def test_no_record_is_left_of_an_image_that_cannot_be_written(folder, tmp_path, monkeypatch):
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.images, "write", full)
+    assert len(run([folder / "a.png"], tmp_path / "out").failed) == 1
+    assert contents(tmp_path / "out").keys() == {files.JOURNAL}
+
+
+def test_an_image_too_large_for_the_memory_fails_alone(folder, tmp_path, monkeypatch):
+    def apply(key, parameters, image):
+        if image.shape[:2] == (24, 32):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return image
+
+    skimage.io.imsave(
+        folder / "small.png", np.full((16, 16, 3), 200, np.uint8), check_contrast=False
+    )
+    monkeypatch.setattr(chain, "apply", apply)
+    outcome = run([folder / "a.png", folder / "small.png"], tmp_path / "out")
+    assert [pair[0].name for pair in outcome.done] == ["small.png"]
+    assert [reason for _, reason in outcome.failed] == [
+        f"{folder / 'a.png'}: not enough memory for this image"
+    ]
+
+
+def test_programs_of_many_sizes_are_dropped(tmp_path, monkeypatch):
+    for side in range(8, 13):
+        for name in "ab":
+            path = tmp_path / f"{side}{name}.png"
+            levels = np.full((side, 8, 3), ord(name), np.uint8)
+            skimage.io.imsave(path, levels, check_contrast=False)
+    dropped = []
+    monkeypatch.setattr(files, "MAX_SHAPES", 2)
+    monkeypatch.setattr(files.jax, "clear_caches", lambda: dropped.append(1))
+    assert len(run([tmp_path], tmp_path / "out").done) == 10
+    assert len(dropped) == 2
 
 
 def test_frames_share_parameters_but_not_noise():

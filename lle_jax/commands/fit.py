@@ -40,6 +40,7 @@ def add(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from lle_jax import console, images
     from lle_jax.fit import preset
+    from lle_jax.images.errors import shown
 
     prior = preset.load_prior(arguments.prior)
     report = preset.fit_files(
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     others = images.scan([*arguments.inputs, *arguments.clean]).others
     page = arguments.output.with_suffix(".html")
     print("\n".join(report.provenance))
-    console.note(f"preset: {arguments.output}\nreport: {page}")
+    console.note(f"preset: {shown(arguments.output)}\nreport: {shown(page)}")
     if others:
         console.note(images.skipped_formats(others))
     arguments.document.update(
@@ -58,5 +59,5 @@ def run(arguments: argparse.Namespace) -> int:
         failed=[{"input": path, "reason": reason} for path, reason in report.failures],
     )
     for path, reason in report.failures:
-        print(f"lle fit: {path}: {reason}", file=sys.stderr)
+        print(f"lle fit: {shown(path)}: {reason}", file=sys.stderr)
     return 1 if report.failures else 0

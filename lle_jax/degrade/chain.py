@@ -27,6 +27,7 @@ from lle_jax.degrade.stages import STAGES, ParameterSpec, Stage
 Parameters = dict[str, jax.Array]
 
 _ACTIVE = ParameterSpec(0, 1, 0)
+_FAR = 12.0  # standard deviations from a normal's mean to its range
 
 
 def sample(
@@ -122,6 +123,13 @@ def _quantile(distribution: Distribution, u: jax.Array) -> jax.Array:
 
 
 def _truncated_normal(u: jax.Array, mean: float, std: float, low: float, high: float) -> jax.Array:
+    if low > mean:  # mirrored: near 1, float32 cannot tell the tail's probabilities
+        return -_truncated_normal(1 - u, -mean, std, -high, -low)
+    near, far = (mean - high) / std, (mean - low) / std
+    if near > _FAR:  # the probabilities underflow; so far out the law is nearly Rayleigh's
+        within = math.exp((near - far) * (near + far) / 2)
+        share = -2 * jnp.log(jnp.maximum(within + u * (1 - within), 2.0**-25))
+        return high - std * share / (near + jnp.sqrt(near * near + share))
     below, above = (ndtr(jnp.asarray((bound - mean) / std, u.dtype)) for bound in (low, high))
     return mean + std * ndtri(below + u * (above - below))
 

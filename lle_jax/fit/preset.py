@@ -19,6 +19,8 @@ from lle_jax.degrade.presets import Preset, StageDistribution
 from lle_jax.files import write_bytes
 from lle_jax.fit import distributions, lamp, measures
 from lle_jax.fit.report import Report, to_html, to_toml
+from lle_jax.images import picture
+from lle_jax.images.errors import shown
 
 MIN_IMAGES, RECOMMENDED_IMAGES = 2, 20
 MAX_SIDE, MIN_SIDE = 256, 64
@@ -80,7 +82,8 @@ def fit_files(
     auc = measures.classify(measured, fitted.synthetic)
     provenance = (
         f"Fitted by lle_jax {lle_jax.__version__} on "
-        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d} from the prior {prior.name}, seed {seed}.",
+        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d} from the prior "
+        f"{shown(prior.name)}, seed {seed}.",
         f"Real images: {len(real_crops)}, fingerprint {_fingerprint(real_set)}.",
         f"Clean images: {len(clean_crops)}, fingerprint {_fingerprint(clean_set)}.",
         f"All measured on squares of {side} pixels{', in grey' if grey else ''}.",
@@ -180,10 +183,10 @@ def _tests(real: np.ndarray, synthetic: np.ndarray) -> tuple[tuple[float, float]
 
 def _check_output(output: Path, page: Path) -> None:
     if output.suffix != ".toml":
-        raise ValueError(f"{output}: a preset's name ends in .toml")
+        raise ValueError(f"{shown(output)}: a preset's name ends in .toml")
     for path in (output, page):
         if path.exists():
-            raise ValueError(f"{path} exists; remove it or choose another name")
+            raise ValueError(f"{shown(path)} exists; remove it or choose another name")
 
 
 def _warnings(real: int, clean: int) -> tuple[str, ...]:
@@ -220,7 +223,7 @@ def _read(paths: Iterable[Path], failures: list) -> list[_Image]:
             pixels = _cut(pixels.reshape(-1, *pixels.shape[-3:]), MAX_SIDE)
             squares.append(_Image(path, images.sha256(path), pixels))
         except (images.ImageError, OSError) as error:
-            failures.append((path, str(error).removeprefix(f"{path}: ")))
+            failures.append((path, str(error).removeprefix(f"{shown(path)}: ")))
     return squares
 
 
@@ -238,7 +241,7 @@ def _check(real: Sequence[_Image], clean: Sequence[_Image]) -> None:
     of_clean = {image.digest for image in clean}
     for image in real:
         if image.digest in of_clean:
-            raise ValueError(f"{image.path} is among the real and the clean images")
+            raise ValueError(f"{shown(image.path)} is among the real and the clean images")
 
 
 def _side(pictures: Sequence[_Image]) -> int:
@@ -246,8 +249,8 @@ def _side(pictures: Sequence[_Image]) -> int:
     side = min(min(smallest.pixels.shape[1:3]) // 16 * 16, MAX_SIDE)
     if side < MIN_SIDE:
         raise ValueError(
-            f"{smallest.path} is smaller than {MIN_SIDE} pixels, and all images are measured on "
-            "the same size; leave it out"
+            f"{shown(smallest.path)} is smaller than {MIN_SIDE} pixels, and all images are "
+            "measured on the same size; leave it out"
         )
     return side
 
@@ -262,10 +265,12 @@ def _crops(pictures: Sequence[_Image], side: int, grey: bool) -> np.ndarray:
     Of 8 bits as the synthetic ones are: luma of JPEG's flat blocks, not rounded, varies by less
     than a level and measures as no noise.
     """
-    crops = [_cut(picture.pixels, side) for picture in pictures]
+    crops = [_cut(each.pixels, side) for each in pictures]
     if grey:
         crops = [np.asarray(jnp.round(colour.luma(jnp.asarray(c)) * 255) / 255) for c in crops]
     else:
+        # the values that reading a file of 8 bits gives, to the bit
+        crops = [picture.to_unit(picture.to_levels(crop, 8), 255) for crop in crops]
         crops = [np.broadcast_to(crop, (*crop.shape[:-1], 3)) for crop in crops]
     return np.concatenate(crops)
 

@@ -12,6 +12,7 @@ from lle_jax.degrade import presets
 from lle_jax.degrade.presets import Preset
 from lle_jax.fit import distributions
 from lle_jax.fit.measures import MEASURES
+from lle_jax.images.errors import shown
 from lle_jax.pages import text
 
 
@@ -63,11 +64,11 @@ def to_html(report: Report) -> bytes:
         f"<tr><td>{text(name)}</td><td>{d:.2f}</td><td>{p:.2g}</td></tr>"
         for name, (d, p) in zip(MEASURES, report.tests, strict=True)
     ]
-    failed = [f"<li>{text(f'{path}: {reason}')}</li>" for path, reason in report.failures]
+    failed = [f"<li>{text(f'{shown(path)}: {reason}')}</li>" for path, reason in report.failures]
     return pages.fill(
         Path(__file__).with_name("fit.html"),
         report=False,
-        name=text(report.preset.name),
+        name=text(shown(report.preset.name)),
         provenance="\n".join(f"<li>{text(line)}</li>" for line in report.provenance),
         histograms=base64.b64encode(_histograms(report)).decode(),
         rows="\n".join(rows),

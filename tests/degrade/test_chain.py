@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lle_jax import degrade
-from lle_jax.degrade import presets
+from lle_jax.degrade import chain, presets
 from lle_jax.degrade.chain import from_json, to_json
 from lle_jax.degrade.stages import STAGES
 
@@ -153,6 +153,22 @@ gamma = 1.25
     np.testing.assert_allclose(counts / 20000, 1 / 3, atol=0.015)
     np.testing.assert_array_equal(drawn["gamma.gamma"], np.float32(1.25))
     assert float(drawn["exposure.active"].mean()) == pytest.approx(0.25, abs=0.015)
+
+
+@pytest.mark.parametrize("deviations", [0.5, 5, 8, 11.9, 12.1, 30, 1000])
+def test_a_mean_far_outside_the_range_gives_the_tail_nearest_to_it(deviations):
+    import scipy.stats
+
+    u = ((np.arange(20000) + 0.5) / 20000).astype(np.float32)
+    for sign in (1, -1):
+        mean = 0.3 - sign * 0.05 * deviations
+        values = (mean, 0.05, *((0.3, 0.7) if sign > 0 else (-0.1, 0.3)))
+        drawn = chain._quantile(presets.Distribution("normal", values), jax.numpy.asarray(u))
+        assert (np.diff(drawn) > -1e-5).all()
+        beyond = sign * (np.asarray(drawn, np.float64) - 0.3) / 0.05
+        law = scipy.stats.truncnorm(deviations, deviations + 8, -deviations)
+        # 1000 deviations away it is as narrow as float32 has numbers
+        assert scipy.stats.kstest(beyond, law.cdf).statistic < (0.003 if deviations < 99 else 0.1)
 
 
 def test_compiled_vmapped_and_looped_chains_agree(images):

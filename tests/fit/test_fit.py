@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from lle_jax import artifacts, cli, degrade, images
 from lle_jax.degrade import chain, presets
 from lle_jax.fit import distributions, measures
 from lle_jax.fit import preset as preset_files
+from lle_jax.images.picture import to_unit
 
 PRIOR = presets.parse(
     """
@@ -197,14 +199,16 @@ def folders(tmp_path, pictures):
 def test_files_become_a_preset_and_a_page(folders, monkeypatch, capsys):
     monkeypatch.setattr(distributions, "ROUNDS", 1)
     monkeypatch.setattr(distributions, "SIMULATIONS", 64)
-    (folders / "real" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for name in (b"broken.png", b"caf\xe9.png"):  # the other of Latin-1, so not of UTF-8
+        (folders / "real" / os.fsdecode(name)).write_bytes(b"\x89PNG\r\n\x1a\n")
     output = folders / "made" / "mine.toml"
     words = ["fit", str(folders / "real"), "--clean", str(folders / "clean"), "-o", str(output)]
-    assert cli.main([*words, "--json"]) == 1  # one file could not be read
+    assert cli.main([*words, "--json"]) == 1  # two files could not be read
     printed = capsys.readouterr()
     document = json.loads(printed.out)
     assert document["written"] == [str(output), str(output.with_suffix(".html"))]
-    assert [Path(each["input"]).name for each in document["failed"]] == ["broken.png"]
+    names = [os.fsencode(Path(each["input"]).name) for each in document["failed"]]
+    assert names == [b"broken.png", b"caf\xe9.png"]
     assert any(line.startswith("Real images: 24") for line in document["provenance"])
     text, page = output.read_text(), output.with_suffix(".html").read_text()
     preset = degrade.load(output)
@@ -213,8 +217,10 @@ def test_files_become_a_preset_and_a_page(folders, monkeypatch, capsys):
     for part in ("Real images: 24, fingerprint", "Clean images: 24", "area under the curve"):
         assert part in text
         assert part in page
-    assert "broken.png" in page
-    assert "broken.png" in printed.err
+    for name in ("broken.png", "caf?.png"):
+        assert f"{name}: " in page
+        assert f"{name}: " in printed.err
+    assert f"caf?.png: {folders}" not in page  # the name once
     assert 'src="data:' in page
     assert not re.search(r"(src|href)=\"(?!data:)", page)  # nothing is loaded from elsewhere
     assert cli.main(words) == 2
@@ -245,6 +251,21 @@ def test_grey_files_are_measured_among_those_in_colour_if_both_sets_have_colour(
     # real ones too are of whole levels: luma between them hides that a block is flat
     levels = 255 * np.concatenate([np.asarray(image).ravel() for image in seen])
     np.testing.assert_allclose(levels, np.rint(levels), atol=1e-3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_16_bits_are_measured_as_those_of_8(channels):
+    rng = np.random.default_rng(0)
+    fine = (rng.integers(0, 65536, (1, 64, 64, channels)) / 65535).astype(np.float32)
+    coarse = to_unit(np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1), 255)
+    for grey in (False, True):
+        image = preset_files._Image(Path("x"), "", fine)
+        levels = 255 * preset_files._crops([image], 64, grey)
+        np.testing.assert_allclose(levels, np.rint(levels), atol=1e-4)
+    # what is of 8 bits stays as it is, to the bit
+    image = preset_files._Image(Path("x"), "", coarse)
+    crops = preset_files._crops([image], 16, grey=False)
+    np.testing.assert_array_equal(crops, np.broadcast_to(coarse, (1, 16, 16, 3)))
 
 
 @pytest.mark.parametrize(

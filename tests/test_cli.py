@@ -135,6 +135,15 @@ def dark(tmp_path):
     return tmp_path / "dark"
 
 
+def test_a_contact_sheet_that_would_replace_a_copy_is_refused(image, tmp_path, capsys):
+    out = tmp_path / "out"
+    sheet = out / ".." / "out" / image.name
+    assert degrade(image, "-o", str(out), "--contact-sheet", str(sheet)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"lle degrade: {sheet}: a low-light copy is written there")
+    assert not out.exists()
+
+
 def test_quantify_prints_writes_and_names_what_it_cannot_read(dark, tmp_path, capsys):
     status = cli.main(["quantify", str(dark), "-o", str(tmp_path / "report"), "--study"])
     printed = capsys.readouterr()

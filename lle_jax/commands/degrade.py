@@ -57,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
                 refuse_input(arguments.contact_sheet, path)
     if arguments.output is not None:
         planned = plan.plan(arguments.inputs, arguments.output)
+        if arguments.contact_sheet is not None:
+            _refuse_target(arguments.contact_sheet, [target for _, target in planned.pairs])
         folder = None if plan.is_file(planned, arguments.output) else arguments.output
         outcome = files.degrade_files(planned.pairs, settings, folder)
         outcome.failed.extend(planned.failed)
@@ -70,3 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
         sheet.write(found[0], arguments.contact_sheet, settings)
         arguments.document["contact_sheet"] = arguments.contact_sheet
     return status
+
+
+def _refuse_target(sheet: Path, targets: list[Path]) -> None:
+    """Raises ValueError where the contact sheet would replace a copy, or the copy the sheet."""
+    if sheet.resolve() in {target.resolve() for target in targets}:
+        raise ValueError(
+            f"{sheet}: a low-light copy is written there; choose another name for the contact sheet"
+        )

@@ -3,12 +3,13 @@
 The structure of a given folder is mirrored in the output folder; a given file goes to its top.
 """
 
+import contextlib
 import glob
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lle_jax.images.errors import ImageError, shown
+from lle_jax.images.errors import ImageError, naming, shown
 from lle_jax.images.files import READ_ONLY, WRITTEN, copy_name, scan
 
 Pair = tuple[Path, Path]
@@ -76,6 +77,8 @@ def plan(
       ImageError: if an input does not exist or holds no image, or would be overwritten.
     """
     output, paths = Path(output), expand(inputs)
+    with naming(output, "cannot be written to"), contextlib.suppress(FileNotFoundError):
+        output.stat()  # which a loop of links has not
     if output.suffix.lower() in READ_ONLY and not output.is_dir():
         raise ImageError(f"{output}: this format is not written; use one of {' '.join(WRITTEN)}")
     if output.suffix.lower() in (*WRITTEN, *also) and not output.is_dir():
@@ -90,7 +93,7 @@ def plan(
     sources = {entry.source.resolve() for entry in entries}
     for entry in entries:
         for target in outputs(entry.target):
-            if target.resolve() in sources:
+            if _resolved(target) in sources:
                 raise ImageError(
                     f"{target}: this input would be overwritten; choose another output"
                 )
@@ -119,9 +122,10 @@ def relative(target: Path, output: Path | None) -> str:
 def _mirror(
     paths: Sequence[Path], output: Path, also: tuple[str, ...]
 ) -> tuple[list[_Entry], list[Path]]:
-    """Pairs images with paths in the folder `output`, each image once."""
+    """Pairs images with paths in the folder `output`, each name of an image once."""
     results = output.resolve()
     entries: dict[Path, _Entry] = {}
+    written: set[tuple[Path, Path]] = set()
     others: dict[Path, Path] = {}
     for given in paths:
         root = given if given.is_dir() else given.parent
@@ -132,13 +136,25 @@ def _mirror(
             if not (below and results in path.resolve().parents):
                 others.setdefault(path.resolve(), path)
         for source in readable:
-            if below and results in source.resolve().parents:
+            # links to one image are images of their own, but for one output
+            name, image = source.parent.resolve() / source.name, source.resolve()
+            target = output / copy_name(source.relative_to(root))
+            if below and (results in name.parents or results in image.parents):
                 continue
-            relative = copy_name(source.relative_to(root))
-            entries.setdefault(source.resolve(), _Entry(source, output / relative, root))
+            if name not in entries and (image, target) not in written:
+                entries[name] = _Entry(source, target, root)
+                written.add((image, target))
     if others and not entries:
         scan(paths)  # which says that no image can be used
     return list(entries.values()), list(others.values())
+
+
+def _resolved(path: Path) -> Path | None:
+    """The path without links, None for links in a loop, on which Python up to 3.12 fails."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return None
 
 
 def _collisions(

@@ -60,6 +60,63 @@ def test_a_file_given_twice_is_done_once(folder, tmp_path):
     assert len(pairs) == 5
 
 
+def test_links_to_one_image_are_images_of_their_own(folder, tmp_path):
+    (folder / "link.png").symlink_to("a.png")
+    (folder / "deep" / "a.png").symlink_to(folder / "a.png")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.png").symlink_to(folder / "a.png")
+    (tmp_path / "same").symlink_to(folder, target_is_directory=True)
+    out = tmp_path / "out"
+    planned = plan.plan([folder, tmp_path / "same"], out)
+    assert [pair[1].relative_to(out).as_posix() for pair in planned.pairs] == [
+        *("1.2.840.7.dcm", "a.png", "c.tif", "deep/a.jpg", "deep/a.png", "deep/b.png", "link.png"),
+    ]
+    # by names that give one output too, once
+    inputs = [folder / "a.png", tmp_path / "other"]
+    assert plan.plan(inputs, out) == ([(folder / "a.png", out / "a.png")], [], [])
+
+
+def test_no_input_is_overwritten_through_a_link(folder, tmp_path):
+    other = tmp_path / "elsewhere.png"
+    touch(other)
+    (folder / "link.png").symlink_to(other)
+    out = tmp_path / "out"
+    touch(out / "seen.png")
+    for inputs, output, linked in (
+        ([folder / "link.png"], folder, None),  # the link itself
+        ([folder / "link.png"], other, None),  # what it is a link to
+        ([folder / "a.png"], out, folder / "a.png"),  # an output that is a link to it
+        ([folder / "link.png", folder / "c.tif"], out, folder / "c.tif"),
+    ):
+        for name in ("a.png", "link.png"):
+            (out / name).unlink(missing_ok=True)
+            if linked:
+                (out / name).symlink_to(linked)
+        with pytest.raises(images.ImageError, match="would be overwritten"):
+            plan.plan(inputs, output)
+
+
+def test_results_are_no_inputs_though_they_are_links(folder, tmp_path):
+    touch(tmp_path / "x.png")
+    (folder / "out").mkdir()
+    (folder / "out" / "x.png").symlink_to(tmp_path / "x.png")
+    assert len(plan.plan([folder], folder / "out").pairs) == 5
+
+
+def test_links_in_a_loop_are_no_images_and_no_output(folder, tmp_path):
+    (folder / "round").symlink_to(folder, target_is_directory=True)
+    (folder / "loop.png").symlink_to("loop.png")
+    assert len(plan.plan([folder], tmp_path / "out").pairs) == 5
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").symlink_to("a.png")
+    assert len(plan.plan([folder], tmp_path / "out").pairs) == 5
+    (tmp_path / "loop").symlink_to("loop")
+    for output in (tmp_path / "loop", tmp_path / "loop" / "out"):
+        with pytest.raises(images.ImageError, match="cannot be written to") as caught:
+            plan.plan([folder], output)
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["a.PNG", "A.png"])
 def test_names_that_differ_in_case_only_fail_alone(folder, tmp_path, name):
     touch(folder / name)

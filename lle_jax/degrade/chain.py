@@ -64,7 +64,7 @@ def sample(
         active = (next(draws) < stage.probability) & (severity > 0)
         parameters[f"{stage.name}.active"] = active.astype(jnp.float32)
         for name, distribution in stage.parameters:
-            value = _quantile(distribution, next(draws))
+            value = quantile(distribution, next(draws))
             spec = STAGES[stage.name].parameters[name]
             parameters[f"{stage.name}.{name}"] = _scale_by_severity(value, spec, severity)
     return parameters
@@ -98,7 +98,7 @@ def sample_mixture(
     return parameters
 
 
-def _quantile(distribution: Distribution, u: jax.Array) -> jax.Array:
+def quantile(distribution: Distribution, u: jax.Array) -> jax.Array:
     """Computes the quantile function of a distribution at `u` in [0, 1]."""
     values = distribution.values
     bounds: Sequence[float]

@@ -101,8 +101,11 @@ class Space:
         log_c = active * jnp.log(occurrence) + (1 - active) * jnp.log1p(-occurrence)
         return jnp.sum(log_p, axis=1) + jnp.sum(log_c, axis=1)
 
-    def degradation(self, t: jax.Array, active: jax.Array) -> chain.Parameters:
-        """The chain's parameters; what the prior fixes is as it is there."""
+    def degradation(self, key: jax.Array, t: jax.Array, active: jax.Array) -> chain.Parameters:
+        """The chain's parameters; what is not searched is drawn as the prior has it.
+
+        The key may be that of `draw`: of its numbers other ones are used.
+        """
         result = {}
         ranges = {(stage, name): column for column, (stage, name, _) in enumerate(self.ranges)}
         for stage in self.prior.stages:
@@ -113,11 +116,13 @@ class Space:
                 result[f"{stage.name}.active"] = jnp.full(shape, float(stage.probability > 0))
             for name, distribution in stage.parameters:
                 column = ranges.get((stage.name, name))
-                value = (
-                    jnp.full(shape, distribution.values[0])
-                    if column is None
-                    else _value(distribution, t[:, column])
-                )
+                if column is not None:
+                    value = _value(distribution, t[:, column])
+                elif distribution.kind in ("choice", "normal", "lognormal"):
+                    own = jax.random.fold_in(key, 2 + len(result))  # 0 and 1 are of `draw`
+                    value = chain.quantile(distribution, jax.random.uniform(own, shape))
+                else:
+                    value = jnp.full(shape, distribution.values[0])
                 result[f"{stage.name}.{name}"] = value
         return result
 
@@ -244,7 +249,7 @@ def _simulate(
     draw_key, image_key, noise_key = jax.random.split(key, 3)
     t, active = space.draw(draw_key, parameters, count)
     order = _order(image_key, count, len(clean))
-    degradation = space.degradation(t, active)
+    degradation = space.degradation(draw_key, t, active)
     return (t, active), _measured(noise_key, degradation, clean, order, measure, steps)
 
 

@@ -72,7 +72,7 @@ def test_the_fitted_preset_draws_what_the_fit_weighted():
     parameters = np.array([0.3, 0.6, np.log(0.2), np.log(0.4), 0.5])
     preset = space.preset(parameters, "x", "")
     t, active = space.draw(jax.random.key(0), parameters, 50_000)
-    expected = space.degradation(t, active)
+    expected = space.degradation(jax.random.key(0), t, active)
     drawn = degrade.sample(jax.random.key(1), preset, (50_000,))
     assert drawn.keys() == expected.keys()
     for name in ("exposure.gain", "gaussian_noise.sigma"):
@@ -80,6 +80,24 @@ def test_the_fitted_preset_draws_what_the_fit_weighted():
         np.testing.assert_allclose(*quantiles, atol=0.04)
     found = float(drawn["gaussian_noise.active"].mean())
     assert found == pytest.approx(float(active.mean()), abs=0.03)
+
+
+def test_what_is_not_searched_is_simulated_as_the_preset_draws_it():
+    prior = presets.parse(
+        "[exposure]\ngain.loguniform = [0.02, 1.0]\n[gaussian_noise]\n"
+        "sigma.lognormal = [0.02, 0.5, 0.001, 0.1]\n[quantise]\nbits.choice = [5, 6, 8]\n"
+        "[tint]\nred.normal = [1, 0.1, 0.7, 1.4]\nblue = 1.1\n"
+    )
+    space = distributions.Space.of(prior)
+    t, active = space.draw(jax.random.key(0), space.start, 50_000)
+    found = space.degradation(jax.random.key(0), t, active)
+    drawn = degrade.sample(jax.random.key(1), prior, (50_000,))
+    assert drawn.keys() == found.keys()
+    for name, value in found.items():
+        np.testing.assert_allclose(value.mean(), drawn[name].mean(), rtol=0.02)
+        np.testing.assert_allclose(value.std(), drawn[name].std(), rtol=0.05)
+    together = np.corrcoef([t[:, 0], *(found[n] for n in ("gaussian_noise.sigma", "tint.red"))])
+    np.testing.assert_allclose(together, np.eye(3), atol=0.02)
 
 
 def test_a_hidden_preset_is_found_again(pictures):

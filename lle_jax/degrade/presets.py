@@ -13,9 +13,9 @@ Every parameter says in `source` where its range comes from.
 
 import dataclasses
 import difflib
-import math
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -109,7 +109,9 @@ def parse(text: str, file: str = "preset") -> Preset:
     """Parses the text of a preset; `file` is its name in errors. Raises as `load`."""
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise PresetError(f"{file}:1: not a preset: nested too deeply") from None
+    except ValueError as error:  # a TOMLDecodeError, or of an integer of thousands of digits
         line = re.search(r"at line (\d+)", str(error))
         number = int(line[1]) if line else text.count("\n") + 1
         raise PresetError(f"{file}:{number}: not TOML: {error}") from None
@@ -231,7 +233,9 @@ class _Reader:
 
 
 def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # an integer may be larger than any float, which isfinite does not take
+    largest = sys.float_info.max
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= largest
 
 
 def nearest(key: str, valid) -> str:

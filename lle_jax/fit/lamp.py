@@ -46,8 +46,10 @@ class Lamp(NamedTuple):
         for name, gain, error in zip(("red", "blue"), self.gain, self.error, strict=True):
             width = float(np.hypot(error, SPREAD))
             bounds = (gain * np.exp(-2 * width), gain * np.exp(2 * width))
-            values = tuple(float(f"{value:.4g}") for value in (gain, width, *bounds))
-            ranges.append((name, Distribution("lognormal", values)))
+            median, deviation, *ends = (float(f"{v:.4g}") for v in (gain, width, *bounds))
+            spec = STAGES[STAGE].parameters[name]  # outside its range a preset is not read
+            low, high = (min(max(end, spec.low), spec.high) for end in ends)
+            ranges.append((name, Distribution("lognormal", (median, deviation, low, high))))
         return StageDistribution(STAGE, 1.0, tuple(ranges))
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import functools
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -61,9 +62,10 @@ def fit_files(
 
     Raises:
       ValueError: for fewer than two real images, no clean image, an image among both, images
-        smaller than 64 pixels, or an output that exists or is not .toml.
+        smaller than 64 pixels, an output that exists, cannot be written or is not .toml, or a seed
+        of more than 63 bits.
     """
-    output = Path(output)
+    output, key = Path(output), _key(seed)
     _check_output(output, output.with_suffix(".html"))
     distributions.Space.of(_without_lamp(prior))  # complains before anything is read
     failures: list[tuple[Path, str]] = []
@@ -74,7 +76,7 @@ def fit_files(
     real_crops, clean_crops = (_crops(squares, side, grey) for squares in (real_set, clean_set))
     warnings = _warnings(len(real_crops), len(clean_crops))
     measured = np.concatenate([np.asarray(measures.measure(crop[None])) for crop in real_crops])
-    key, coloured = jax.random.key(seed), None if grey else real_crops
+    coloured = None if grey else real_crops
     fitted = _fit(key, prior, measured, coloured, clean_crops, simulations, out_of_time)
     preset = dataclasses.replace(
         fitted.preset, name=output.stem, description=f"Fitted to {len(real_crops)} real images"
@@ -146,7 +148,10 @@ def _fit(
         simulations or distributions.SIMULATIONS,
         functools.partial(jobs.track, unit="step", description="compare"),
     )
-    said = (lamp.described(light),) if within else ()
+    said: tuple[str, ...] = ()
+    if within:
+        grey = "Colour of the light: not looked for in grey images."
+        said = (grey if real is None else lamp.described(light),)
     return _Fitted(preset, synthetic, found.discrepancy, said)
 
 
@@ -187,6 +192,19 @@ def _check_output(output: Path, page: Path) -> None:
     for path in (output, page):
         if path.exists():
             raise ValueError(f"{shown(path)} exists; remove it or choose another name")
+    folder = next(each for each in output.absolute().parents if os.path.lexists(each))
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"{shown(output)}: cannot be written, since {shown(folder)} is not a folder that may "
+            "be written to; choose another"
+        )
+
+
+def _key(seed: int) -> jax.Array:
+    try:
+        return jax.random.key(seed)
+    except OverflowError:
+        raise ValueError(f"seed is {seed}; expected a whole number below 2^63") from None
 
 
 def _warnings(real: int, clean: int) -> tuple[str, ...]:

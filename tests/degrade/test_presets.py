@@ -79,6 +79,9 @@ def test_exact_false_selects_the_gaussian_approximation():
         ("exposure = 3\n", "f.toml:1: .*table"),
         ("[exposure]\ngain = \n", "f.toml:2: not TOML"),
         ("description = 'nothing'\n", "f.toml:1: no stage"),
+        pytest.param(f"[exposure]\ngain = {'9' * 400}\n", "f.toml:2: .*finite", id="400 digits"),
+        pytest.param(f"[exposure]\ngain = {'9' * 5000}\n", "not TOML", id="5000 digits"),
+        pytest.param(f"x = {'[' * 5000}\n", "nested too deeply", id="nested"),
     ],
 )
 def test_a_malformed_preset_names_file_line_and_remedy(text, message):

@@ -302,6 +302,30 @@ def test_what_cannot_be_fitted_is_said_in_a_line(folders, real, clean, output, m
     assert not (folders / output).exists()
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_the_fit(folders, monkeypatch):
+    (folders / "file").write_text("")
+    (folders / "locked").mkdir()
+    # as root everything may be written
+    allowed = preset_files.os.access
+    monkeypatch.setattr(
+        preset_files.os,
+        "access",
+        lambda path, mode: not str(path).endswith("locked") and allowed(path, mode),
+    )
+    monkeypatch.setattr(preset_files.images, "find", lambda paths: pytest.fail("images are read"))
+    for name in ("file", "locked"):
+        for output in (folders / name / "x.toml", folders / name / "deep" / "x.toml"):
+            with pytest.raises(ValueError, match=f"{name} is not a folder that may be written"):
+                preset_files.fit_files([folders / "real"], [folders / "clean"], PRIOR, output)
+
+
+def test_a_seed_that_no_key_holds_is_said_in_a_line(folders, capsys):
+    words = ["fit", str(folders / "real"), "--clean", str(folders / "clean")]
+    seed = "9" * 23
+    assert cli.main([*words, "-o", str(folders / "x.toml"), "--seed", seed]) == 2
+    assert f"seed is {seed}; expected a whole number" in capsys.readouterr().err
+
+
 def test_an_image_too_small_to_measure_is_named(folders):
     images.write(folders / "real" / "tiny.png", np.full((40, 90, 1), 0.1, np.float32))
     with pytest.raises(ValueError, match=r"tiny.png is smaller than 64"):

@@ -50,6 +50,14 @@ def test_a_lamp_is_found_among_subjects_of_many_colours(seed):
     assert strong is None or (strong.gain[0] <= 2.5 and strong.gain[1] >= 0.4)
 
 
+def test_the_stage_of_an_extreme_lamp_is_one_that_a_preset_may_have():
+    stage = lamp.Lamp((9.5, 0.0011), (0.1, 0.3), 1.0, 0.1).stage()
+    text = presets.to_toml(stage, lambda name: "fitted")
+    assert presets.parse(text).stages == (stage,)
+    red, blue = (distribution.values for _, distribution in stage.parameters)
+    assert (red[3], blue[2]) == (10, 0.001)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_no_lamp_is_found_where_there_is_none(seed):
     rng = np.random.default_rng(seed)
@@ -111,6 +119,8 @@ def test_files_under_a_lamp_become_a_preset_with_it(
     made = {stage.name: stage for stage in degrade.load(tmp_path / "x.toml").stages}
     assert ("illuminant" in made) == (light and searched and not in_grey)
     assert any("Colour of the light" in line for line in report.provenance) == searched
+    grey = [line for line in report.provenance if "not looked for in grey images" in line]
+    assert len(grey) == in_grey
     if "illuminant" in made:
         assert list(made) == ["exposure", "illuminant"]  # as the chain has them
         for (_, distribution), true in zip(made["illuminant"].parameters, (1.4, 0.5), strict=True):

@@ -144,12 +144,14 @@ class Outcome(NamedTuple, Generic[T]):
       failed: (item, reason in one line).
       skipped: items that were finished before.
       unchanged: items that were worked on and needed nothing.
+      duplicates: those of `skipped` that the same run had finished, as another item.
     """
 
     done: list[T]
     failed: list[tuple[T, str]]
     skipped: list[T]
     unchanged: list[T]
+    duplicates: Sequence[T] = ()
 
     @property
     def total(self) -> int:
@@ -160,7 +162,8 @@ class Outcome(NamedTuple, Generic[T]):
         """Formats the counts: "12 enhanced, 3 unchanged, 2 skipped (finished before), 1 failed"."""
         counts = (
             (len(self.unchanged), "unchanged"),
-            (len(self.skipped), "skipped (finished before)"),
+            (len(self.skipped) - len(self.duplicates), "skipped (finished before)"),
+            (len(self.duplicates), "skipped (duplicates)"),
             (len(self.failed), "failed"),
         )
         parts = [f"{number} {word}" for number, word in counts if number]

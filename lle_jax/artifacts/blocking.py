@@ -77,7 +77,7 @@ def jpeg_traces(image: jax.Array) -> JpegTraces:
     """
     image = _at_least_a_block(image, "jpeg_traces")
     x = image.astype(checks.compute_dtype(image)).reshape(-1, *image.shape[-3:])
-    scores = jax.lax.map(_scores, x).reshape(*image.shape[:-3], 100)
+    scores = jax.lax.map(_scores, x).astype(x.dtype).reshape(*image.shape[:-3], 100)
     odds = jnp.max(scores, axis=-1)
     best = jnp.argmax(scores, axis=-1) + 1
     return JpegTraces(jnp.where(odds > _EVIDENCE, best, 100).astype(odds.dtype), odds)

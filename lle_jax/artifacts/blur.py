@@ -51,7 +51,7 @@ def blur_sigma(image: jax.Array) -> jax.Array:
     x = image.astype(checks.compute_dtype(image))
     weights = np.array(colour.BT601 if x.shape[-1] == 3 else (1.0,))
     noise = jnp.nan_to_num(noise_sigma(x)) ** 2 + 1 / (12 * 255**2)
-    return _sigma(colour.luma(x)[..., 0], noise * np.sum(weights**2))
+    return _sigma(colour.luma(x)[..., 0], noise * float(np.sum(weights**2)))
 
 
 @jax.jit
@@ -67,8 +67,9 @@ def _gradient_power(luma: jax.Array, scale: float, noise: jax.Array) -> jax.Arra
     smooth, derivative = _kernels(scale)
     across = _filter(_filter(luma, smooth, -2), derivative, -1)
     down = _filter(_filter(luma, derivative, -2), smooth, -1)
+    passed = float(2 * np.sum(smooth**2) * np.sum(derivative**2))  # of the noise
     power = jnp.mean(across**2 + down**2, axis=(-2, -1))
-    return jnp.maximum(power - noise * (2 * np.sum(smooth**2) * np.sum(derivative**2)), 1e-12)
+    return jnp.maximum(power - noise * passed, 1e-12)
 
 
 def _filter(x: jax.Array, kernel: np.ndarray, axis: int) -> jax.Array:

@@ -103,5 +103,5 @@ def _over(value: jax.Array, mean: jax.Array) -> jax.Array:
 
 def _entropy(luma: jax.Array) -> jax.Array:
     levels = jnp.round(jnp.clip(luma, 0, 1) * 255).astype(jnp.int32)
-    share = jnp.bincount(levels.reshape(-1), length=256) / levels.size
+    share = jnp.bincount(levels.reshape(-1), length=256).astype(luma.dtype) / levels.size
     return -jnp.sum(jnp.where(share > 0, share * jnp.log2(jnp.where(share > 0, share, 1)), 0))

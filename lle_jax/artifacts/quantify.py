@@ -90,6 +90,7 @@ def quantify(inputs: Iterable[Path], output: Path | None = None, progress: bool 
     journal = jobs.Journal(path, {"lle_jax": lle_jax.__version__})
     stop = threading.Event()
     contents: dict[Path, str] = {}
+    measured: set[str] = set()  # contents, by this run
 
     def finished(path: Path, _: dict[str, Any] | None) -> bool:
         contents[path] = images.sha256(path)
@@ -99,6 +100,7 @@ def quantify(inputs: Iterable[Path], output: Path | None = None, progress: bool 
         )
 
     def measure(path: Path) -> dict[str, Any]:
+        measured.add(contents[path])
         _measure_frames(path, contents[path], journal, stop)
         return {}
 
@@ -112,6 +114,8 @@ def quantify(inputs: Iterable[Path], output: Path | None = None, progress: bool 
         threads=min(_THREADS, os.cpu_count() or 1),
         stop=stop,
     )
+    duplicates = [path for path in outcome.skipped if contents[path] in measured]
+    outcome = outcome._replace(duplicates=duplicates)
     result = _collect(paths, contents, journal, outcome, others)
     if output is not None:
         _write(output, result)

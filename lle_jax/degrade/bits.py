@@ -66,7 +66,7 @@ def uniform(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Arr
 
 
 def normal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
-    """Draws standard normal deviates, cut off at 5.4 standard deviations (6.3 in float64)."""
+    """Draws standard normal deviates, cut off at 5.29 standard deviations (6.3 in float64)."""
     return normal_quantile(uniform(key, shape, dtype))
 
 

@@ -173,7 +173,8 @@ def _is_image(path: Path, also: tuple[str, ...]) -> bool:
 
 def _inside(folder: Path, recursive: bool) -> Iterator[Path]:
     def stop(error: OSError) -> None:
-        raise error
+        with naming(Path(error.filename or folder), "cannot be listed"):
+            raise error
 
     for root, folders, names in os.walk(folder, onerror=stop):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
@@ -209,7 +210,9 @@ def scan(
     for path in map(Path, given):
         with naming(path, "cannot be listed"):
             path.stat()
-            candidates = set(_inside(path, recursive)) if path.is_dir() else {path}
+        # names the folder inside that cannot be listed
+        candidates = set(_inside(path, recursive)) if path.is_dir() else {path}
+        with naming(path, "cannot be listed"):
             inside = {candidate for candidate in candidates if _is_image(candidate, also)}
             unread = {p for p in candidates - inside if other_format(p) and p.is_file()}
             if not inside and not unread:

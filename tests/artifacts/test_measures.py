@@ -143,3 +143,12 @@ def test_batches_and_other_channels_are_refused_on_the_host():
     for shape in ((2, 8, 8, 3), (8, 8, 2), (8, 8)):
         with pytest.raises(ValueError, match=r"shape \("):
             measures.measure(np.zeros(shape, np.float32))
+
+
+def test_measures_of_float32_are_float32_with_64_bits_enabled():
+    image = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
+    names = ("noise_sigma", "impulse_density", "blur_sigma", "jpeg_traces", "blockiness")
+    with jax.enable_x64(True):
+        for name in (*names, "exposure", "noise_model", "noise_correlation"):
+            found = jax.tree.leaves(getattr(artifacts, name)(image))
+            assert {value.dtype for value in found} == {np.dtype(np.float32)}, name

@@ -89,6 +89,16 @@ def test_a_file_is_measured_as_its_pixels(folder):
     assert row["recommendation"] == severity.recommend(row["severity"])
 
 
+def test_equal_files_are_duplicates_not_finished_before(folder, counted, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantify, "_THREADS", 1)
+    shutil.copy(folder / "a.png", folder / "deep" / "z.png")
+    outcome = run([folder], tmp_path / "out").outcome
+    assert outcome.duplicates == [folder / "deep" / "z.png"]
+    assert outcome.summary("measured") == "5 measured, 1 skipped (duplicates), 1 failed"
+    again = run([folder], tmp_path / "out").outcome
+    assert again.summary("measured") == "0 measured, 6 skipped (finished before), 1 failed"
+
+
 def test_unreadable_files_are_named_with_the_reason(folder, counted, tmp_path):
     (folder / "empty.dcm").write_bytes(b"")
     result = run([folder], tmp_path / "out")

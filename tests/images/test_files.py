@@ -47,6 +47,22 @@ def test_find_does_not_follow_links_in_circles(tmp_path):
     assert len(images.find(tmp_path)) == 1
 
 
+def test_a_folder_inside_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    fill(tmp_path, ("a.png", "deep/b.png", "locked/c.png"))
+    scandir = os.scandir
+
+    def locked(path):
+        if os.fspath(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(images.ImageError) as caught:
+        images.find(tmp_path)
+    said = "permission denied; check its access rights"
+    assert str(caught.value) == f"{tmp_path / 'locked'}: {said}"
+
+
 def test_find_says_what_is_missing_or_was_looked_for(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere: no such file or folder") as caught:
         images.find([tmp_path / "nowhere"])

@@ -48,7 +48,20 @@ def _record(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_folders(value: Any) -> Any:
-    """The names of files alone, of where they lay."""
+    """The last part of each path alone: folders may be called after a hospital or a patient.
+
+    Names may hold blanks and commas, so that of "a/Doe, Jane/b" only b is sure to be a last part;
+    what stands before a comma is kept where it ends as a manifest or is the embedded samples.
+    """
     if isinstance(value, list | tuple):
         return [_without_folders(each) for each in value]
-    return re.sub(r"[^\s,\"']*[/\\]", "", value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    parts = value.split(",")
+    if all(part == "samples" or part.casefold().endswith(".csv") for part in parts[:-1]):
+        return ",".join(map(_last_part, parts))
+    return _last_part(value)
+
+
+def _last_part(path: str) -> str:
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]

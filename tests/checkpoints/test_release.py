@@ -201,6 +201,24 @@ def test_a_run_becomes_a_release_of_its_average_and_names_no_path(config, params
     assert cli.main(["release", str(tmp_path / "out"), "-o", str(tmp_path / "again")]) == 2
 
 
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("/tmp/Hospital A/Jane Doe/img", "img"),
+        ("/tmp/Doe, Jane/img/", "img"),
+        ("/tmp/Jane Doe/a.csv,/tmp/John Doe/b.CSV,samples", "a.csv,b.CSV,samples"),
+        ("samples,/tmp/Jane Doe/img", "samples,img"),
+        ("samples,/tmp/Doe, Jane/img", "img"),
+        ("C:\\Jane Doe\\low,C:\\Jane Doe\\high", "high"),
+        (["lowlight", "/tmp/Jane Doe/my preset.toml"], ["lowlight", "my preset.toml"]),
+        ("samples", "samples"),
+        (0.5, 0.5),
+    ],
+)
+def test_of_paths_with_blanks_and_commas_only_the_last_part_is_recorded(value, kept):
+    assert training_record._without_folders(value) == kept
+
+
 def test_a_release_of_an_earlier_version_still_loads(config, params, tmp_path):
     config = config.copy_and_resolve_references()
     config.uncertainty = config.exposure_path = True

@@ -101,7 +101,8 @@ class Checkpoints:
     def restore(self, template: Any) -> tuple[Any, dict[str, Any]] | None:
         """Restores the newest sound checkpoint; None before the first.
 
-        A damaged one is named in a line on stderr and set aside, and the one before is used.
+        A damaged one is named in a line on stderr, and the one before is used; it is set aside once
+        that one is restored.
 
         Args:
           template: a state; arrays are placed on devices as its arrays are.
@@ -110,12 +111,12 @@ class Checkpoints:
           the state, and the position of the data iterator.
 
         Raises:
-          CheckpointError: if none is sound, or the arrays differ from the template's in name or
-            shape; the message names the first.
+          CheckpointError: if none is sound, the newest sound one cannot be read for another reason,
+            or the arrays differ from the template's in name or shape; the message names the first.
         """
 
-        def place(step: int) -> Any:
-            if (differing := difference(self._metadata(step), template)) is not None:
+        def place(step: int, stored: Any) -> Any:
+            if (differing := difference(stored, template)) is not None:
                 name, loaded, expected = differing
                 raise CheckpointError(
                     f"{self._folder}/{step}: a checkpoint of another architecture: {name} is "
@@ -135,10 +136,10 @@ class Checkpoints:
         """
         device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
-        def place(step: int) -> Any:
+        def place(_: int, stored: Any) -> Any:
             return jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
-                self._metadata(step),
+                stored,
             )
 
         restored = self._newest(place)
@@ -151,14 +152,19 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         for number, step in enumerate(steps):
             try:
-                return step, *self._restore(step, place)
+                restored = self._restore(step, place)
             except _DamagedError as error:
                 rest = ", so the one before is used" if steps[number + 1 :] else ""
                 print(f"{self._folder}/{step}: damaged checkpoint ({error}){rest}", file=sys.stderr)
-                self._set_aside(step)
-        if steps:
+                continue
+            for damaged in steps[:number]:
+                self._set_aside(damaged)
+            return step, *restored
+        # Damaged ones stay where they are, so that no later start begins at step 0 over the record.
+        if steps or any(self._folder.glob("*.damaged*")):
             raise CheckpointError(
-                f"{self._folder}: no checkpoint is sound; train again in a new --workdir"
+                f"{self._folder}: no checkpoint is sound; train again in a new --workdir, or "
+                "remove the damaged ones to begin again in this one"
             )
         return None
 
@@ -174,8 +180,8 @@ class Checkpoints:
         self._manager.reload()
 
     def _restore(self, step: int, place) -> tuple[Any, dict[str, Any]]:
-        self._check_files(self._folder / str(step))
-        target = place(step)
+        vouched = self._check_files(self._folder / str(step))
+        target = place(step, self._metadata(step, vouched))
         arguments = ocp.args.Composite(
             state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore()
         )
@@ -185,7 +191,7 @@ class Checkpoints:
             position = data["position"] if "crc32" in data else data
             expected = data.get("crc32")
         except Exception as error:  # whatever a damaged file can raise
-            raise _DamagedError(" ".join(str(error).split())[:80]) from None
+            raise self._unread(step, error, vouched) from None
         if expected is not None:
             arrays = {name: np.asarray(leaf) for name, leaf in named(restored.state)}
             computed = checksums(arrays)
@@ -194,10 +200,11 @@ class Checkpoints:
                     raise _DamagedError(f"the checksum of {name} is wrong")
         return restored.state, position
 
-    def _check_files(self, folder: Path) -> None:
+    def _check_files(self, folder: Path) -> bool:
         """Finds damage before Orbax does, whose threads each print a traceback of their own.
 
-        Checkpoints of earlier versions have no checksums of files.
+        Returns whether every file is as it was written; checkpoints of earlier versions, which have
+        no checksums of files, do not tell.
         """
         path = folder / CHECKSUMS
         try:
@@ -209,12 +216,23 @@ class Checkpoints:
             if computed.get(name) != checksum:
                 wrong = "changed" if name in computed else "missing"
                 raise _DamagedError(f"{name} is {wrong}")
+        return bool(expected)
 
-    def _metadata(self, step: int) -> Any:
+    def _metadata(self, step: int, vouched: bool) -> Any:
         try:
             return self._manager.item_metadata(step).state.tree
         except Exception as error:  # whatever a damaged file can raise
-            raise _DamagedError(" ".join(str(error).split())[:80]) from None
+            raise self._unread(step, error, vouched) from None
+
+    def _unread(self, step: int, error: Exception, vouched: bool) -> Exception:
+        """Files that are as they were written are not damaged: the machine failed to read them."""
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        if not vouched:
+            return _DamagedError(reason)
+        return CheckpointError(
+            f"{self._folder}/{step}: it could not be read, though its files are sound ({reason}); "
+            "free memory, of the accelerator too, and repeat"
+        )
 
 
 def checksums(arrays: dict[str, np.ndarray]) -> dict[str, int]:

@@ -104,6 +104,53 @@ def test_damage_is_one_line_and_the_checkpoint_before_is_used(tmp_path, how, cap
         checkpoints.restore(make_state())
 
 
+def test_what_the_machine_fails_to_read_is_not_damaged(tmp_path, monkeypatch, capfd):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(advance(make_state(), 4), {}, {})
+        checkpoints.save(advance(make_state(), 5), {}, {})
+
+    def full(*_, **__):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    with monkeypatch.context() as patched, Checkpoints(tmp_path) as checkpoints:
+        patched.setattr(run.ocp.CheckpointManager, "restore", full)
+        with pytest.raises(
+            CheckpointError, match=r"5: it could not be read, .*RESOURCE_EXHAUSTED.*free memory"
+        ):
+            checkpoints.restore(make_state())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["4", "5"]
+    with Checkpoints(tmp_path) as checkpoints:
+        assert int(checkpoints.restore(make_state())[0].step) == 5
+    (tmp_path / "5" / run.CHECKSUMS).unlink()  # as of an earlier version: it may be damage
+    metadata = next((tmp_path / "5").rglob("manifest.ocdbt"))
+    metadata.write_bytes(metadata.read_bytes()[:10])
+    with Checkpoints(tmp_path) as checkpoints:
+        assert int(checkpoints.restore(make_state())[0].step) == 4
+    assert "5: damaged checkpoint" in capfd.readouterr().err
+
+
+def test_where_none_is_sound_every_start_refuses_and_nothing_is_renamed(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(advance(make_state(), 4), {}, {})
+        checkpoints.save(advance(make_state(), 5), {}, {})
+    damage(tmp_path / "4", "flip")
+    damage(tmp_path / "5", "flip")
+    for _ in range(2):
+        with (
+            Checkpoints(tmp_path) as checkpoints,
+            pytest.raises(CheckpointError, match="no checkpoint is sound"),
+        ):
+            checkpoints.restore(make_state())
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["4", "5"]
+    for step in ("4", "5"):  # as an earlier version left them
+        (tmp_path / step).rename(tmp_path / f"{step}.damaged")
+    with (
+        Checkpoints(tmp_path) as checkpoints,
+        pytest.raises(CheckpointError, match="remove the damaged ones"),
+    ):
+        checkpoints.restore(make_state())
+
+
 def test_damage_of_any_file_is_named_and_the_checkpoint_before_is_used(tmp_path, capfd):
     folder = tmp_path / "whole"
     with Checkpoints(folder) as checkpoints:

@@ -28,7 +28,7 @@ class Row(NamedTuple):
     """An image that a manifest lists.
 
     Attributes:
-      number: of its row, 1 for the header.
+      number: of its line in the file, 1 for the header.
       image: where it lies.
       modality: one of MODALITIES.
       role: one of ROLES, "" where the manifest gives none.
@@ -56,6 +56,8 @@ def read(path: Path) -> tuple[list[Row], list[tuple[str, str]]]:
     """
     columns, records = _records(path)
     missing = {"path", "modality"} - set(columns)
+    if missing and len(columns) == 1 and (found := {";", "\t"} & set(columns[0])):
+        raise DataError(f"{path}: it is separated by {found.pop()!r}; save it separated by commas")
     if missing:
         raise DataError(f"{path}: the column {sorted(missing)[0]!r} is missing")
     units = [name for name in _GROUPS if name in columns]
@@ -64,7 +66,7 @@ def read(path: Path) -> tuple[list[Row], list[tuple[str, str]]]:
     unit = units[0] if units else ""
     rows: dict[tuple[Path, Path | None], Row] = {}  # an image may have several low-light versions
     rejected = []
-    for number, record in enumerate(records, start=2):
+    for number, record in records:
         if record["modality"] not in MODALITIES:
             known = ", ".join(MODALITIES[1:])
             reason = f"{path}: modality {record['modality']!r} is not known; known are {known}"
@@ -85,17 +87,17 @@ def read(path: Path) -> tuple[list[Row], list[tuple[str, str]]]:
     return list(rows.values()), rejected
 
 
-def _records(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Returns the columns and the rows; cells that a short row lacks are empty."""
+def _records(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Returns the columns, and the rows by line; cells that a short row lacks are empty."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # with or without Excel's mark
             lines = csv.reader(file)
             columns = [name.strip().casefold() for name in next(lines, [])]
-            rows = [[cell.strip() for cell in line] for line in lines if line]
+            rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: it cannot be read as CSV ({error})") from None
-    return columns, [dict.fromkeys(columns, "") | dict(zip(columns, row, strict=False))
-                     for row in rows]  # fmt: skip
+    empty = dict.fromkeys(columns, "")
+    return columns, [(line, empty | dict(zip(columns, row, strict=False))) for line, row in rows]
 
 
 def _row(manifest: Path, number: int, record: Mapping[str, str], unit: str) -> Row:
@@ -109,6 +111,8 @@ def _row(manifest: Path, number: int, record: Mapping[str, str], unit: str) -> R
             raise DataError(f"{manifest}:{number}: role is {record['role']!r}; expected {ROLES}")
     low = record.get("low_path")
     for path in filter(None, (record["path"], low)):
+        if "\0" in path:
+            raise DataError(f"{manifest}:{number}: the path {path!r} has a NUL byte")
         if not (manifest.parent / path).resolve().is_relative_to(manifest.parent.resolve()):
             raise DataError(f"{manifest}:{number}: {path!r} lies outside the folder")
     return Row(

@@ -46,7 +46,7 @@ def load(source: str, folds: Folds = NO_FOLDS) -> Splits:
       DataError: if there are none, or the two images of a pair are not both readable and of equal
         size, number of channels and bits.
     """
-    if source.endswith(".csv"):
+    if source.casefold().endswith(".csv"):
         root, pairs, rejected = _of_manifest(Path(source))
     else:
         root, pairs, rejected = _of_folders(source)
@@ -154,6 +154,9 @@ def _couples(root: Path, paths: Iterable[Path]) -> list[tuple[Path, Path]]:
 def _of_folders(source: str) -> tuple[Path, list[Pair], list[tuple[str, str]]]:
     """Returns the root below which clean images are named, the pairs, and what was skipped."""
     root, couples = Path(source), []
+    if not all(map(str.strip, source.split(","))) and not root.exists():
+        # The path of no name is the current directory.
+        raise DataError(f"data.pairs has an empty name ({source!r}); expected LOW,CLEAN")
     if not root.exists() and source.count(",") == 1:
         low, clean = map(Path, source.split(","))
         root, couples = clean, [(low, clean)]
@@ -209,11 +212,13 @@ def _examine(source: str, root: Path, pairs: Sequence[Pair]) -> list[Entry]:
     if not problems:
         for pair, clean, low in zip(pairs, entries, entries[len(pairs) :], strict=False):
             problems += _mismatch(pair, clean, low)
-            modality = pair.row.modality if pair.row else ""
-            joined.append(dataclasses.replace(clean, low=low, modality=modality))
+            modality, group = (pair.row.modality, pair.row.group) if pair.row else ("", "")
+            joined.append(dataclasses.replace(clean, low=low, modality=modality, group=group))
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise DataError(f"{problems[0]}{more}")
+    if all(entry.low and entry.low.digest == entry.digest for entry in joined):
+        raise DataError(f"{source}: the low-light image of every pair is the clean one itself")
     return joined
 
 

@@ -75,7 +75,14 @@ def load(
 
 
 def _load_clean(source: str, crop: int, folds: Folds, needed: Collection[str]) -> Splits:
-    sources = [source] if Path(source).exists() else source.split(",")
+    named = source.split(",")
+    if not source or (not all(map(str.strip, named)) and not Path(source).exists()):
+        # The path of no name is the current directory.
+        raise DataError(
+            f"data.source has an empty name ({source!r}); remove a comma, or set it to a folder, a "
+            "manifest or samples"
+        )
+    sources = [source] if Path(source).exists() else named
     splits = functools.reduce(join_splits, (_load(one, folds) for one in sources))
     return _checked(source, splits, crop, needed)
 
@@ -102,7 +109,7 @@ def _checked(source: str, splits: Splits, crop: int, needed: Collection[str]) ->
 def _load(source: str, folds: Folds) -> Splits:
     if source == "samples":
         return _load_samples(folds)
-    load = _load_manifest if source.endswith(".csv") else _load_folder
+    load = _load_manifest if source.casefold().endswith(".csv") else _load_folder
     return load(Path(source), folds)
 
 
@@ -149,7 +156,9 @@ def _load_manifest(path: Path, folds: Folds) -> Splits:
     listed = {row.image: row for row in rows}
     usable, rejected = examine_all(path, path.parent, list(listed))
     entries = {
-        image: dataclasses.replace(entry, modality=listed[image].modality)
+        image: dataclasses.replace(
+            entry, modality=listed[image].modality, group=listed[image].group
+        )
         for image, entry in usable
     }
     groups, given = roles.by_rows([(listed[image], entry) for image, entry in entries.items()])

@@ -30,6 +30,7 @@ class Images(Sequence[np.ndarray]):
       low_loaders: a function per image that returns the pixels of its measured low-light version;
         None for an image without. By default None for all.
       low_hashes: SHA-256 of each low-light version's content, "" for an image without.
+      groups: of what patient, or other unit that must not be divided, each is; "" if not stated.
     """
 
     names: tuple[str, ...]
@@ -39,9 +40,10 @@ class Images(Sequence[np.ndarray]):
     modalities: tuple[str, ...] = ()
     low_loaders: tuple[Callable[[], np.ndarray] | None, ...] = ()
     low_hashes: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        defaults = {"modalities": "", "low_loaders": None, "low_hashes": ""}
+        defaults = {"modalities": "", "low_loaders": None, "low_hashes": "", "groups": ""}
         for name, value in defaults.items():
             if not getattr(self, name):
                 object.__setattr__(self, name, (value,) * len(self.names))
@@ -121,6 +123,7 @@ class Entry:
       modality: one of MODALITIES.
       record: of its file, None for an embedded sample.
       low: its measured low-light version, None where there is none.
+      group: of what patient, or other unit that must not be divided, it is; "" if not stated.
     """
 
     name: str
@@ -130,6 +133,7 @@ class Entry:
     modality: str = ""
     record: index.Record | None = None
     low: "Entry | None" = None
+    group: str = ""
 
 
 def _examine(path: Path, name: str, record: index.Record | None) -> Entry | tuple[str, str]:
@@ -253,7 +257,9 @@ def join_splits(first: Splits, second: Splits) -> Splits:
 
 
 def check_disjoint(source: str, splits: Splits) -> None:
-    """Raises DataError if an image of one of several sources has another role in another."""
+    """Raises DataError if an image, or a patient, of one of several sources has another role in
+    another; who the patient is is not said.
+    """
     roles: dict[str, tuple[str, str]] = {}
     for role in ROLES:
         part = getattr(splits, role)
@@ -267,6 +273,16 @@ def check_disjoint(source: str, splits: Splits) -> None:
                     f"{source}: {first} in {before} and {name} in {role} are the same image; "
                     "remove one"
                 )
+    units: dict[str, tuple[str, str]] = {}
+    for role in ROLES:
+        part = getattr(splits, role)
+        for name, group in zip(part.names, part.groups, strict=True):
+            before, first = units.setdefault(group, (role, name)) if group else (role, name)
+            if before != role:
+                raise DataError(
+                    f"{source}: {first} in {before} and {name} in {role} are of the same patient "
+                    "or group; give both one role, or other names to patients that are not the same"
+                )
 
 
 def images_of(entries: Sequence[Entry]) -> Images:
@@ -279,6 +295,7 @@ def images_of(entries: Sequence[Entry]) -> Images:
         tuple(entry.modality for entry in entries),
         tuple(entry.low.load if entry.low else None for entry in entries),
         tuple(entry.low.digest if entry.low else "" for entry in entries),
+        tuple(entry.group for entry in entries),
     )
 
 

@@ -258,3 +258,18 @@ def test_the_fingerprint_follows_the_low_light_versions(tmp_path):
     assert [before.train.hashes, before.test.hashes] == [after.train.hashes, after.test.hashes]
     clean = dataclasses.replace(before.train, low_loaders=(), low_hashes=())
     assert dataclasses.replace(before, train=clean).fingerprint != before.fingerprint
+
+
+def test_pairs_of_an_image_with_itself_are_refused(tmp_path):
+    write_pairs(tmp_path / "low", tmp_path / "high", names(4))
+    clean = str(tmp_path / "high")
+    with pytest.raises(data.DataError, match="the low-light image of every pair is the clean one"):
+        data.load("", crop=16, pairs=f"{clean},{clean}")
+
+
+@pytest.mark.parametrize("pairs", ["{},", ",{}"])
+def test_an_empty_name_is_not_the_current_directory(tmp_path, monkeypatch, pairs):
+    write_pairs(tmp_path / "low", tmp_path / "high", names(4))
+    monkeypatch.chdir(tmp_path / "low")
+    with pytest.raises(data.DataError, match=r"data\.pairs has an empty name"):
+        data.load("", crop=16, pairs=pairs.format(tmp_path / "high"))

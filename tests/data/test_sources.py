@@ -309,3 +309,41 @@ def test_pairs_are_not_taken_for_clean_images(tmp_path, photographs, dark, clean
 def test_a_dark_folder_alone_is_a_name_like_any_other(tmp_path, photographs):
     write_crops(tmp_path / "low", photographs, 4)
     assert len(data.load(str(tmp_path), crop=8).train) == 2
+
+
+@pytest.mark.parametrize("source", ["", " ", "{},", ",{}", "{},,samples"])
+def test_an_empty_name_is_not_the_current_directory(folder, monkeypatch, source):
+    monkeypatch.chdir(folder)
+    with pytest.raises(data.DataError, match=r"data\.source has an empty name"):
+        data.load(source.format(folder), crop=16)
+
+
+def test_a_patient_in_two_roles_of_two_manifests_is_refused_and_not_named(tmp_path, photographs):
+    write_manifest(tmp_path, photographs, ROWS)
+    for name, roles in (("a", ("train", "val", "test")), ("b", ("val", "test", "train"))):
+        first = 0 if name == "a" else 3
+        rows = [f"{first + n}.png,,{role},Jane Doe {n}" for n, role in enumerate(roles)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path,modality,role,patient", *rows]))
+    sources = f"{tmp_path / 'a.csv'},{tmp_path / 'b.csv'}"
+    with pytest.raises(
+        data.DataError, match=r"0 in train and 3 in validation are of the same patient"
+    ) as error:
+        data.load(sources, crop=16)
+    assert "Jane" not in str(error.value)
+    text = (tmp_path / "b.csv").read_text()
+    (tmp_path / "b.csv").write_text(text.replace("Jane", "John"))
+    assert len(data.load(sources, crop=16).train) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,modality,role\n\n\n0.png,,nobody\n", r"m\.CSV:4: role is 'nobody'"),
+        ("path,modality\n0\0.png,\n", r"m\.CSV:2: the path '0\\x00\.png' has a NUL byte"),
+        ("path;modality\n0.png;\n", r"m\.CSV: it is separated by ';'; save it separated by commas"),
+    ],
+)
+def test_faults_of_a_manifest_are_named_by_their_line(tmp_path, text, message):
+    (tmp_path / "m.CSV").write_text(text)
+    with pytest.raises(data.DataError, match=message):
+        data.load(str(tmp_path / "m.CSV"), crop=16)

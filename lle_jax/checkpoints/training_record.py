@@ -36,15 +36,35 @@ def _record(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     for name, value in rundir.flatten(ml_collections.ConfigDict(config)).items():
         if not name.startswith("model."):
             record[name] = _without_folders(value)
-    if (folder / "environment.json").exists():
-        start = json.loads((folder / "environment.json").read_text())[-1]
-        record |= {name: start[name] for name in _FROM_ENVIRONMENT if name in start}
-    summary = folder / "evaluation" / "summary.csv"
-    if summary.exists():
-        with summary.open() as file:
-            for row in csv.DictReader(file):
-                record[f"test {row['method']} {row['metric']}"] = float(row["mean"])
-    return record
+    return (
+        record
+        | _of_the_last_start(folder / "environment.json")
+        | _results(folder / "evaluation" / "summary.csv")
+    )
+
+
+def _of_the_last_start(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        start = dict(json.loads(path.read_text())[-1])
+    except (OSError, ValueError, TypeError, LookupError):
+        raise CheckpointError(f"{path}: damaged; restore it, or remove it to do without") from None
+    return {name: start[name] for name in _FROM_ENVIRONMENT if name in start}
+
+
+def _results(path: Path) -> dict[str, float]:
+    if not path.exists():
+        return {}
+    try:
+        with path.open() as file:
+            rows = list(csv.DictReader(file))
+        results = {f"test {row['method']} {row['metric']}": float(row["mean"]) for row in rows}
+    except (OSError, ValueError, TypeError, KeyError, csv.Error):
+        results = {}
+    if not results:
+        raise CheckpointError(f"{path}: damaged; evaluate the run again, with --mode evaluate")
+    return results
 
 
 def _without_folders(value: Any) -> Any:

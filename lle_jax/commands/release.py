@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lle_jax.checkpoints import release, training_record
     from lle_jax.evaluation import suite
 
+    card = None if arguments.card is None else read_card(arguments.card)
     loaded, record = training_record.read(arguments.model)
     params = loaded.params
     if arguments.interval is not None:
@@ -66,11 +67,21 @@ def run(arguments: argparse.Namespace) -> int:
         params,
         record,
         dtype="float16" if arguments.float16 else "float32",
-        card=arguments.card.read_text(encoding="utf-8") if arguments.card else None,
+        card=card,
     )
     size = sum(file.stat().st_size for file in arguments.output.iterdir())
     console.note(f"{arguments.output}: step {record['step']}, {size / 1e6:.1f} MB")
     return 0
+
+
+def read_card(path: Path) -> str:
+    """Returns the text of a card; raises CheckpointError if it is none."""
+    from lle_jax.checks import CheckpointError
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise CheckpointError(f"{path}: not UTF-8 text; save it as UTF-8") from None
 
 
 def calibrate(

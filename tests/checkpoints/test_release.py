@@ -194,7 +194,23 @@ def test_a_run_becomes_a_release_of_its_average_and_names_no_path(config, params
         "data.source": "eyes",
         "degradation.mixed_with": ["beside.toml", "wide"],
     }
+    (tmp_path / "evaluation").mkdir()
+    for name, contents, message in (
+        ("environment.json", (b"", b"[]", b"3", b"[3]", b"\xff"), "damaged; restore it, or remove"),
+        (
+            "evaluation/summary.csv",
+            (b"", b"method,mean\na,3\n", b"\xff"),
+            "damaged; evaluate the run",
+        ),
+    ):
+        for content in contents:
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(CheckpointError, match=message):
+                training_record.read(tmp_path)
+        (tmp_path / name).unlink()
     output = ["release", str(tmp_path), "-o", str(tmp_path / "out"), "--float16"]
+    (tmp_path / "card").write_bytes(b"\xff")
+    assert cli.main([*output, "--card", str(tmp_path / "card")]) == 2
     assert cli.main(output) == 0
     assert release.record(tmp_path / "out") == record
     assert np.load(tmp_path / "out" / "params.npz")["stem.bias"].dtype == np.float16

@@ -2,7 +2,7 @@
 
 config.json        the resolved configuration
 environment.json   one entry per start: versions, devices, commit, data fingerprint, command
-data.json          SHA-256 of every image by role
+data.json          SHA-256 of every image by role, of their order, and of the degradation's presets
 checkpoints/       Orbax
 scalars.csv        one row per logged step; events* has the same for TensorBoard
 pictures/          validation grids (low, enhanced, clean)
@@ -65,7 +65,8 @@ def check(
     Args:
       workdir: the run directory.
       config: the configuration that is asked for.
-      data: SHA-256 of the images by role; None does not compare them.
+      data: as in data.json; None does not compare it. What a record of an earlier version lacks
+        is not compared.
       renamed: keys of earlier versions, and what they are called now.
 
     Raises:
@@ -74,11 +75,20 @@ def check(
     if (before := _read_json(workdir / "config.json")) is not None:
         _check_config(workdir, before, config, renamed or {})
     trained = None if data is None else _read_json(workdir / "data.json")
-    if data is not None and trained is not None and (changes := _data_changes(trained, data)):
+    if data is None or trained is None:
+        return
+    if changes := _data_changes(trained, data):
         raise RunError(
             f"{workdir}: the images are not those of this run: {'; '.join(changes)}; restore "
             "them, or choose another --workdir"
         )
+    now = data.get("presets", {})
+    for name, digest in trained.get("presets", {}).items():
+        if now.get(name, digest) != digest:
+            raise RunError(
+                f"{workdir}: the degradation preset {name} is not as it was in this run; restore "
+                "it, or choose another --workdir"
+            )
 
 
 def _read_json(path: Path) -> Any:
@@ -132,7 +142,11 @@ def _data_changes(trained: Mapping[str, Any], data: Mapping[str, Any]) -> list[s
         for digest in before.keys() & now.keys()
         if before[digest] != now[digest]
     )
-    return changes + [f"{count} moved from {a} to {b}" for (a, b), count in sorted(moved.items())]
+    changes += [f"{count} moved from {a} to {b}" for (a, b), count in sorted(moved.items())]
+    orders = {record["order"] for record in (trained, data) if "order" in record}
+    if not changes and len(orders) > 1:
+        changes.append("their order, modalities or pairs changed")
+    return changes
 
 
 @contextlib.contextmanager

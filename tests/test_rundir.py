@@ -102,6 +102,22 @@ def test_data_that_changed_are_refused_with_what_changed(tmp_path):
     assert "2 added; 1 gone; 1 moved from train to test" in str(caught.value)
 
 
+def test_another_order_of_the_data_or_another_preset_is_refused(tmp_path):
+    roles = {"train": ["a", "b"], "validation": ["c"], "test": ["d"]}
+    before = roles | {"order": "1", "presets": {"lowlight": "2", "my.toml": "3"}}
+    (tmp_path / "data.json").write_text(json.dumps(before))
+    for same in (before, roles):
+        rundir.check(tmp_path, config(), same)
+    with pytest.raises(rundir.RunError, match="not those of this run: their order, modalities or"):
+        rundir.check(tmp_path, config(), before | {"order": "2"})
+    with pytest.raises(
+        rundir.RunError, match=r"preset my\.toml is not as it was in this run; restore it, or"
+    ):
+        rundir.check(tmp_path, config(), before | {"presets": {"lowlight": "2", "my.toml": "4"}})
+    (tmp_path / "data.json").write_text(json.dumps(roles))  # of an earlier version
+    rundir.check(tmp_path, config(), before)
+
+
 def test_a_key_of_an_earlier_version_is_named_by_what_it_is_called_now(tmp_path):
     (tmp_path / "config.json").write_text('{"seed": 0, "optim": {"rate": 0.1}}')
     with pytest.raises(rundir.RunError, match=r"optim\.rate is now called optim\.lr"):

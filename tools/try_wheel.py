@@ -98,7 +98,8 @@ def student(run: Run, work: Path) -> None:
     check_files(work / "run", "config.json", "scalars.csv", "evaluation/index.html")
     (start,) = json.loads((work / "run" / "environment.json").read_text())
     assert start["git"] is None, start["git"]
-    roles = {k: len(v) for k, v in json.loads((work / "run" / "data.json").read_text()).items()}
+    listed = json.loads((work / "run" / "data.json").read_text())
+    roles = {role: len(listed[role]) for role in ("train", "validation", "test")}
     assert sum(roles.values()) == 12, roles
     assert min(roles.values()) >= 1, roles
     run("evaluate", "run", "--source", "photos", "--no-baselines", "-o", "results")

@@ -14,6 +14,7 @@ from lle_jax.checkpoints.legacy import upgrade_model_config, upgrade_params
 from lle_jax.checkpoints.provenance import Provenance
 from lle_jax.checks import CheckpointError
 from lle_jax.models.params import load_params, named
+from lle_jax.rundir import ROLES
 
 if TYPE_CHECKING:  # Orbax takes as long to import as all of JAX, and a release needs none of it
     from lle_jax.checkpoints.run import Checkpoints
@@ -53,9 +54,7 @@ def load_model(folder: Path | None = None) -> LoadedModel:
     with _reader(folder) as checkpoints:
         step, state = checkpoints.read()
     tree = upgrade_params(dict(named(state["ema"])))
-    images = {}
-    with contextlib.suppress(OSError, ValueError):  # an older run: its images are not known
-        images = json.loads((folder / "data.json").read_text())
+    images = _images(folder / "data.json")
     params = load_params(tree, config, f"{folder / 'checkpoints'}/{step}")
     return LoadedModel(config, params, Provenance({"kind": "run", "step": step}, images))
 
@@ -91,6 +90,23 @@ def _run_config(folder: Path) -> ml_collections.ConfigDict:
         raise CheckpointError(
             f"{folder}: neither a run directory nor a release (no sound config.json)"
         ) from None
+
+
+def _images(path: Path) -> dict[str, Any]:
+    """Reads SHA-256 of a run's images by role; of an older run, without the file, none are known.
+
+    Raises:
+      CheckpointError: if it is damaged, since overlaps with other images could not be found.
+    """
+    try:
+        record = dict(json.loads(path.read_text()))
+        if not all(isinstance(record.get(role, []), list) for role in ROLES):
+            raise TypeError
+    except FileNotFoundError:
+        return {}
+    except (OSError, TypeError, ValueError):
+        raise CheckpointError(f"{path}: damaged; restore it from a copy of the run") from None
+    return {name: record[name] for name in (*ROLES, "incomplete") if name in record}
 
 
 def _reader(folder: Path) -> "Checkpoints":

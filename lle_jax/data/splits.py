@@ -4,10 +4,11 @@ import concurrent.futures
 import dataclasses
 import functools
 import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import jax
 import numpy as np
@@ -106,9 +107,21 @@ class Splits:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property
-    def record(self) -> dict[str, list[str]]:
-        """SHA-256 of every image by role, from which `lle evaluate` finds train/test overlap."""
-        return {role: sorted(set(getattr(self, role).all_hashes)) for role in ROLES}
+    def record(self) -> dict[str, Any]:
+        """SHA-256 of every image by role, from which `lle evaluate` finds train/test overlap.
+
+        And under "order" one over their order, modalities and low-light versions, on which a
+        training depends too.
+        """
+        parts = {role: getattr(self, role) for role in ROLES}
+        rows = [
+            [role, *row]
+            for role, part in parts.items()
+            for row in zip(part.hashes, part.low_hashes, part.modalities, strict=True)
+        ]
+        order = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+        by_role = {role: sorted(set(part.all_hashes)) for role, part in parts.items()}
+        return by_role | {"order": order}
 
 
 @dataclasses.dataclass(frozen=True)

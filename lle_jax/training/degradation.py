@@ -1,10 +1,13 @@
 """Random degradation of batches, as `config.degradation` describes it."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 
 from lle_jax import data, degrade
 
@@ -53,6 +56,20 @@ def drawing(preset: str, drop: Sequence[str] = (), mixed_with: Sequence[str] = (
         return noise_key, degrade.sample_mixture(sample_key, presets, which)
 
     return draw
+
+
+def digests(config: ml_collections.ConfigDict) -> dict[str, str]:
+    """Returns SHA-256 of the stages of every preset that `config.degradation` means, by its name.
+
+    What a preset only says, as where its ranges come from, does not count.
+    """
+    presets = {}
+    for name in (config.preset, *config.mixed_with):
+        for modality in data.MODALITIES if name == degrade.BY_MODALITY else ("",):
+            resolved = degrade.name_for(name, modality)
+            stages = [dataclasses.asdict(stage) for stage in degrade.load(resolved).stages]
+            presets[resolved] = hashlib.sha256(json.dumps(stages).encode()).hexdigest()
+    return presets
 
 
 def prefer_measured(

@@ -327,7 +327,8 @@ def describe(
     Raises:
       TrainingError: if the model to start from was trained on test images.
     """
-    record, environment = splits.record, rundir.environment(splits.fingerprint)
+    record = splits.record | {"presets": degradation.digests(config.degradation)}
+    environment = rundir.environment(splits.fingerprint)
     if (loaded := experiment.start_from) is not None:
         record = provenance.merge_provenance(record, loaded.provenance)
         environment["start_from"] = loaded.provenance.record
@@ -391,8 +392,7 @@ def evaluate_test_images(
         record["validation"],
         not record.get("incomplete", False),
     )
-    names = classical.METHODS if config.evaluation.baselines else ()
-    baselines = [methods.load(name) for name in names]
+    baselines = [methods.load(name) for name in classical.METHODS if config.evaluation.baselines]
     result = evaluate.evaluate(test, [network], baselines, folder)
     report.write(folder, result, [network, *baselines], curves=workdir / "scalars.csv")
     print(f"\ntest images, moving-average (EMA) weights of step {step}, the last\n")

@@ -38,7 +38,9 @@ def params():
 def run(params, tmp_path):
     """A run directory with one checkpoint, whose average is one more than its parameters."""
     (tmp_path / "config.json").write_text(json.dumps({"model": CONFIG}))
-    (tmp_path / "data.json").write_text(json.dumps({"train": ["a"], "validation": ["b"]}))
+    (tmp_path / "data.json").write_text(
+        json.dumps({"train": ["a"], "validation": ["b"], "order": "c", "presets": {}})
+    )
     start = state.create(params, optax.adamw(1e-3), jax.random.key(7))
     start = dataclasses.replace(start, ema=jax.tree.map(lambda leaf: leaf + 1, params))
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
@@ -53,6 +55,10 @@ def test_a_run_gives_its_average_and_what_it_has_seen(run, params):
     assert loaded.config.to_dict()["name"] == "dual_path"
     assert loaded.provenance.record == {"kind": "run", "step": 0}
     assert loaded.provenance.images == {"train": ["a"], "validation": ["b"]}
+    for content in (b"", b"3", b"\xff", b'{"train": 3}'):
+        (run / "data.json").write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"data\.json: damaged; restore it"):
+            load.load_model(run)
     (run / "data.json").unlink()
     assert load.load_model(run).provenance.images == {}
 

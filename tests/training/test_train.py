@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lle_jax import checks, data, degrade, images, models
+from lle_jax.degrade import presets
 from lle_jax.experiments import base
 from lle_jax.phase_timer import PhaseTimer
 from lle_jax.training import degradation, optimiser, sharding, state, train
@@ -399,3 +400,18 @@ def test_a_step_takes_the_measured_low_light_version_where_there_is_one(weight):
     _, scalars = step(experiment.state, sharding.to_devices(batch, experiment.mesh))
     expected = 0.7**2 if weight == 1 else (0.7**2 + 0.4**2) / 2
     np.testing.assert_allclose(scalars["loss"], expected, rtol=1e-3)
+
+
+def test_the_record_of_a_preset_follows_what_it_does_and_not_what_it_says(tmp_path):
+    path = tmp_path / "my.toml"
+    text = (presets.folder() / "lowlight.toml").read_text()
+    path.write_text(text)
+    settings = base.get_config().degradation
+    settings.preset, settings.mixed_with = degrade.BY_MODALITY, (str(path), "wide")
+    before = degradation.digests(settings)
+    assert {"lowlight", "fundus", "wide", str(path)} < before.keys()
+    path.write_text("# a remark\n" + text)
+    assert degradation.digests(settings) == before
+    path.write_text(text.replace("[0.05, 0.4]", "[0.06, 0.4]"))
+    after = degradation.digests(settings)
+    assert {name for name in before if after[name] != before[name]} == {str(path)}

@@ -1,5 +1,7 @@
 """AdamW with warm-up, cosine decay, gradient clipping and accumulation."""
 
+import math
+
 import ml_collections
 import optax
 
@@ -20,9 +22,11 @@ def make(
     Raises:
       checks.ConfigError: if a value is out of range; it names the field.
     """
-    for name, low in (("lr", 0), ("weight_decay", 0), ("clip_norm", 0), ("warmup_steps", 0)):
-        if not config[name] >= low:
-            raise checks.ConfigError(f"optim.{name} is {config[name]}; expected a number >= {low}")
+    for name in ("lr", "weight_decay", "warmup_steps"):
+        if not 0 <= config[name] < math.inf:
+            raise checks.ConfigError(f"optim.{name} is {config[name]}; expected a number >= 0")
+    if not config.clip_norm > 0:  # 0 would train nothing; infinity clips nothing
+        raise checks.ConfigError(f"optim.clip_norm is {config.clip_norm}; expected a number > 0")
     if config.warmup_steps >= steps:
         raise checks.ConfigError(
             f"optim.warmup_steps is {config.warmup_steps}; expected less than train.steps ({steps})"
@@ -31,6 +35,11 @@ def make(
     if not 1 <= every <= steps:
         raise checks.ConfigError(
             f"optim.accumulate is {every}; expected 1 to train.steps ({steps})"
+        )
+    if every > 1 and (steps % every or steps == every):  # the last steps would change nothing
+        raise checks.ConfigError(
+            f"optim.accumulate is {every}; expected a divisor of train.steps ({steps}) that leaves "
+            "two updates or more"
         )
     if not 0 < config.b2 < 1:
         raise checks.ConfigError(f"optim.b2 is {config.b2}; expected a number in (0, 1)")

@@ -80,8 +80,14 @@ def moved(config, steps, gradients):
     [
         ({"lr": -1.0}, "optim.lr is -1.0; expected a number >= 0"),
         ({"lr": float("nan")}, "optim.lr is nan"),
+        ({"lr": float("inf")}, "optim.lr is inf; expected a number >= 0"),
+        ({"weight_decay": float("inf")}, "optim.weight_decay is inf; expected a number >= 0"),
+        ({"clip_norm": 0.0}, "optim.clip_norm is 0.0; expected a number > 0"),
+        ({"clip_norm": float("nan")}, "optim.clip_norm is nan; expected a number > 0"),
         ({"b2": 1.0}, r"optim.b2 is 1.0; expected a number in \(0, 1\)"),
         ({"accumulate": 0}, r"optim.accumulate is 0; expected 1 to train.steps \(100\)"),
+        ({"accumulate": 3}, r"optim.accumulate is 3; expected a divisor of train.steps \(100\)"),
+        ({"accumulate": 100}, "that leaves two updates or more"),
         ({"warmup_steps": 100}, r"optim.warmup_steps is 100; expected less than train.steps"),
     ],
 )

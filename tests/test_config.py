@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import re
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from lle_jax import data, images, models
+from lle_jax import checks, data, images, models
 from lle_jax.checkpoints import release
 from lle_jax.experiments import base
 from lle_jax.phase_timer import PhaseTimer
@@ -393,3 +394,48 @@ def test_a_former_key_is_moved_with_a_line_and_an_unknown_one_is_refused(capsys)
         ValueError, match=r"optim\.larning_rate: there is no such key; did you mean"
     ):
         configs.upgrade(config, base.get_config(), base.RENAMED_KEYS)
+
+
+def test_a_former_key_of_a_network_is_moved_too(capsys):
+    config = base.get_config()
+    config.model = base.network("dual_path")
+    del config.model.uncertainty
+    config.model.spread = True
+    configs.upgrade(config, base.get_config(), base.RENAMED_KEYS)
+    assert config.model.uncertainty is True
+    assert "spread" not in config.model
+    assert "model.spread is now called model.uncertainty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("data.batch_size", "8", "data.batch_size is '8'; expected a whole number"),
+        ("train.steps", True, "train.steps is True; expected a whole number"),
+        ("data.mixup", "much", "data.mixup is 'much'; expected a number"),
+        ("data.context_sizes", 128, "data.context_sizes is 128; expected a tuple"),
+        ("data.context_sizes", (128, "x"), "data.context_sizes: 'x' is not a whole number"),
+        ("data.mixup", float("nan"), "data.mixup is nan; expected a number >= 0"),
+        ("data.mixup", float("inf"), "data.mixup is inf; expected a number >= 0"),
+        ("seed", -1, "seed is -1; expected a whole number from 0"),
+        ("seed", 2**63, "seed is 9223372036854775808; expected a whole number from 0"),
+        ("evaluation.seed", -1, "evaluation.seed is -1; expected a whole number from 0"),
+        ("model.name", None, "model.name is missing; begin with get_config"),
+        ("optim.lr", None, "optim.lr is missing; begin with get_config"),
+    ],
+)
+def test_a_value_that_no_run_can_have_is_named(name, value, message):
+    config = base.get_config().to_dict()
+    *groups, key = name.split(".")
+    group = functools.reduce(dict.get, groups, config)
+    group[key] = value
+    if value is None:
+        del group[key]
+    config = ml_collections.ConfigDict(config)
+
+    def check():
+        configs.upgrade(config, base.get_config(), base.RENAMED_KEYS)
+        configs.check(config)
+
+    with pytest.raises(checks.ConfigError, match=re.escape(message)):
+        check()

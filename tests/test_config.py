@@ -439,3 +439,9 @@ def test_a_value_that_no_run_can_have_is_named(name, value, message):
 
     with pytest.raises(checks.ConfigError, match=re.escape(message)):
         check()
+
+
+def test_several_processes_are_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(checks.ConfigError, match="one of 2 processes; a run is of one process"):
+        configs.check(base.get_config())

@@ -76,6 +76,11 @@ def _check_types(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None
 
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises ConfigError for a value that no run can have; the message names the key."""
+    if (processes := jax.process_count()) > 1:  # the second would find the run directory locked
+        raise ConfigError(
+            f"JAX was started as one of {processes} processes; a run is of one process, which uses "
+            "all devices of its machine: start one alone"
+        )
     for group, names in _COUNTS.items():
         for name in names:
             if (value := config[group][name]) < 1:

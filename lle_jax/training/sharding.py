@@ -8,7 +8,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
 def make_mesh() -> Mesh:
-    """Makes a `('data', 'model')` mesh of all devices of all processes; the model axis is 1."""
+    """Makes a `('data', 'model')` mesh of all devices; the model axis is 1.
+
+    A run is of one process (`config.check`), which holds its run directory.
+    """
     return jax.make_mesh(
         (jax.device_count(), 1), ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto)
     )

@@ -107,11 +107,14 @@ class Splits:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property
-    def record(self) -> dict[str, Any]:
-        """SHA-256 of every image by role, from which `lle evaluate` finds train/test overlap.
+    def record(self) -> dict[str, list[str]]:
+        """SHA-256 of every image by role, from which `lle evaluate` finds train/test overlap."""
+        return {role: sorted(set(getattr(self, role).all_hashes)) for role in ROLES}
 
-        And under "order" one over their order, modalities and low-light versions, on which a
-        training depends too.
+    @property
+    def ordered_record(self) -> dict[str, Any]:
+        """The record, and under "order" a SHA-256 over the order of the images, their modalities
+        and low-light versions, on which a training depends too.
         """
         parts = {role: getattr(self, role) for role in ROLES}
         rows = [
@@ -119,9 +122,7 @@ class Splits:
             for role, part in parts.items()
             for row in zip(part.hashes, part.low_hashes, part.modalities, strict=True)
         ]
-        order = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-        by_role = {role: sorted(set(part.all_hashes)) for role, part in parts.items()}
-        return by_role | {"order": order}
+        return self.record | {"order": hashlib.sha256(json.dumps(rows).encode()).hexdigest()}
 
 
 @dataclasses.dataclass(frozen=True)

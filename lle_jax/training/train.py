@@ -327,7 +327,7 @@ def describe(
     Raises:
       TrainingError: if the model to start from was trained on test images.
     """
-    record = splits.record | {"presets": degradation.digests(config.degradation)}
+    record = splits.ordered_record | {"presets": degradation.digests(config.degradation)}
     environment = rundir.environment(splits.fingerprint)
     if (loaded := experiment.start_from) is not None:
         record = provenance.merge_provenance(record, loaded.provenance)

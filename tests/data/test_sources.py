@@ -351,11 +351,13 @@ def test_faults_of_a_manifest_are_named_by_their_line(tmp_path, text, message):
 
 def test_the_record_tells_order_and_modality_and_not_names(tmp_path, photographs):
     def order(rows):
-        return data.load(write_manifest(tmp_path, photographs, rows), crop=16).record["order"]
+        return data.load(write_manifest(tmp_path, photographs, rows), crop=16).ordered_record[
+            "order"
+        ]
 
     before = order(ROWS[:4])
     assert order((ROWS[1], ROWS[0], *ROWS[2:4])) != before
     assert order((ROWS[0].replace("fundus", "endoscopy"), *ROWS[1:4])) != before
     manifest = write_manifest(tmp_path, photographs, ("renamed.png,fundus,train,x", *ROWS[1:4]))
     (tmp_path / "0.png").rename(tmp_path / "renamed.png")
-    assert data.load(manifest, crop=16).record["order"] == before
+    assert data.load(manifest, crop=16).ordered_record["order"] == before

@@ -240,12 +240,12 @@ def test_analysis_finds_what_readers_preferred(tmp_path, folders):
     assert study.answered == {"R1": (15, 15), "R2": (15, 15)}
     lines = [re.split(r"\s{2,}", line) for line in reader_answers.text(study).splitlines()]
     (row,) = [line for line in lines if line[0] == "alpha_net to gamma_net"]
-    # Wilson of 0 of 10: 0 to z^2 / (10 + z^2)
-    assert row[1:] == ["0", "10", "0", "0 %", "0 to 28", "0 to 0"]
+    # Wilson of 0 of 10: 0 to z^2 / (10 + z^2); Clopper-Pearson of 0 of 5 cases: 1 - 0.025^(1/5)
+    assert row[1:] == ["0", "10", "0", "0 %", "0 to 28", "0 to 52"]
     ranked = next(i for i, line in enumerate(lines) if line[0] == "Bradley-Terry ranking")
     assert tuple(line[0] for line in lines[ranked + 1 : ranked + 4]) == order
-    assert ["beta_net", "lost", "20", "100 %", "84 to 100", "100 to 100"] in lines
-    assert ["gamma_net", "lost", "20", "0 %", "0 to 16", "0 to 0"] in lines
+    assert ["beta_net", "lost", "20", "100 %", "84 to 100", "48 to 100"] in lines
+    assert ["gamma_net", "lost", "20", "0 %", "0 to 16", "0 to 52"] in lines
     assert ["better", "1.00", "1.00 to 1.00", "15"] in lines
 
 

@@ -75,14 +75,14 @@ def load(
 
 
 def _load_clean(source: str, crop: int, folds: Folds, needed: Collection[str]) -> Splits:
-    named = source.split(",")
-    if not source or (not all(map(str.strip, named)) and not Path(source).exists()):
+    if source and Path(source).exists():
+        sources = [source]
+    elif not all(map(str.strip, sources := source.split(","))):
         # The path of no name is the current directory.
         raise DataError(
             f"data.source has an empty name ({source!r}); remove a comma, or set it to a folder, a "
             "manifest or samples"
         )
-    sources = [source] if Path(source).exists() else named
     splits = functools.reduce(join_splits, (_load(one, folds) for one in sources))
     return _checked(source, splits, crop, needed)
 

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -274,29 +274,37 @@ def check_disjoint(source: str, splits: Splits) -> None:
     """Raises DataError if an image, or a patient, of one of several sources has another role in
     another; who the patient is is not said.
     """
+    _one_role_each(
+        source,
+        splits,
+        lambda part: (
+            *zip(part.names, part.hashes, strict=True),
+            *zip(part.names, part.low_hashes, strict=True),
+        ),
+        "are the same image; remove one",
+    )
+    _one_role_each(
+        source,
+        splits,
+        lambda part: zip(part.names, part.groups, strict=True),
+        "are of the same patient or group; give both one role, or other names to patients that are "
+        "not the same",
+    )
+
+
+def _one_role_each(
+    source: str,
+    splits: Splits,
+    named: Callable[[Images], Iterable[tuple[str, str]]],
+    advice: str,
+) -> None:
+    """Raises DataError if a key of `named`, which gives (name of an image, key), has two roles."""
     roles: dict[str, tuple[str, str]] = {}
     for role in ROLES:
-        part = getattr(splits, role)
-        names_of_low = zip(part.names, part.low_hashes, strict=True)
-        for name, digest in (*zip(part.names, part.hashes, strict=True), *names_of_low):
-            if not digest:
-                continue
-            before, first = roles.setdefault(digest, (role, name))
+        for name, key in named(getattr(splits, role)):
+            before, first = roles.setdefault(key, (role, name)) if key else (role, name)
             if before != role:
-                raise DataError(
-                    f"{source}: {first} in {before} and {name} in {role} are the same image; "
-                    "remove one"
-                )
-    units: dict[str, tuple[str, str]] = {}
-    for role in ROLES:
-        part = getattr(splits, role)
-        for name, group in zip(part.names, part.groups, strict=True):
-            before, first = units.setdefault(group, (role, name)) if group else (role, name)
-            if before != role:
-                raise DataError(
-                    f"{source}: {first} in {before} and {name} in {role} are of the same patient "
-                    "or group; give both one role, or other names to patients that are not the same"
-                )
+                raise DataError(f"{source}: {first} in {before} and {name} in {role} {advice}")
 
 
 def images_of(entries: Sequence[Entry]) -> Images:

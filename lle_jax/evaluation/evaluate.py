@@ -132,7 +132,8 @@ def refuse_other(folder: Path, suite: Suite, everyone: Iterable[Method]) -> None
             f"{folder}: holds an evaluation of {', '.join(names)} on other images, seeds or "
             "degradations; choose another -o, or remove it"
         )
-    lost = [name for name in names if name not in {method.name for method in everyone}]
+    now = {method.name for method in everyone}
+    lost = [name for name in names if name not in now]
     if lost:
         raise EvaluationError(
             f"{folder}: holds the results of {', '.join(lost)}; choose another -o, name these "

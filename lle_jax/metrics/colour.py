@@ -8,7 +8,7 @@ import numpy as np
 
 from lle_jax import checks
 from lle_jax.colour import srgb_to_linear
-from lle_jax.metrics.conventions import pair
+from lle_jax.metrics.conventions import pair, sqrt
 
 # Linear sRGB to XYZ under D65, and D65 for the 2-degree observer, as in scikit-image.
 XYZ_OF_RGB = np.array(
@@ -100,24 +100,18 @@ def delta_e_2000(lab1: jax.Array, lab2: jax.Array) -> jax.Array:
     chroma = chroma_difference / (1 + 0.045 * mean)
     hue = hue_difference / (1 + 0.015 * mean * _hue_weight(cos, sin))
     rotation = -2 * _saturation(mean) * jnp.sin(math.radians(60) * _blueness(cos, sin))
-    return _sqrt(lightness**2 + chroma**2 + hue**2 + rotation * chroma * hue)
-
-
-def _sqrt(x: jax.Array) -> jax.Array:
-    """Square root with gradient 0 at 0; NaN stays NaN."""
-    none = x <= 0
-    return jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, x)))
+    return sqrt(lightness**2 + chroma**2 + hue**2 + rotation * chroma * hue)
 
 
 def _length(a: jax.Array, b: jax.Array) -> jax.Array:
-    return _sqrt(a * a + b * b)
+    return sqrt(a * a + b * b)
 
 
 def _saturation(chroma: jax.Array) -> jax.Array:
     """sqrt(C^7 / (C^7 + 25^7)) of eq. 4 and 17."""
     r = chroma / 25
     r7 = r * (r * r) * (r * r) * (r * r)
-    return _sqrt(r7 / (r7 + 1))
+    return sqrt(r7 / (r7 + 1))
 
 
 def _hues(first, second, da, db) -> tuple[jax.Array, jax.Array, jax.Array]:

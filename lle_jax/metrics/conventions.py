@@ -1,4 +1,4 @@
-"""Checks image pairs and selects the channels that are compared."""
+"""What all metrics share: checks of image pairs, the channels compared, NaN and a square root."""
 
 import functools
 
@@ -35,6 +35,12 @@ def unless_nan(value: jax.Array, *images: jax.Array) -> jax.Array:
     """
     damaged = [jnp.any(jnp.isnan(image), axis=(-3, -2, -1)) for image in images]
     return jnp.where(functools.reduce(jnp.logical_or, damaged), jnp.nan, value)
+
+
+def sqrt(x: jax.Array) -> jax.Array:
+    """Square root, 0 with gradient 0 at 0 and below; NaN stays NaN."""
+    none = x <= 0
+    return jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, x)))
 
 
 def select(image: jax.Array, channels: str, data_range: float = 1.0) -> jax.Array:

@@ -29,7 +29,7 @@ import scipy
 
 from lle_jax import checks
 from lle_jax.metrics import filters, naturalness_models
-from lle_jax.metrics.conventions import select
+from lle_jax.metrics.conventions import select, sqrt
 from lle_jax.metrics.naturalness_models import FEATURES, BrisqueModel, NiqeModel
 
 PATCH = 96  # side of NIQE's patches, in pixels
@@ -197,17 +197,11 @@ def _normalised(luma: jax.Array, border: str) -> tuple[jax.Array, jax.Array]:
     centre = jax.lax.stop_gradient(jnp.round(jnp.mean(luma, axis=(-2, -1), keepdims=True)))
     padded = padded - centre
     mean, square = filters.valid(jnp.stack([padded, padded**2])[..., None], _WINDOW)[..., 0]
-    deviation = _sqrt(square - mean * mean)
+    deviation = sqrt(square - mean * mean)
     difference = luma - centre - mean
     # One level in one corner of the window gives 1.6e-4. Less is rounding, which would have a sign.
     difference = jnp.where(jnp.abs(difference) > 8e-5, difference, 0)
     return difference / (deviation + 1), deviation
-
-
-def _sqrt(x: jax.Array) -> jax.Array:
-    """Square root with gradient 0 at 0 and below, where it is 0."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
 
 
 def _split(plane: jax.Array, side: int) -> jax.Array:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from lle_jax.metrics import filters
-from lle_jax.metrics.conventions import pair
+from lle_jax.metrics.conventions import pair, sqrt
 
 
 def gmsd(image: jax.Array, reference: jax.Array, *, channels: str = "luma") -> jax.Array:
@@ -37,7 +37,7 @@ def gmsd(image: jax.Array, reference: jax.Array, *, channels: str = "luma") -> j
     similarity = (2 * x * y + constant) / (x * x + y * y + constant)
     mean = jnp.mean(similarity, axis=(-2, -1), keepdims=True)
     count = similarity.shape[-2] * similarity.shape[-1]
-    return _sqrt(jnp.sum((similarity - mean) ** 2, axis=(-2, -1)) / (count - 1))
+    return sqrt(jnp.sum((similarity - mean) ** 2, axis=(-2, -1)) / (count - 1))
 
 
 def _luma_pair(image, reference, channels: str, least: int, name: str):
@@ -57,13 +57,7 @@ def _prewitt(image: jax.Array) -> jax.Array:
     columns = padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]
     across = (rows[..., 2:] - rows[..., :-2]) / 3
     down = (columns[..., 2:, :] - columns[..., :-2, :]) / 3
-    return _sqrt(across**2 + down**2)
-
-
-def _sqrt(x: jax.Array) -> jax.Array:
-    """Square root with gradient 0 at 0; NaN stays NaN."""
-    none = x <= 0
-    return jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, x)))
+    return sqrt(across**2 + down**2)
 
 
 def vif(image: jax.Array, reference: jax.Array, *, channels: str = "luma") -> jax.Array:

@@ -39,7 +39,7 @@ RECIPES = {
         "    image, reference = pair(image, reference)\n"
         "    return jnp.mean((image - reference) ** 2, axis=(-3, -2, -1))\n",
         "from lle_jax.evaluation import statistics, tables;"
-        "print(tables.table([statistics.Summary('low', 'mine', *5 * (0.5,), 1)]))",
+        "print(tables.table([statistics.Summary('low', 'mine', *5 * (0.5,), 1, 1)]))",
     ),
     "degradation": (
         "lle_jax/degrade/mine.py",

@@ -17,8 +17,9 @@ from lle_jax.fit import preset
 from lle_jax.images.files import refusal
 
 MIN_IMAGES = 30  # of each kind
-# Fewer images than this cannot reach p < 0.05 in the signed-rank test.
-MIN_TEST, MAX_TEST = statistics.MIN_IMAGES, 40
+# Fewer patients than this, or images where those are unknown, cannot reach p < 0.05 in the
+# signed-rank test.
+MIN_TEST, MAX_TEST = statistics.MIN_UNITS, 40
 MIN_VALIDATION = 3
 # A sixth to compare on, so that one image that loses decides nothing; a tenth to validate.
 _SHARES = {"test": 6, "validation": 10}
@@ -58,11 +59,14 @@ def read(dark: Sequence[Path], clean: Sequence[Path], trained_on: Collection[str
     """
     dark_images, rejected_dark = _usable(*_found(dark))
     is_manifest = len(clean) == 1 and clean[0].suffix.lower() == ".csv"
-    groups: dict[Path, str] = {}
     if is_manifest:
         rows, skipped = manifest.read(clean[0])
         groups = {row.image.absolute(): row.group for row in rows if row.group}
-        clean_images, rejected_clean = _usable([row.image.absolute() for row in rows], skipped)
+        found, rejected_clean = _usable([row.image.absolute() for row in rows], skipped)
+        clean_images = {
+            path: dataclasses.replace(entry, group=groups.get(path, ""))
+            for path, entry in found.items()
+        }
     else:
         clean_images, rejected_clean = _usable(*_found(clean))
     for name, usable, unusable in (
@@ -81,7 +85,7 @@ def read(dark: Sequence[Path], clean: Sequence[Path], trained_on: Collection[str
             raise ValueError(f"{path}: the same image as the dark {paths[entry.digest]}")
     units: dict[str, list[splits.Entry]] = {}
     for path, entry in clean_images.items():
-        unit = f"group {groups[path]}" if path in groups else str(path)
+        unit = f"group {entry.group}" if entry.group else str(path)
         units.setdefault(unit, []).append(entry)
     by_role = splits.splits_of(divide(list(units.values()), trained_on))
     training = set(by_role.train.hashes)
@@ -123,7 +127,7 @@ def divide(
       trained_on: SHA-256 of images whose units are for training.
 
     Raises:
-      ValueError: if too few are left to hold back.
+      ValueError: if too few are left to hold back: images, or units to compare on.
     """
     count = sum(map(len, units))
     wanted = {
@@ -137,18 +141,22 @@ def divide(
         key=lambda unit: (len(unit) > wanted["validation"], min(e.digest for e in unit)),
     )
     roles = {role: list[splits.Entry]() for role in data.ROLES}
-    for role in wanted:
-        while unknown and len(roles[role]) < wanted[role]:
+    for role, least in (("test", MIN_TEST), ("validation", 1)):
+        taken = 0
+        while unknown and (taken < least or len(roles[role]) < wanted[role]):
             roles[role] += unknown.pop(0)
+            taken += 1
     for unit in (*known, *unknown):
         roles["train"] += unit
     if len(roles["validation"]) < MIN_VALIDATION or not roles["train"]:
         seen = sum(map(len, known))
         trained = f", {seen} of them known to the model" if seen else ""
-        grouped = f" of {len(units)} patients" if len(units) < count else ""
+        grouped, of_whom = "", ""
+        if len(units) < count:
+            grouped, of_whom = f" of {len(units)} patients", f" of {MIN_TEST} patients"
         raise ValueError(
             f"{count} clean images{grouped}{trained}; unknown ones are needed to compare on (at "
-            f"least {wanted['test']}), to validate (at least {wanted['validation']}), "
+            f"least {wanted['test']}{of_whom}), to validate (at least {wanted['validation']}), "
             "and others to train on"
         )
     return roles

@@ -30,13 +30,13 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from lle_jax import files
-    from lle_jax.evaluation import evaluate, measures, statistics, tables
+    from lle_jax.evaluation import evaluate, measures, statistics, tables, written
 
     chosen = None if arguments.metrics is None else measures.parse(arguments.metrics)
     read = [folder.resolve() for folder in arguments.runs]
     if arguments.output and arguments.output.resolve().parent in read:
         raise ValueError(f"{arguments.output}: in an evaluation that is read; choose another -o")
-    methods, rows = evaluate.join(arguments.runs)
+    methods, rows = written.join(arguments.runs)
     measured = dict.fromkeys(row.metric for row in rows)
     for name in chosen or ():
         if name not in measured:

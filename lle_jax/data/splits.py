@@ -1,5 +1,6 @@
 """Images as sequences that are decoded when asked for, in three roles, and what examines files."""
 
+import collections
 import concurrent.futures
 import dataclasses
 import functools
@@ -53,6 +54,20 @@ class Images(Sequence[np.ndarray]):
     def all_hashes(self) -> tuple[str, ...]:
         """Returns SHA-256 of every image and of every measured low-light version."""
         return self.hashes + tuple(filter(None, self.low_hashes))
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Numbers what each image shares with others of these, "" for one that shares nothing.
+
+        Images of one group, and measured pairs with one truth, are one unit. The numbers go by the
+        order of the images' names, and tell nobody what a patient is called.
+        """
+        of_images = sorted(zip(self.names, self.groups, self.hashes, strict=True))
+        keys = {name: (group, "") if group else ("", digest) for name, group, digest in of_images}
+        counts = collections.Counter(keys.values())
+        shared = (key for key, count in counts.items() if count > 1)
+        numbers = {key: str(number) for number, key in enumerate(shared, start=1)}
+        return tuple(numbers.get(keys[name], "") for name in self.names)
 
     def low(self, index: int) -> np.ndarray | None:
         """Returns the measured low-light version of an image, None where there is none."""

@@ -6,7 +6,7 @@ checkpoint, so the command can be stopped at any moment and repeated. What it wr
 
 cells/VARIANT-seedN/       the run directory; next to it its configuration (.py) and output (.log)
 cells/compiled/            jax's compilation cache, of use only while cells are run
-results.csv                variant, seed, image, realisation, metric, value: the measurements
+results.csv                variant, seed, image, realisation, metric, value, unit: as measured
 table.csv, table.md        means and deviations over seeds, tests against the first variant, cost
 timings.csv                seconds per image, apart, since they differ from start to start
 """
@@ -32,8 +32,8 @@ import ml_collections
 import tqdm
 
 from lle_jax import files, jobs, rundir
-from lle_jax.evaluation import evaluate
-from lle_jax.evaluation.ablation_table import SIDE, Entry, summarise, text
+from lle_jax.evaluation import written
+from lle_jax.evaluation.ablation_table import SIDE, Entry, Result, summarise, text
 from lle_jax.evaluation.ablation_table import cells as cells_of
 from lle_jax.models import cost
 
@@ -191,10 +191,9 @@ def run(
     # Only now does this process touch jax's devices: an accelerator can be one process's alone.
     done = sorted(filter(_is_done, cells), key=_order(cells))
     costs = {cell.variant: cost.cost(cell.config.model, SIDE, SIDE) for cell in done}
-    rows = [row for cell in done for row in _measured(cell)]
-    columns = ("variant", "seed", "image", "realisation", "metric", "value")
-    files.write_csv(workdir / "results.csv", columns, rows)
-    table = summarise(rows, cells[0].variant, costs)
+    results = _measured(done)
+    files.write_csv(workdir / "results.csv", Result._fields, results)
+    table = summarise(results, cells[0].variant, costs)
     files.write_csv(workdir / "table.csv", Entry._fields, map(cells_of, table))
     files.write_text(workdir / "table.md", text(table) + "\n")
     seconds = _timings(workdir / "timings.csv", done)
@@ -286,14 +285,29 @@ def _script(cell: Cell) -> str:
     )
 
 
-def _measured(cell: Cell) -> list[tuple[str, int, str, str, str, float]]:
-    """Reads the rows of results.csv: the cell's network, the first method of its evaluation."""
-    record, rows = evaluate.read(cell.folder / "evaluation")
-    return [
-        (cell.variant, cell.seed, row.image, row.realisation, row.metric, row.value)
-        for row in rows
-        if row.method == record["methods"][0]
-    ]
+def _measured(cells: Sequence[Cell]) -> list[Result]:
+    """Reads results.csv: each cell's network, the first method of its evaluation.
+
+    Raises:
+      AblationError: if the cells were not evaluated on the same test images.
+    """
+    results: list[Result] = []
+    fingerprints: dict[str, str] = {}
+    for cell in cells:
+        record, rows = written.read(cell.folder / "evaluation")
+        fingerprints.setdefault(record["fingerprint"], cell.folder.name)
+        if len(fingerprints) > 1:
+            first, other = fingerprints.values()
+            raise AblationError(
+                f"{first} and {other} were evaluated on different images, seeds or degradations, "
+                "and cannot be compared; let no variant change data or degradation.preset"
+            )
+        results += [
+            Result(cell.variant, cell.seed, r.image, r.realisation, r.metric, r.value, r.unit)
+            for r in rows
+            if r.method == record["methods"][0]
+        ]
+    return results
 
 
 def _timings(path: Path, cells: Sequence[Cell]) -> dict[str, float]:

@@ -13,15 +13,27 @@ from lle_jax.models import cost
 SIDE = 256  # pixels of the square image for which cost is stated
 
 
+class Result(NamedTuple):
+    """What a cell measured; `image` to `value` as of `statistics.Row`."""
+
+    variant: str
+    seed: int
+    image: str
+    realisation: str
+    metric: str
+    value: float
+    unit: str = ""
+
+
 class Entry(NamedTuple):
     """A variant on a metric. Differences are to the first variant, NaN of itself or untested.
 
     Attributes:
       variant, metric: of the line.
       seeds: number of seeds that are done.
-      mean: over seeds of the mean over images.
+      mean: over seeds of the mean over units (patients, or images).
       std: over seeds, sample standard deviation; NaN of one seed.
-      difference, low, high, p_holm, effect, note: as of `statistics.Comparison`, by image, the
+      difference, low, high, p_holm, effect, note: as of `statistics.Comparison`, by unit, the
         seeds averaged.
       parameters, macs: as of `models.cost`, for an image of SIDE x SIDE.
     """
@@ -42,7 +54,7 @@ class Entry(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A variant less the first one, by image; as of `statistics.Comparison`."""
+    """A variant less the first one, by unit; as of `statistics.Comparison`."""
 
     difference: float
     low: float
@@ -52,34 +64,36 @@ class Difference(NamedTuple):
     note: str
 
 
-def summarise(
-    rows: Iterable[tuple[str, int, str, str, str, float]], base: str, costs: Mapping[str, cost.Cost]
-) -> list[Entry]:
+def summarise(results: Iterable[Result], base: str, costs: Mapping[str, cost.Cost]) -> list[Entry]:
     """The table, in the order of `costs`.
 
     Args:
-      rows: variant, seed, image, realisation, metric, value. Realisations, like seeds, are averaged
-        before images are compared.
+      results: of all cells, on the same images. Realisations, like seeds, are averaged before
+        images are compared.
       base: the variant that the others are compared with.
       costs: of the variants that have rows.
 
     Returns:
       an entry per metric and variant. Tests are made on the seeds that all those have.
     """
-    rows = list(rows)
+    results = list(results)
     untested = Difference(math.nan, math.nan, math.nan, math.nan, math.nan, "")
     seeds: dict[str, set[int]] = {}
-    values: dict[tuple[str, str, int], list[float]] = {}
-    for variant, seed, _, _, metric, value in rows:
-        seeds.setdefault(variant, set()).add(seed)
-        values.setdefault((metric, variant, seed), []).append(value)
-    compared = _compare(rows, base, seeds)
+    cells: dict[tuple[str, int], list[tests.Row]] = {}
+    for r in results:
+        seeds.setdefault(r.variant, set()).add(r.seed)
+        row = tests.Row(r.image, r.variant, r.metric, r.value, r.realisation, r.unit)
+        cells.setdefault((r.variant, r.seed), []).append(row)
+    values = {
+        (metric, *cell): statistics.fmean(part.methods[cell[0]])
+        for cell, rows in cells.items()
+        for metric, part in tests.per_unit(rows).items()
+    }
+    compared = _compare(results, base, seeds)
     table = []
     for metric in dict.fromkeys(metric for metric, _, _ in values):
         for variant in costs:
-            means = [
-                math.fsum(v := values[metric, variant, s]) / len(v) for s in sorted(seeds[variant])
-            ]
+            means = [values[metric, variant, seed] for seed in sorted(seeds[variant])]
             std = statistics.stdev(means) if len(means) > 1 else math.nan
             difference = compared.get((metric, variant), untested)
             mean = statistics.fmean(means)
@@ -90,19 +104,17 @@ def summarise(
 
 
 def _compare(
-    rows: Sequence[tuple[str, int, str, str, str, float]],
-    base: str,
-    seeds: Mapping[str, set[int]],
+    results: Sequence[Result], base: str, seeds: Mapping[str, set[int]]
 ) -> dict[tuple[str, str], Difference]:
     """(metric, variant) -> its difference to the base, on the seeds that all variants have."""
     common = set.intersection(*seeds.values()) if seeds else set()
     if base not in seeds or not common:
         return {}
-    paired = []
-    for variant, seed, image, realisation, metric, value in rows:
-        if seed in common:
-            run = f"{realisation}, seed {seed}"
-            paired.append(tests.Row(image, variant, metric, value, run))
+    paired = [
+        tests.Row(r.image, r.variant, r.metric, r.value, f"{r.realisation}, seed {r.seed}", r.unit)
+        for r in results
+        if r.seed in common
+    ]
     missing = len(set.union(*seeds.values())) - len(common)
     partly = f"on {len(common)} of {len(common) + missing} seeds" if missing else ""
     return {
@@ -134,7 +146,8 @@ def text(table: Sequence[Entry], seconds: Mapping[str, float] | None = None) -> 
     notes = dict.fromkeys(entry.note for entry in table if entry.note)
     about = (
         "Means +- standard deviations over seeds; differences to the first variant and their tests "
-        f"are over images\n(Wilcoxon, corrected by Holm); cost for {SIDE} x {SIDE} pixels."
+        f"are over images\n(or patients; Wilcoxon, corrected by Holm); cost for {SIDE} x {SIDE} "
+        "pixels."
     )
     return "\n".join([*rows, "", about, *notes])
 

@@ -113,7 +113,7 @@ def _summary(summary: dict) -> str:
         "method",
         *(f"{METRICS[m].title} {_ARROWS[METRICS[m].better]}".strip() for m in columns),
     ]
-    return pages.table(heads, heads[:1], lines, "Means over images")
+    return pages.table(heads, heads[:1], lines, "Means")
 
 
 def _deviation(cell: statistics.Summary, metric: Metric) -> str:
@@ -156,12 +156,12 @@ def _interval_plot(metric: str, summary: dict) -> str:
         f'<div class="ends"><span>{_number(low, digits)}</span>'
         f"<span>{_number(high, digits)}</span></div><figcaption><strong>{text(title)}</strong>, "
         f"{'more' if better > 0 else 'less'} is better; mean and 95 % interval over "
-        f"{cells[0].images} images</figcaption></figure>"
+        f"{statistics.counted(cells[0])}</figcaption></figure>"
     )
 
 
 _COMPARED = ("method", "other", "metric", "difference", "95 % interval", "p (Holm)", "effect",
-             "images", "note")  # fmt: skip
+             "images", "units", "note")  # fmt: skip
 _WORDS = ("method", "other", "metric", "note")
 
 
@@ -183,6 +183,7 @@ def _compared(comparisons: Sequence[statistics.Comparison], group: str | None = 
             f'<td data-value="{c.p_holm:.6g}">{c.p_holm:.2g}</td>',
             f'<td data-value="{c.effect:.6g}">{c.effect:+.2f}</td>',
             f"<td>{c.images}</td>",
+            f"<td>{c.units}</td>",
             f"<td{NAME}>{text(c.note)}</td>",
         ]
         lines.append(f"<tr>{''.join(cells)}</tr>")
@@ -204,22 +205,23 @@ def _surfaces(result: EvaluationResult) -> str:
     if result.suite.kind != "sweep":
         return "<p>Only a suite with a [sweep] has one.</p>"
     part = result.suite.settings["sweep"]
-    values: dict[tuple[str, str], list[float]] = {}
-    for row in result.rows:
-        if row.metric == "psnr":
-            condition = result.cases[row.image, row.realisation][1]
-            values.setdefault((row.method, condition), []).append(row.value)
+    rows = [row for row in result.rows if row.metric == "psnr"]
+    conditions = [result.cases[row.image, row.realisation][1] for row in rows]
+    values = {
+        condition: statistics.per_unit(those)["psnr"].methods
+        for condition, those in statistics.split(rows, conditions).items()
+    }
     figures = []
     for name in result.methods:
         for blur in part["blurs"]:
             gains = [
                 [
-                    float(np.mean(values[name, f"{gain:g} {noise:g} {blur:g}"])
-                          - np.mean(values["low", f"{gain:g} {noise:g} {blur:g}"]))
+                    float(np.mean(methods[name] - methods["low"]))
                     for gain in part["gains"]
+                    for methods in [values[f"{gain:g} {noise:g} {blur:g}"]]
                 ]
                 for noise in part["noises"]
-            ]  # fmt: skip
+            ]
             figures.append(_surface(name, blur, part["gains"], part["noises"], gains))
     return f'<div class="plots">{"".join(figures)}</div>'
 

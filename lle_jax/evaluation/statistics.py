@@ -1,12 +1,13 @@
 """Statistics of per-image values: intervals, paired tests, effect sizes, subgroups.
 
-The image is the unit. Degraded versions of one image are not independent, so they are averaged
-first and every count, deviation, interval and test is over images. Taken as images of their own,
+The patient is the unit where patients are known, else the image. Degraded versions of one image
+are not independent, nor are images of one patient; so versions are averaged by image, images by
+patient, and every mean, deviation, interval and test is over patients. Taken as units of their own,
 they would make intervals too narrow and p-values too small.
 """
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,22 +15,30 @@ import scipy
 
 LEVEL = 0.95
 RESAMPLES = 9999
-# Below this many images no two-sided signed-rank test can reach p < 0.05: 2 / 2^5 = 0.0625.
-MIN_IMAGES = 6
+UNITS = "patients or groups"  # in words, where units are not images
+# Below this many units no two-sided signed-rank test can reach p < 0.05: 2 / 2^5 = 0.0625.
+MIN_UNITS = 6
 
 
 class Row(NamedTuple):
-    """One measured value. `realisation` tells the degraded versions of one image apart."""
+    """One measured value.
+
+    Attributes:
+      image, method, metric, value: what was measured of what.
+      realisation: tells the degraded versions of one image apart.
+      unit: the patient, or other group, that the image is of; "" for a unit of its own.
+    """
 
     image: str
     method: str
     metric: str
     value: float
     realisation: str = ""
+    unit: str = ""
 
 
 class Summary(NamedTuple):
-    """One method and metric over images; `low` and `high` bound the mean (95 % BCa bootstrap)."""
+    """One method and metric over units; `low` and `high` bound the mean (95 % BCa bootstrap)."""
 
     method: str
     metric: str
@@ -39,22 +48,24 @@ class Summary(NamedTuple):
     low: float
     high: float
     images: int
+    units: int
 
 
 class Comparison(NamedTuple):
-    """`method` against `other`, paired by image; differences are `method` - `other`.
+    """`method` against `other`, paired by unit; differences are `method` - `other`.
 
     Attributes:
       method: the method in question.
       other: what it is compared with.
       metric: of the values.
-      difference: mean over images.
+      difference: mean over units.
       low: end of the 95 % BCa bootstrap interval of the mean difference.
       high: its other end.
       p: two-sided Wilcoxon signed-rank test.
       p_holm: the same, corrected for all others that the method is compared with on this metric.
       effect: matched-pairs rank-biserial correlation in [-1, 1], above 0 where `method` is larger.
-      images: number of pairs.
+      images: their number.
+      units: number of pairs: of patients or other groups, and of images that are of none.
       note: what a reader must know, or "".
     """
 
@@ -68,6 +79,7 @@ class Comparison(NamedTuple):
     p_holm: float
     effect: float
     images: int
+    units: int
     note: str
 
 
@@ -79,24 +91,25 @@ def summarise(rows: Iterable[Row], *, seed: int = 0) -> list[Summary]:
       seed: of the bootstrap. Every entry resamples alike, so none depends on which others exist.
 
     Returns:
-      in the order of first appearance. Each image counts once, however many
-      realisations it has. With one image the deviation and the interval are NaN.
+      in the order of first appearance. Each unit counts once, however many images
+      and realisations it has. With one unit the deviation and the interval are NaN.
 
     Raises:
-      ValueError: if a value is not finite, appears twice, or a method lacks an image or realisation
-        that another has; the message names the image.
+      ValueError: if a value is not finite, appears twice, a method lacks an image or realisation
+        that another has, or an image has two units; the message names the image.
     """
     return [
-        _summary(method, metric, values, seed)
-        for metric, methods in per_image(rows).items()
-        for method, values in methods.items()
+        _summary(method, metric, values, part.images, seed)
+        for metric, part in per_unit(rows).items()
+        for method, values in part.methods.items()
     ]
 
 
-def _summary(method: str, metric: str, values: np.ndarray, seed: int) -> Summary:
+def _summary(method: str, metric: str, values: np.ndarray, images: int, seed: int) -> Summary:
     std = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
     mean, median = float(np.mean(values)), float(np.median(values))
-    return Summary(method, metric, mean, std, median, *interval(values, seed=seed), len(values))
+    ends = interval(values, seed=seed)
+    return Summary(method, metric, mean, std, median, *ends, images, len(values))
 
 
 def compare(rows: Iterable[Row], method: str, *, seed: int = 0) -> list[Comparison]:
@@ -115,7 +128,7 @@ def compare(rows: Iterable[Row], method: str, *, seed: int = 0) -> list[Comparis
       ValueError: as of `summarise`, or if `method` is not among the methods.
     """
     comparisons = []
-    for metric, methods in per_image(rows).items():
+    for metric, (methods, images) in per_unit(rows).items():
         if method not in methods:
             valid = ", ".join(methods)
             raise ValueError(
@@ -137,24 +150,33 @@ def compare(rows: Iterable[Row], method: str, *, seed: int = 0) -> list[Comparis
                     p,
                     float(p_holm),
                     rank_biserial(differences),
+                    images,
                     len(differences),
-                    _note(differences),
+                    _note(differences, images),
                 )
             )
     return comparisons
 
 
-def _note(differences: np.ndarray) -> str:
-    images, differing = len(differences), np.count_nonzero(differences)
-    if images < MIN_IMAGES:
-        least = 2.0 ** (1 - images)
-        return f"{images} images: p cannot go below {least:g}, whatever the difference"
+def _note(differences: np.ndarray, images: int) -> str:
+    units, differing = len(differences), np.count_nonzero(differences)
+    what = "images" if units == images else UNITS
+    if units < MIN_UNITS:
+        least = 2.0 ** (1 - units)
+        return f"{units} {what}: p cannot go below {least:g}, whatever the difference"
     if differing == 0:
         return "no image differs"
-    if differing < MIN_IMAGES:
+    if differing < MIN_UNITS:
         least = 2.0 ** (1 - differing)
-        return f"{differing} of {images} images differ: p cannot go below {least:g}"
+        return f"{differing} of {units} {what} differ: p cannot go below {least:g}"
     return ""
+
+
+def counted(part: Summary | Comparison) -> str:
+    """Says over how many of what a mean is."""
+    if part.units == part.images:
+        return f"{part.images} images"
+    return f"{part.units} {UNITS} of {part.images} images"
 
 
 def split(rows: Iterable[Row], groups: Sequence[Hashable]) -> dict[Hashable, list[Row]]:
@@ -164,8 +186,8 @@ def split(rows: Iterable[Row], groups: Sequence[Hashable]) -> dict[Hashable, lis
 
     Args:
       rows: as of `summarise`.
-      groups: one per row, such as its modality or severity. The realisations of an image may be of
-        different groups; it then counts once in each.
+      groups: one per row, such as its modality or severity. The realisations of an image, and the
+        images of a patient, may be of different groups; they then count once in each.
 
     Raises:
       ValueError: if their numbers differ.
@@ -179,12 +201,20 @@ def split(rows: Iterable[Row], groups: Sequence[Hashable]) -> dict[Hashable, lis
     return parts
 
 
-def per_image(rows: Iterable[Row]) -> dict[str, dict[str, np.ndarray]]:
-    """metric -> method -> means over realisations `[n]`, in one order of images for all methods.
+class Values(NamedTuple):
+    """The values of a metric: of each method the means by unit, `[n]`; and how many images."""
+
+    methods: dict[str, np.ndarray]
+    images: int
+
+
+def per_unit(rows: Iterable[Row]) -> dict[str, Values]:
+    """The values of each metric, in one order of units for all methods.
 
     The order is that of the first method's rows. Args and errors are those of `summarise`.
     """
     grouped: dict[str, dict[str, dict[tuple[str, str], float]]] = {}
+    units: dict[str, str] = {}
     for row in rows:
         row = Row(*row)
         where = f"image {row.image!r}" + (
@@ -199,13 +229,16 @@ def per_image(rows: Iterable[Row]) -> dict[str, dict[str, np.ndarray]]:
         if (row.image, row.realisation) in values:
             raise ValueError(f"{where} has two values of {row.metric} for method {row.method!r}")
         values[row.image, row.realisation] = float(row.value)
+        if units.setdefault(row.image, row.unit) != row.unit:
+            raise ValueError(f"{where} is of unit {units[row.image]!r} and of {row.unit!r}")
     if not grouped:
         raise ValueError("there are no rows; expected at least one value")
     result = {}
     for metric, methods in grouped.items():
         _check_pairs(metric, methods)
         order = next(iter(methods.values()))
-        result[metric] = {method: _means(values, order) for method, values in methods.items()}
+        means = {method: _means(values, order, units) for method, values in methods.items()}
+        result[metric] = Values(means, len({image for image, _ in order}))
     return result
 
 
@@ -221,11 +254,19 @@ def _check_pairs(metric: str, methods: dict[str, dict[tuple[str, str], float]]) 
             )
 
 
-def _means(values: dict[tuple[str, str], float], order: Iterable[tuple[str, str]]) -> np.ndarray:
+def _means(
+    values: Mapping[tuple[str, str], float],
+    order: Iterable[tuple[str, str]],
+    units: Mapping[str, str],
+) -> np.ndarray:
     by_image: dict[str, list[float]] = {}
     for image, realisation in order:
         by_image.setdefault(image, []).append(values[image, realisation])
-    return np.array([math.fsum(v) / len(v) for v in by_image.values()])
+    by_unit: dict[tuple[str, str], list[float]] = {}
+    for image, of_image in by_image.items():
+        unit = (units[image], "") if units[image] else ("", image)
+        by_unit.setdefault(unit, []).append(math.fsum(of_image) / len(of_image))
+    return np.array([math.fsum(v) / len(v) for v in by_unit.values()])
 
 
 def interval(
@@ -235,10 +276,10 @@ def interval(
 
     Efron, "Better bootstrap confidence intervals", JASA 82(397), 1987,
     doi:10.1080/01621459.1987.10478410, as in `scipy.stats.bootstrap`. With fewer than about 20
-    images it is too narrow, as all bootstrap intervals are.
+    values it is too narrow, as all bootstrap intervals are.
 
     Args:
-      values: `[n]`, one per image.
+      values: `[n]`, one per unit.
       level: of confidence, in (0, 1).
       resamples: number of bootstrap samples.
       seed: of the samples.

@@ -113,8 +113,8 @@ class Suite:
         if self.kind == "degradation":
             names = sorted({degrade.name_for(part["preset"], m) for m in self.images.modalities})
             stages = {name: repr(degrade.load(name).stages) for name in names}
-        of_images = (self.images.names, self.images.hashes, self.images.low_hashes)
-        cases = sorted(map(list, zip(*of_images, self.images.modalities, strict=True)))
+        fields = ("names", "hashes", "low_hashes", "modalities", "units")
+        cases = sorted(map(list, zip(*(getattr(self.images, f) for f in fields), strict=True)))
         parts = [self.kind, part, stages, cases]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -10,7 +10,7 @@ from lle_jax.evaluation.measures import METRICS
 
 
 def table(summary: Iterable[statistics.Summary], chosen: Sequence[str] | None = None) -> str:
-    """Formats means +- standard deviations over images, the best of each column starred.
+    """Formats means +- standard deviations over units, the best of each column starred.
 
     Args:
       summary: of `statistics.summarise`.
@@ -91,6 +91,6 @@ def comparison_table(comparisons: Sequence[statistics.Comparison]) -> str:
         lines.append(
             f"{c.method} - {c.other}, {METRICS[c.metric].title}: {c.difference:+.{digits}f} "
             f"[{c.low:+.{digits}f}, {c.high:+.{digits}f}], p = {c.p_holm:.2g} (Holm), "
-            f"effect {c.effect:+.2f}, n = {c.images}{note}"
+            f"effect {c.effect:+.2f}, n = {statistics.counted(c)}{note}"
         )
     return "\n".join(lines)

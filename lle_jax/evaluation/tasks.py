@@ -36,20 +36,23 @@ class Case(NamedTuple):
       image: `[H, W, C]` float32 in [0, 1].
       mask: `[H, W]` bool, the truth to segment.
       region: `[H, W]` bool, where it counts: the field of view.
+      unit: the patient, or other group, that the image is of; "" for a unit of its own.
     """
 
     name: str
     image: np.ndarray
     mask: np.ndarray
     region: np.ndarray
+    unit: str = ""
 
 
 class Recovery(NamedTuple):
     """The fraction of the loss due to low light that a method recovers: 0 none, 1 all.
 
-    `recovered` is mean (method - low) / mean (clean - low) over images, `low` and `high` bound it
-    (95 % BCa bootstrap over images). NaN where the low light took nothing to give back; `low` and
-    `high` also where the loss's own 95 % interval has 0 in it, as no ratio is bounded then.
+    `recovered` is mean (method - low) / mean (clean - low) over units (patients, or images), `low`
+    and `high` bound it (95 % BCa bootstrap over units). NaN where the low light took nothing to
+    give back; `low` and `high` also where the loss's own 95 % interval has 0 in it, as no ratio is
+    bounded then.
     """
 
     method: str
@@ -58,12 +61,14 @@ class Recovery(NamedTuple):
     low: float
     high: float
     images: int
+    units: int
 
 
 def cases(root: str | Path, set: str, role: str) -> Iterator[Case]:
     """Reads the images of one set and role that `root`/manifest.csv lists, one at a time.
 
-    Its columns: path, set, role, pair_or_mask_path, where rows with the last are images.
+    Its columns: path, set, role, pair_or_mask_path, where rows with the last are images, and
+    optionally patient or group.
     A mask beside a folder `fov` has its field of view there, under the same name.
 
     Raises:
@@ -78,18 +83,22 @@ def cases(root: str | Path, set: str, role: str) -> Iterator[Case]:
         if missing := [name for name in columns if name not in (rows.fieldnames or ())]:
             raise ValueError(f"{manifest}: no column {', '.join(missing)}; add it")
         listed = [
-            (root / row["path"], root / row["pair_or_mask_path"])
+            (
+                root / row["path"],
+                root / row["pair_or_mask_path"],
+                row.get("patient") or row.get("group") or "",
+            )
             for row in rows
             if (row["set"], row["role"]) == (set, role) and row["pair_or_mask_path"]
         ]
     if not listed:
         raise ValueError(f"{manifest}: no image with a mask has set {set}, role {role}")
-    for path, mask_path in listed:
+    for path, mask_path, unit in listed:
         image = images.read(path).pixels
         mask = _mask(mask_path, image)
         view = mask_path.parents[1] / "fov" / mask_path.name
         region = _mask(view, image) if view.exists() else np.ones_like(mask)
-        yield Case(images.stem(path).name, image, mask, region)
+        yield Case(images.stem(path).name, image, mask, region, unit)
 
 
 def _mask(path: Path, image: np.ndarray) -> np.ndarray:
@@ -228,7 +237,7 @@ def evaluate_task(
                     for name, image in outputs.items()
                 }
                 rows += [
-                    statistics.Row(case.name, method, metric, value, str(number))
+                    statistics.Row(case.name, method, metric, value, str(number), case.unit)
                     for method, measured in values.items()
                     for metric, value in measured.items()
                 ]
@@ -268,19 +277,19 @@ def recovered(rows: Iterable[statistics.Row], *, seed: int = 0) -> list[Recovery
       seed: of the bootstrap.
 
     Raises:
-      ValueError: if there are no values of clean or low, or as of `statistics.per_image`.
+      ValueError: if there are no values of clean or low, or as of `statistics.per_unit`.
     """
     # by name, as the bootstrap depends on the order of the images
-    table = statistics.per_image(sorted(rows, key=lambda row: row.image))
+    table = statistics.per_unit(sorted(rows, key=lambda row: row.image))
     result = []
-    for metric, methods in table.items():
+    for metric, (methods, count) in table.items():
         if missing := {"clean", "low"} - methods.keys():
             raise ValueError(f"{metric} has no values of {', '.join(sorted(missing))}")
         loss = methods["clean"] - methods["low"]
         for method, values in methods.items():
             if method not in ("clean", "low"):
                 estimate = _ratio(values - methods["low"], loss, seed)
-                result.append(Recovery(method, metric, *estimate, len(loss)))
+                result.append(Recovery(method, metric, *estimate, count, len(loss)))
     return result
 
 

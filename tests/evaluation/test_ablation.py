@@ -19,6 +19,7 @@ import scipy.stats
 from lle_jax import cli, data, degrade, images
 from lle_jax.evaluation import ablation, ablation_table
 from lle_jax.evaluation.ablation import Ablation, AblationError
+from lle_jax.evaluation.ablation_table import Result
 from lle_jax.experiments.ablations import degradations, losses, modalities, networks
 from lle_jax.models import cost
 from lle_jax.models.cost import Cost
@@ -48,11 +49,11 @@ for number in range(int(step), 10):
     write("state", f"{number + 1} {digest}")
 (folder / "evaluation").mkdir(exist_ok=True)
 with (folder / "evaluation" / "per_image.csv").open("w") as file:
-    print("image,realisation,modality,condition,method,metric,value", file=file)
+    print("image,realisation,unit,modality,condition,method,metric,value", file=file)
     for image in range(7):
-        print(f"{image},0-1,,1,low,psnr,0", file=file)
+        print(f"{image},0-1,,,1,low,psnr,0", file=file)
         value = int(digest[image * 4 : image * 4 + 4], 16) / 4096
-        print(f"{image},0-1,,1,unet (EMA),psnr,{value}", file=file)
+        print(f"{image},0-1,,,1,unet (EMA),psnr,{value}", file=file)
 record = '{"fingerprint": "", "suite": "", "methods": ["unet (EMA)"], "images": 7}'
 write("evaluation/suite.json", record)
 """
@@ -226,6 +227,28 @@ def test_a_killed_cell_is_reported_as_such_and_the_others_go_on(tmp_path):
     assert all(math.isnan(entry.p_holm) for entry in report.table)
 
 
+def test_cells_on_other_test_images_are_refused(tmp_path):
+    cells = ablation.plan(grid(seeds=1), tmp_path)
+    ablation.run(cells, tmp_path, command=fake)
+    record = cells[1].folder / "evaluation" / "suite.json"
+    record.write_text(record.read_text().replace('"fingerprint": ""', '"fingerprint": "b"'))
+    with pytest.raises(AblationError, match="base-seed0 and half-seed0 were evaluated on diff"):
+        ablation.run(cells, tmp_path, command=fake)
+
+
+def test_images_of_a_patient_are_averaged(rows):
+    patients = {image: str(number // 2) for number, image in enumerate(IMAGES)}
+    costs = dict.fromkeys("abc", Cost(7, 9))
+    _, b, _ = ablation_table.summarise(
+        [r._replace(unit=patients[r.image]) for r in rows], "a", costs
+    )
+    assert b.note.startswith("4 patients or groups: p cannot go below 0.125")
+    differences = (by_image(rows, "b") - by_image(rows, "a")).reshape(4, 2).mean(axis=1)
+    np.testing.assert_allclose(b.difference, differences.mean())
+    # of two comparisons, of which the other's p is larger
+    np.testing.assert_allclose(b.p_holm, 2 * scipy.stats.wilcoxon(differences).pvalue)
+
+
 def test_nothing_done_is_no_table(tmp_path):
     command = [sys.executable, "-c", "raise SystemExit(3)"]
     cells = ablation.plan(grid(seeds=1), tmp_path)
@@ -262,7 +285,7 @@ def rows():
     generator = np.random.default_rng(0)
     level = {"a": 20.0, "b": 21.0, "c": 20.0}
     return [
-        (variant, seed, image, str(number), "psnr", level[variant] + generator.normal())
+        Result(variant, seed, image, str(number), "psnr", level[variant] + generator.normal())
         for variant in level
         for seed in (0, 1)
         for image in IMAGES
@@ -272,7 +295,10 @@ def rows():
 
 def by_image(rows, variant):
     return np.array(
-        [np.mean([r[5] for r in rows if r[0] == variant and r[2] == image]) for image in IMAGES]
+        [
+            np.mean([r.value for r in rows if (r.variant, r.image) == (variant, image)])
+            for image in IMAGES
+        ]
     )
 
 
@@ -281,7 +307,7 @@ def test_the_table_equals_numpy_and_scipy(rows):
     a, b, c = ablation_table.summarise(rows, "a", costs)
     for entry in (a, b, c):
         means = [
-            np.mean([r[5] for r in rows if r[0] == entry.variant and r[1] == seed])
+            np.mean([r.value for r in rows if (r.variant, r.seed) == (entry.variant, seed)])
             for seed in (0, 1)
         ]
         np.testing.assert_allclose((entry.mean, entry.std), (np.mean(means), np.std(means, ddof=1)))

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import re
 import tomllib
@@ -22,6 +23,7 @@ from lle_jax.evaluation import (
     statistics,
     suite,
     tables,
+    written,
 )
 
 
@@ -113,7 +115,7 @@ def test_an_evaluation_whose_values_are_cut_off_is_refused(evaluated, tmp_path, 
         (tmp_path / "per_image.csv").write_text("".join(kept))
         assert cli.main(["compare", str(tmp_path)]) == 2
         error = capsys.readouterr().err
-        assert "damaged (per_image.csv lacks values); run lle evaluate again" in error
+        assert "(per_image.csv lacks values); run lle evaluate again" in error
         assert error.count("\n") == 1
 
 
@@ -336,7 +338,7 @@ def at_hand(photographs, tmp_path_factory, brightener):
 def test_there_is_a_value_per_image_realisation_method_and_metric(at_hand):
     rows = read_csv(at_hand[0] / "per_image.csv")
     assert list(rows[0]) == [
-        "image", "realisation", "modality", "condition", "method", "metric", "value",
+        "image", "realisation", "unit", "modality", "condition", "method", "metric", "value",
     ]  # fmt: skip
     names = {"low", "brightener", *classical.METHODS}
     assert len(rows) == 3 * 2 * len(names) * len(measures.selected())
@@ -344,6 +346,35 @@ def test_there_is_a_value_per_image_realisation_method_and_metric(at_hand):
     assert {(row["image"], row["realisation"]) for row in rows} == {
         (name, f"{number}-1") for name in ("astronaut", "retina", "grey") for number in (0, 1)
     }
+
+
+def test_images_of_one_patient_are_one_unit_in_every_table(small_suite, monkeypatch, tmp_path):
+    keep(monkeypatch, *NAMED)
+    count = len(small_suite.images)
+    patients = ("Doe",) * 3 + ("",) * (count - 3)
+    mine = dataclasses.replace(
+        small_suite, images=dataclasses.replace(small_suite.images, groups=patients)
+    )
+    found = evaluate.evaluate(mine, [methods.load("gamma")], [], tmp_path)
+    first = found.summary[0]
+    assert (first.images, first.units) == (count, count - 2)
+    psnr = values(found.rows, "gamma", "psnr")
+    by_image = {}
+    for (image, _), value in psnr.items():
+        by_image.setdefault(image, []).append(value)
+    means = [np.mean(by_image[name]) for name in mine.images.names]
+    of_units = [np.mean(means[:3]), *means[3:]]
+    (summary,) = (s for s in found.summary if (s.method, s.metric) == ("gamma", "psnr"))
+    np.testing.assert_allclose(summary.mean, np.mean(of_units))
+    for table in ("per_image.csv", "summary.csv", "comparisons.csv", "subgroups.csv"):
+        assert "Doe" not in (tmp_path / table).read_text()
+    assert {row["unit"] for row in read_csv(tmp_path / "per_image.csv")} == {"", "1"}
+    _, again = written.read(tmp_path)
+    assert statistics.summarise(again) == found.summary
+    assert f"n = {count - 2} patients or groups of {count} images" in tables.comparison_table(
+        found.comparisons
+    )
+    measures._pairwise.clear_cache()
 
 
 def test_the_summary_is_over_images_and_not_over_realisations(at_hand):

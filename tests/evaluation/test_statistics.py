@@ -54,6 +54,54 @@ def test_versions_are_averaged_before_anything_is_counted():
     assert comparison.images == 12
 
 
+def of_patients(rows, patients):
+    """The same rows, the images of which are of these patients."""
+    numbers = {image: str(patient) for image, patient in patients.items()}
+    return [row._replace(unit=numbers.get(row.image, "")) for row in rows]
+
+
+def test_images_of_one_patient_are_averaged_before_anything_is_counted():
+    rng = np.random.default_rng(2)
+    values = {name: rng.normal(size=(24, 2)) for name in ("a", "b")}
+    rows = of_patients(rows_of(**values), {f"image-{i}": i // 3 for i in range(24)})
+    means = {name: v.mean(axis=1).reshape(8, 3).mean(axis=1) for name, v in values.items()}
+    by_hand = rows_of(**means)
+    for found, expected in zip(
+        statistics.summarise(rows), statistics.summarise(by_hand), strict=True
+    ):
+        assert (found.images, found.units, expected.units) == (24, 8, 8)
+        np.testing.assert_allclose(found[2:5], expected[2:5], rtol=1e-9)
+        # Means that differ in the last bit may order one resample of 9999 differently.
+        np.testing.assert_allclose(found[5:7], expected[5:7], atol=2e-4)
+    (found,), (expected,) = (statistics.compare(each, "a") for each in (rows, by_hand))
+    assert (found.images, found.units) == (24, 8)
+    np.testing.assert_allclose(found[6:9], expected[6:9], rtol=1e-9)
+    np.testing.assert_allclose(found[3:6], expected[3:6], atol=1e-3)
+    assert statistics.counted(found) == "8 patients or groups of 24 images"
+    assert statistics.counted(expected) == "8 images"
+    # A patient of many images counts no more than an image of nobody.
+    uneven = of_patients(rows_of(a=[1.0, 1.0, 1.0, 5.0]), {f"image-{i}": 0 for i in range(3)})
+    assert statistics.summarise(uneven)[0].mean == 3
+    # A patient may be called as an image is.
+    alike = of_patients(rows_of(a=[1.0, 1.0, 4.0]), {"image-0": "image-2", "image-1": "image-2"})
+    assert statistics.summarise(alike)[0].mean == 2.5
+
+
+def test_an_image_of_two_patients_is_refused():
+    rows = rows_of(a=[1.0, 2.0], b=[1.0, 2.0])
+    rows[0] = rows[0]._replace(unit="1")
+    with pytest.raises(ValueError, match=r"image 'image-0'.* is of unit '1' and of ''"):
+        statistics.compare(rows, "a")
+
+
+def test_too_few_patients_are_said_not_too_few_images():
+    rng = np.random.default_rng(2)
+    rows = rows_of(a=rng.normal(size=20), b=rng.normal(size=20))
+    rows = of_patients(rows, {f"image-{i}": i // 4 for i in range(20)})
+    (comparison,) = statistics.compare(rows, "a")
+    assert comparison.note.startswith("5 patients or groups: p cannot go below 0.0625")
+
+
 def test_interval_covers_the_mean_where_versions_of_an_image_are_alike():
     """30 images of 5 versions; taking versions for images gives intervals far too narrow."""
     rng = np.random.default_rng(0)

@@ -172,6 +172,36 @@ def test_the_fingerprint_knows_which_image_is_the_truth_of_which(tmp_path, photo
     assert len({first, fingerprint("clean", "low"), fingerprint("crossed", "clean")}) == 3
 
 
+def units(found):
+    return dict(zip(found.images.names, found.images.units, strict=True))
+
+
+def test_images_of_a_patient_and_pairs_of_a_truth_are_one_unit(tmp_path, photographs):
+    for name in ("low", "clean"):
+        (tmp_path / name).mkdir()
+    for number, name in enumerate("abcd"):
+        truth = photographs[0] * (1 if name in "ac" else 1 - number / 10)
+        images.write(tmp_path / "clean" / f"{name}.png", truth)
+        images.write(tmp_path / "low" / f"{name}.png", truth * (0.2 + number / 20))
+    pairs = suite.load("pairs", pairs=(str(tmp_path / "low"), str(tmp_path / "clean")))
+    assert units(pairs) == {"a": "1", "b": "", "c": "1", "d": ""}
+
+    rows = ["path,modality,role,patient", "b.png,,test,Doe", "d.png,,test,Doe", "c.png,,test,"]
+    manifest = tmp_path / "clean" / "manifest.csv"
+    manifest.write_text("\n".join(rows))
+    text = GOOD.replace("samples", str(manifest)) + (
+        '[degradation]\npreset = "lowlight"\nrealisations = 1\nseed = 0\nseverities = [1.0]\n'
+    )
+    found = load(tmp_path, text)
+    assert units(found) == {"b": "1", "d": "1", "c": ""}  # numbers, and nobody's name
+    manifest.write_text("\n".join(rows).replace("d.png,,test,Doe", "d.png,,test,Roe"))
+    apart = load(tmp_path, text)
+    assert set(apart.images.units) == {""}
+    assert apart.fingerprint != found.fingerprint
+    manifest.write_text("\n".join(rows).replace("Doe", "Roe"))
+    assert load(tmp_path, text).fingerprint == found.fingerprint
+
+
 def test_the_fingerprint_knows_the_modality_of_each_image(small_suite):
     def fingerprint(*modalities):
         part = dataclasses.replace(small_suite.images.subset([0, 1]), modalities=modalities)

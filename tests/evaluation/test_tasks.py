@@ -118,7 +118,7 @@ def test_enhancing_gives_back_what_darkness_took():
     assert means["low", "dice"] == 0  # all below the threshold
     assert means["low", "auc"] == 1  # but in the right order
     recovery = {(r.method, r.metric): r for r in task.recovered(rows)}
-    assert recovery["oracle", "dice"][2:] == (1, 1, 1, 7)
+    assert recovery["oracle", "dice"][2:] == (1, 1, 1, 7, 7)
     assert recovery["same", "dice"].recovered == 0
     assert np.isnan(recovery["oracle", "auc"].recovered)  # nothing was lost
     assert {method for method, _ in recovery} == {"same", "oracle"}
@@ -160,6 +160,29 @@ def test_recovery_of_a_loss_that_may_be_none_has_no_interval():
         np.testing.assert_allclose(found.recovered, 0.5, atol=1e-6)
         assert np.isfinite([found.low, found.high]).all() == bounded
         assert np.isnan([found.low, found.high]).any() != bounded
+
+
+def test_images_of_a_patient_are_one_unit_of_a_task():
+    cases = made_cases(6)
+    cases[1:3] = [case._replace(unit="Doe") for case in cases[1:3]]
+    rows = evaluated({}, cases)
+    (dice,) = (s for s in statistics.summarise(rows) if (s.method, s.metric) == ("low", "auc"))
+    assert (dice.images, dice.units) == (6, 5)
+    values = np.array([r.value for r in rows if (r.method, r.metric) == ("low", "auc")])
+    by_image = values.reshape(6, 2).mean(axis=1)
+    expected = np.mean([*by_image[[0, 3, 4, 5]], by_image[1:3].mean()])
+    np.testing.assert_allclose(dice.mean, expected)
+
+
+def test_a_manifest_of_a_task_says_whose_images_are(tmp_path, photographs):
+    lines = ["path,set,role,pair_or_mask_path,patient"]
+    for name, patient in (("a", "Doe"), ("b", "Doe"), ("c", "")):
+        images.write(tmp_path / f"{name}.png", photographs[0])
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        images.write(tmp_path / "masks" / f"{name}.png", (photographs[0] > 0.5).astype(np.float32))
+        lines.append(f"{name}.png,mine,test,masks/{name}.png,{patient}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines))
+    assert [case.unit for case in task.cases(tmp_path, "mine", "test")] == ["Doe", "Doe", ""]
 
 
 def test_low_light_depends_on_nothing_but_image_seed_and_draw():
@@ -250,11 +273,14 @@ def test_segmenters_find_more_in_clean_images_than_in_dark_ones(segmenter):
     if not (DATA / name).is_dir():
         pytest.skip(f"no ../shared/data/{name} beside the checkout")
     cases = [case for case, _ in zip(task.cases(DATA, name, "test"), range(3), strict=False)]
-    clean = [task.measure(segmenter(c.image), *c[2:], segmenter.threshold) for c in cases]
+    clean = [task.measure(segmenter(c.image), c.mask, c.region, segmenter.threshold) for c in cases]
     assert np.mean([m["dice"] for m in clean]) >= bar
     assert np.mean([m["auc"] for m in clean]) >= 0.9
     dark = [segmenter(np.asarray(degrade.exposure(c.image, gain=0.02))) for c in cases]
-    found = [task.dice(p > segmenter.threshold, *c[2:]) for p, c in zip(dark, cases, strict=True)]
+    found = [
+        task.dice(p > segmenter.threshold, c.mask, c.region)
+        for p, c in zip(dark, cases, strict=True)
+    ]
     assert np.mean(found) < np.mean([m["dice"] for m in clean]) - 0.1
 
 

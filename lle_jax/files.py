@@ -159,6 +159,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "lle_jax")
 
 
+def code_digest() -> str:
+    """SHA-256 of this package's code, which tells more than its version while that is edited."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root).as_posix()} {sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
 def configs() -> Path:
     """Returns the folder of the configs: beside the package in a checkout, inside it in a wheel."""
     package = Path(__file__).resolve().parent

@@ -233,6 +233,7 @@ def environment(fingerprint: str) -> dict[str, Any]:
         "arguments": sys.argv[1:],
         "lle_jax": lle_jax.__version__,
         "git": _git(),
+        "code": files.code_digest(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: installed.get(name) for name in PACKAGES},

@@ -36,11 +36,13 @@ def run(arguments: argparse.Namespace) -> int:
     read = [folder.resolve() for folder in arguments.runs]
     if arguments.output and arguments.output.resolve().parent in read:
         raise ValueError(f"{arguments.output}: in an evaluation that is read; choose another -o")
-    methods, rows = written.join(arguments.runs)
+    methods, rows, notes = written.join(arguments.runs)
     measured = dict.fromkeys(row.metric for row in rows)
     for name in chosen or ():
         if name not in measured:
             raise ValueError(f"--metrics: {name} was not measured; measured: {', '.join(measured)}")
+    for note in notes:
+        print(f"note: {note}")
     summary = statistics.summarise(rows)
     print(tables.table(summary, chosen))
     comparisons = [c for method in methods for c in evaluate.compare(rows, method)]
@@ -50,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"\n{tables.latex(summary, chosen)}")
     arguments.document.update(
         methods=methods,
+        notes=notes,
         summary=[s._asdict() for s in summary],
         comparisons=[c._asdict() for c in comparisons],
         written=[arguments.output] if arguments.output else [],

@@ -21,18 +21,25 @@ def add(commands) -> None:
         help="for example model.stablehlo",
     )
     parser.add_argument(
-        "--model", type=Path, metavar="FOLDER", help="a release (default: the bundled model)"
+        "--model",
+        type=Path,
+        metavar="FOLDER",
+        help="a release or a run directory (default: the bundled model)",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from lle_jax import console
-    from lle_jax.checkpoints import release
+    from lle_jax.checkpoints.load import load_model
     from lle_jax.files import write_bytes
     from lle_jax.inference import export
 
-    data = export.serialise(*release.load(arguments.model))
+    model = arguments.model
+    if model and arguments.output.resolve().is_relative_to(model.resolve()):
+        raise ValueError(f"{arguments.output}: in the model's folder; choose another -o")
+    loaded = load_model(model)
+    data = export.serialise(loaded.config, loaded.params)
     write_bytes(arguments.output, data)
     console.note(
         f"{arguments.output}: {len(data) / 1e6:.1f} MB, platforms {', '.join(export.PLATFORMS)}"

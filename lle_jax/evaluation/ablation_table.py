@@ -77,6 +77,12 @@ def summarise(results: Iterable[Result], base: str, costs: Mapping[str, cost.Cos
       an entry per metric and variant. Tests are made on the seeds that all those have.
     """
     results = list(results)
+    everything = [
+        tests.Row(r.image, f"{r.variant}, seed {r.seed}", r.metric, r.value, r.realisation)
+        for r in results
+    ]
+    _, without = tests.defined(everything)
+    results = [r for r in results if r.image not in without.get(r.metric, ())]
     untested = Difference(math.nan, math.nan, math.nan, math.nan, math.nan, "")
     seeds: dict[str, set[int]] = {}
     cells: dict[tuple[str, int], list[tests.Row]] = {}
@@ -97,9 +103,11 @@ def summarise(results: Iterable[Result], base: str, costs: Mapping[str, cost.Cos
             std = statistics.stdev(means) if len(means) > 1 else math.nan
             difference = compared.get((metric, variant), untested)
             mean = statistics.fmean(means)
-            table.append(
-                Entry(variant, metric, len(means), mean, std, *difference, *costs[variant])
-            )
+            entry = Entry(variant, metric, len(means), mean, std, *difference, *costs[variant])
+            if images := without.get(metric):
+                said = f"{metric} is not defined for {len(images)} images, which are left out"
+                entry = entry._replace(note="; ".join(filter(None, (entry.note, said))))
+            table.append(entry)
     return table
 
 

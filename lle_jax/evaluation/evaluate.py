@@ -38,7 +38,7 @@ class EvaluationResult(NamedTuple):
     Attributes:
       suite: what on.
       methods: names of the methods in question; the baselines are there to compare with.
-      rows: one per case, method and metric.
+      rows: one per case, method and metric that is defined for it (`statistics.defined`).
       cases: (image, realisation) -> (modality, condition).
       summary: of the rows.
       comparisons: each of `methods` against each other method and baseline.
@@ -99,7 +99,9 @@ def evaluate(
         "metrics": "lle_jax.metrics; SSIM Gaussian 11/1.5, RGB; PSNR RGB; identical images 100 dB",
         **rundir.environment(suite.fingerprint),
     }
-    rows, cases = _measure(suite, everyone, folder, _settings(record) | measured, measure)
+    measurements, cases = _measure(suite, everyone, folder, _settings(record) | measured, measure)
+    rows, without = statistics.defined(measurements)
+    record["warnings"] |= measures.left_out(without)
     names = tuple(record["methods"])
     result = EvaluationResult(
         suite,
@@ -111,7 +113,7 @@ def evaluate(
         _subgroups(suite, names, rows, cases),
         record,
     )
-    _write(folder, result)
+    _write(folder, result, measurements)
     return result
 
 
@@ -177,7 +179,7 @@ def _overlaps(
 
 def _settings(record: dict[str, Any]) -> dict[str, Any]:
     """What the values depend on: those of other settings are not resumed."""
-    keys = ("fingerprint", "records", "lle_jax", "packages")
+    keys = ("fingerprint", "records", "lle_jax", "code", "packages")
     return json.loads(json.dumps({key: record[key] for key in keys}, default=str))
 
 
@@ -261,13 +263,13 @@ def _measure_case(
     return values
 
 
-def _write(folder: Path, result: EvaluationResult) -> None:
+def _write(folder: Path, result: EvaluationResult, measurements: list[statistics.Row]) -> None:
     files.write_csv(
         folder / "per_image.csv",
         ("image", "realisation", "unit", "modality", "condition", "method", "metric", "value"),
         (
             (r.image, r.realisation, r.unit, *result.cases[r.image, r.realisation], *r[1:4])
-            for r in result.rows
+            for r in measurements
         ),
     )
     files.write_csv(folder / "summary.csv", statistics.Summary._fields, result.summary)

@@ -3,7 +3,7 @@
 import difflib
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -238,6 +238,17 @@ def _pairwise(
 _psnr = jax.jit(metrics.psnr)
 _spot_change = jax.jit(metrics.spot_change)
 _line_change = jax.jit(metrics.line_change)
+
+
+def left_out(images: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Says, by a metric's title, of which images it is left out; see `statistics.defined`."""
+    return {
+        METRICS[metric].title: [
+            f"not defined for {len(names)} images, which are left out: {', '.join(names[:3])}"
+            + (", ..." if len(names) > 3 else "")
+        ]
+        for metric, names in images.items()
+    }
 
 
 def measure_identity(output: np.ndarray, clean: np.ndarray) -> float:

@@ -201,6 +201,23 @@ def split(rows: Iterable[Row], groups: Sequence[Hashable]) -> dict[Hashable, lis
     return parts
 
 
+def defined(rows: Iterable[Row]) -> tuple[list[Row], dict[str, list[str]]]:
+    """Leaves out images for which a metric has no finite value, such as the colour of a black one.
+
+    Where it has none for one method or realisation, the image is left out for all of them.
+
+    Returns:
+      the other rows, and by metric the names of the images that it is left out of.
+    """
+    rows = list(rows)
+    without: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if not math.isfinite(row.value):
+            without.setdefault(row.metric, {})[row.image] = None
+    kept = [row for row in rows if row.image not in without.get(row.metric, ())]
+    return kept, {metric: list(names) for metric, names in without.items()}
+
+
 class Values(NamedTuple):
     """The values of a metric: of each method the means by unit, `[n]`; and how many images."""
 

@@ -5,8 +5,9 @@ import csv
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from lle_jax.evaluation import statistics
+from lle_jax.evaluation import measures, statistics
 from lle_jax.evaluation.measures import EvaluationError
 
 
@@ -32,7 +33,7 @@ def read(folder: Path) -> tuple[dict, list[statistics.Row]]:
             ]
         if not _whole(rows, record["methods"], record["images"]):
             raise ValueError("per_image.csv lacks values")
-        return {key: record[key] for key in ("fingerprint", "methods", "suite")}, rows
+        return {key: record[key] for key in ("fingerprint", "methods", "suite", "code")}, rows
     except FileNotFoundError:
         raise EvaluationError(f"{folder}: no evaluation there; make it with lle evaluate") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -51,22 +52,42 @@ def _whole(rows: Sequence[statistics.Row], methods: Iterable[str], count: int) -
     )
 
 
-def join(folders: Iterable[Path]) -> tuple[list[str], list[statistics.Row]]:
+class Joined(NamedTuple):
+    """Several evaluations on one suite.
+
+    Attributes:
+      methods: in question.
+      rows: of these and what they are compared with.
+      notes: what a reader must know.
+    """
+
+    methods: list[str]
+    rows: list[statistics.Row]
+    notes: list[str]
+
+
+def join(folders: Iterable[Path]) -> Joined:
     """Joins the methods and the values of several evaluations on one suite.
 
     A method of a later folder whose name is taken gets the folder's name besides, unless it is one
-    that both only compare with.
+    that both only compare with. Images for which a metric has no value are left out.
 
     Raises:
       EvaluationError: if they are not of one suite, images and seeds.
     """
     methods: list[str] = []
     rows: list[statistics.Row] = []
+    notes: list[str] = []
     first = None
     for folder in folders:
         record, loaded = read(folder)
         if first is None:
             first = record
+        if record["code"] != first["code"]:
+            notes.append(
+                f"{folder}: measured by another state of lle_jax's code than the first; evaluate "
+                "both again if a metric or a baseline has changed since"
+            )
         if record["fingerprint"] != first["fingerprint"]:
             raise EvaluationError(
                 f"{folder}: evaluated on {record['suite']} with other images, seeds or "
@@ -86,4 +107,6 @@ def join(folders: Iterable[Path]) -> tuple[list[str], list[statistics.Row]]:
             names[name] = new
         methods += [names[name] for name in record["methods"]]
         rows += [row._replace(method=names[row.method]) for row in loaded if row.method in names]
-    return methods, rows
+    rows, without = statistics.defined(rows)
+    notes += [f"{title}: {said}" for title, (said,) in measures.left_out(without).items()]
+    return Joined(methods, rows, notes)

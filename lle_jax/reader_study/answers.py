@@ -247,19 +247,24 @@ def _harm(study: Study, seed: int) -> str:
 
 
 def _agreement(study: Study, seed: int) -> str:
-    """Computes agreement over the pairs that two or more readers answered, on either side."""
+    """Computes agreement over the pairs that two or more readers answered, on either side.
+
+    Of a reader who answered a pair in two studies the first answer counts: agreement with oneself
+    is another thing.
+    """
     ratings: dict[str, Callable[[PairAnswer], Hashable]] = {
         "better": lambda answer: answer.better,
         "lost": lambda answer: frozenset(answer.lost),
         "invented": lambda answer: frozenset(answer.invented),
     }
-    units: dict[tuple[str, frozenset[str]], list[PairAnswer]] = {}
+    units: dict[tuple[str, frozenset[str]], dict[str, PairAnswer]] = {}
     for answer in study.answers:
-        units.setdefault((answer.case, frozenset((answer.left, answer.right))), []).append(answer)
+        pair = answer.case, frozenset((answer.left, answer.right))
+        units.setdefault(pair, {}).setdefault(answer.reader, answer)
     rows: list[Sequence[str]] = [("agreement of readers", "alpha", "95 % (cases)", "pairs")]
     for question, rating in ratings.items():
         result = preferences.agreement(
-            [[rating(answer) for answer in unit] for unit in units.values()],
+            [[rating(answer) for answer in unit.values()] for unit in units.values()],
             [case for case, _ in units],
             seed=seed,
         )

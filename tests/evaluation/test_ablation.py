@@ -54,7 +54,7 @@ with (folder / "evaluation" / "per_image.csv").open("w") as file:
         print(f"{image},0-1,,,1,low,psnr,0", file=file)
         value = int(digest[image * 4 : image * 4 + 4], 16) / 4096
         print(f"{image},0-1,,,1,unet (EMA),psnr,{value}", file=file)
-record = '{"fingerprint": "", "suite": "", "methods": ["unet (EMA)"], "images": 7}'
+record = '{"fingerprint": "", "code": "", "suite": "", "methods": ["unet (EMA)"], "images": 7}'
 write("evaluation/suite.json", record)
 """
 
@@ -247,6 +247,20 @@ def test_images_of_a_patient_are_averaged(rows):
     np.testing.assert_allclose(b.difference, differences.mean())
     # of two comparisons, of which the other's p is larger
     np.testing.assert_allclose(b.p_holm, 2 * scipy.stats.wilcoxon(differences).pvalue)
+
+
+def test_an_image_without_a_value_is_left_out_of_all_variants(rows):
+    costs = dict.fromkeys("abc", Cost(7, 9))
+    broken = [
+        r._replace(value=math.nan) if (r.variant, r.seed, r.image) == ("b", 1, IMAGES[3]) else r
+        for r in rows
+    ]
+    kept = [r for r in rows if r.image != IMAGES[3]]
+    for found, expected in zip(
+        *(ablation_table.summarise(each, "a", costs) for each in (broken, kept)), strict=True
+    ):
+        np.testing.assert_equal(found._replace(note=expected.note), expected)
+        assert "psnr is not defined for 1 images, which are left out" in found.note
 
 
 def test_nothing_done_is_no_table(tmp_path):

@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from lle_jax import classical, cli, colour, data, images, jobs, metrics, models, text_table
+from lle_jax import (
+    classical,
+    cli,
+    colour,
+    data,
+    files,
+    images,
+    jobs,
+    metrics,
+    models,
+    text_table,
+)
 from lle_jax.checks import CheckpointError
 from lle_jax.evaluation import (
     curves,
@@ -278,6 +289,56 @@ def test_what_was_measured_before_a_stop_is_not_measured_again(small_suite, brig
     np.testing.assert_allclose(
         [row.value for row in resumed.rows], [row.value for row in whole.rows], rtol=1e-5
     )
+
+
+def test_what_other_code_measured_is_measured_again_and_said_when_joined(
+    small_suite, brightener, tmp_path, monkeypatch, capsys
+):
+    keep(monkeypatch, *NAMED)
+    evaluate.evaluate(small_suite, [brightener], [], tmp_path / "a")
+    calls = []
+    counted = brightener._replace(
+        enhance_case=lambda case: calls.append(case) or brightener.enhance_case(case)
+    )
+    evaluate.evaluate(small_suite, [counted], [], tmp_path / "a")
+    assert not calls
+    assert cli.main(["compare", str(tmp_path / "a"), str(tmp_path / "a")]) == 0
+    assert "another state" not in capsys.readouterr().out
+    monkeypatch.setattr(files, "code_digest", lambda: "edited")
+    evaluate.evaluate(small_suite, [counted], [], tmp_path / "b")
+    calls.clear()
+    evaluate.evaluate(small_suite, [counted], [], tmp_path / "a")
+    assert len(calls) == small_suite.count
+    monkeypatch.undo()
+    keep(monkeypatch, *NAMED)
+    evaluate.evaluate(small_suite, [brightener], [], tmp_path / "a")
+    assert cli.main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    assert "b: measured by another state of lle_jax's code" in capsys.readouterr().out
+    measures._pairwise.clear_cache()
+
+
+def test_a_black_truth_is_left_out_of_what_it_does_not_have(
+    photographs, brightener, tmp_path, capsys
+):
+    arrays = [photographs[0], photographs[1], np.zeros_like(photographs[0])]
+    pictures = data.Images(
+        ("a", "b", "black"), ("0" * 8, "1" * 8, "2" * 8), ((64, 64),) * 3,
+        tuple(lambda a=a: a for a in arrays),
+    )  # fmt: skip
+    mine = suite.from_images("t", pictures, preset="lowlight", realisations=2, seed=0)
+    found = evaluate.evaluate(mine, [brightener], [], tmp_path)
+    counts = {s.metric: s.images for s in found.summary if s.method == "brightener"}
+    assert counts.pop("colour_shift") == 2
+    assert set(counts.values()) == {3}
+    said = "not defined for 1 images, which are left out: black"
+    assert found.record["warnings"][measures.METRICS["colour_shift"].title] == [said]
+    shifts = [r["value"] for r in read_csv(tmp_path / "per_image.csv")
+              if (r["image"], r["metric"]) == ("black", "colour_shift")]  # fmt: skip
+    assert shifts == ["nan"] * 4
+    report.write(tmp_path, found, [brightener])
+    assert said in (tmp_path / "index.html").read_text()
+    assert cli.main(["compare", str(tmp_path)]) == 0
+    assert said in capsys.readouterr().out
 
 
 def test_somebody_elses_outputs_are_evaluated_like_a_method(small_suite, evaluated, tmp_path):

@@ -2,6 +2,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 import lle_jax
 from lle_jax import cli, models
-from lle_jax.checkpoints import release
+from lle_jax.checkpoints import load, release
 from lle_jax.inference import export
 
 DOCS = Path(__file__).parents[2] / "docs" / "enhance.md"
@@ -62,6 +63,21 @@ def test_the_example_in_the_documentation_runs_without_lle_jax(exported, folder,
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
     bright = np.asarray(Image.open(tmp_path / "bright.png")).astype(int)
     assert np.abs(bright - lle_jax.enhance(dark, model=folder)).max() <= 1
+
+
+def test_a_run_is_exported_and_nothing_is_written_into_the_model(folder, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(export, "serialise", lambda *model: written.append(model) or b"model")
+    monkeypatch.setattr(load, "load_model", lambda path: SimpleNamespace(config=path, params=1))
+    run = tmp_path / "run"
+    assert cli.main(["export", "-o", str(tmp_path / "a"), "--model", str(run)]) == 0
+    assert written == [(run, 1)]
+    assert (tmp_path / "a").read_bytes() == b"model"
+    before = (folder / "params.npz").read_bytes()
+    for path in (folder / "params.npz", folder / "a", folder / ".." / folder.name / "b" / "c"):
+        assert cli.main(["export", "-o", str(path), "--model", str(folder)]) == 2
+    assert (folder / "params.npz").read_bytes() == before
+    assert not (folder / "a").exists()
 
 
 def test_a_missing_package_is_named(folder, monkeypatch):

@@ -262,6 +262,22 @@ def test_readers_who_answer_at_random_do_not_agree(tmp_path, study):
     assert abs(alpha) < 0.15
 
 
+def test_a_reader_of_two_pages_does_not_agree_with_herself(tmp_path, folders):
+    written, key = write(tmp_path, folders)
+    other, other_key = write(tmp_path, folders, "b.html", seed=7)
+    order = ("gamma_net", "alpha_net", "beta_net")
+    hers = [
+        put(tmp_path / "1.json", answered(key, "R1", prefers(order))),
+        put(tmp_path / "2.json", answered(other_key, "R1", prefers(order))),
+    ]
+    keys = [written.key, other.key]
+    assert "no pair has answers of two" in reader_answers.text(reader_answers.read(hers, keys))
+    another = put(tmp_path / "3.json", answered(key, "R2", prefers(order[::-1])))
+    text = reader_answers.text(reader_answers.read([*hers, another], keys))
+    alpha = float(re.search(r"better\s+(-?[\d.]+)", text.split("agreement")[1])[1])
+    assert alpha < 0
+
+
 def test_unfinished_answers_are_counted_and_one_reader_has_no_agreement(tmp_path, study):
     written, key = study
     answers = answered(key, "R1", prefers(METHODS))

@@ -38,6 +38,7 @@ _SECTIONS: dict[str, dict[str, type]] = {
     "same_photographs": {"sha256": list},
 }
 _RANGES = {"severities": (0, 1), "gains": (1e-3, 10), "noises": (0, 1), "blurs": (0, 50)}
+_RANGES |= {"seed": (0, 2**32 - 1), "realisations": (1, 2**31)}
 
 
 class SuiteError(ValueError):
@@ -306,8 +307,7 @@ def from_images(
         raise SuiteError(f"{name}: realisations is {realisations}; expected at least 1")
     for modality in dict.fromkeys(images.modalities):
         degrade.load(degrade.name_for(preset, modality))
-    skipped = tuple((path, reason) for path, reason in rejected)
-    return Suite(name, {"degradation": part}, images, frozenset(images.hashes), skipped)
+    return Suite(name, {"degradation": part}, images, frozenset(images.hashes), tuple(rejected))
 
 
 def from_pairs(
@@ -320,8 +320,7 @@ def from_pairs(
       images: of pairs, as of `data.load`.
       rejected: (path, reason) of files that were skipped.
     """
-    skipped = tuple((path, reason) for path, reason in rejected)
-    return Suite(name, {"pairs": {}}, images, frozenset(images.all_hashes), skipped)
+    return Suite(name, {"pairs": {}}, images, frozenset(images.all_hashes), tuple(rejected))
 
 
 def _check(path: Path, settings: dict[str, Any]) -> None:
@@ -336,8 +335,6 @@ def _check(path: Path, settings: dict[str, Any]) -> None:
         raise SuiteError(f"{path}: it needs exactly one of [degradation], [sweep] and [pairs]")
     if ("images" in settings) == (kinds == ["pairs"]):
         raise SuiteError(f"{path}: [images] is for [degradation] and [sweep], which need it")
-    if "degradation" in settings and settings["degradation"]["realisations"] < 1:
-        raise SuiteError(f"{path}: degradation.realisations must be at least 1")
     for digest in settings.get("same_photographs", {}).get("sha256", ()):
         if not re.fullmatch("[0-9a-f]{64}", str(digest)):
             raise SuiteError(f"{path}: same_photographs.sha256 has {digest!r}; expected a SHA-256")
@@ -355,11 +352,13 @@ def _check_section(path: Path, name: str, section: dict[str, Any]) -> None:
         if type(value).__name__ != types[key].__name__:  # a bool is no int
             raise SuiteError(f"{path}: {name}.{key} must be a {types[key].__name__}")
         if key in _RANGES:
-            low, high = _RANGES[key]
-            if not value or not all(type(v) in (int, float) and low <= v <= high for v in value):
-                raise SuiteError(
-                    f"{path}: {name}.{key} is {value}; expected numbers in [{low}, {high}]"
-                )
+            (low, high), values = _RANGES[key], value if types[key] is list else [value]
+            known = all(type(v) in (int, float) and low <= v <= high for v in values)
+            if values and known and len(set(values)) == len(values):
+                continue
+            raise SuiteError(
+                f"{path}: {name}.{key} is {value}; expected different numbers in [{low}, {high}]"
+            )
     missing = [key for key in types if key not in section]
     if missing:
         raise SuiteError(f"{path}: {name}.{missing[0]} is missing")

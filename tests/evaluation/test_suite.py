@@ -126,7 +126,11 @@ GOOD = '[images]\nsource = "samples"\nrole = "test"\n'
         ),
         (GOOD + '[degradation]\npreset = "lowlight"\ndraws = 1\n', "now called realisations"),
         (GOOD + '[degradation]\npreset = "lowlight"\n', "degradation.realisations is missing"),
+        (GOOD + "[degradation]\nrealisations = 0\n", "degradation.realisations is 0; expected"),
         (GOOD + "[sweep]\nseed = 0\ngains = [0]\nnoises = [0]\nblurs = [0]\n", "sweep.gains is"),
+        (GOOD + "[sweep]\nseed = 0\ngains = [1, 0.5, 1]\n", "sweep.gains is .* different"),
+        (GOOD + "[sweep]\nseed = -1\n", "sweep.seed is -1; expected different numbers"),
+        (GOOD + "[sweep]\nseed = 4294967296\n", "sweep.seed is 4294967296"),
         (GOOD + "[sweep]\nseed = true\n", "sweep.seed must be a int"),
         (
             '[pairs]\nlow = "a"\nclean = "b"\n[same_photographs]\nsha256 = ["12"]\n',

@@ -27,8 +27,8 @@ METHODS = ("low", "default", "told", "GT-mean")
 REFERENCE = types.SimpleNamespace(
     **runpy.run_path(str(Path(__file__).parents[1] / "tests" / "reference" / "unseen.py"))
 )
-# taken off before the network, by rule or by a path of its own
-BEFORE = {"impulses": REFERENCE.impulses, "veil": REFERENCE.veil}
+# taken off before the network, by rule or by a path of its own; and noise in good light
+FURTHER = {name: getattr(REFERENCE, name) for name in ("impulses", "veil", "coarse")}
 psnr, spot_change = jax.jit(metrics.psnr), jax.jit(metrics.spot_change)
 
 
@@ -44,10 +44,10 @@ def main() -> None:
     net = enhance.load(arguments.model)
     listed = find(arguments.data, arguments.role, arguments.limit)
     if arguments.only != "spots":
-        unseen, others = REFERENCE.UNSEEN, REFERENCE.OTHERS | BEFORE
+        unseen, others = REFERENCE.UNSEEN, REFERENCE.OTHERS | FURTHER
         print_fidelity(measure(net, listed, unseen | others), list(unseen), list(others))
     if arguments.only != "psnr":
-        print_spots(net, listed[FUNDUS], REFERENCE.UNSEEN | BEFORE, arguments)
+        print_spots(net, listed[FUNDUS], REFERENCE.UNSEEN | FURTHER, arguments)
 
 
 def find(root: Path, role: str, limit: int | None) -> dict[str, list[Path]]:
@@ -101,7 +101,7 @@ def print_fidelity(values: dict, unseen: list[str], others: list[str]) -> None:
     changed = clean[clean < 100]
     print(f"\nclean: {np.mean(clean >= 100):.1%} bit for bit; the others from", end=" ")
     print(f"{changed.min():.1f} dB" if changed.size else "(none)")
-    for kind in ("mild", "half"):
+    for kind in ("mild", "half", "coarse"):
         before, after = (
             np.concatenate([values[kind, method][name] for name in sets])
             for method in ("low", "default")

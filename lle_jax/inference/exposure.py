@@ -8,6 +8,7 @@ correction: brightness moves by as much of what the network predicts as that pre
 the image, and noise is taken out as far as there is any.
 """
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -19,7 +20,7 @@ import numpy as np
 
 from lle_jax import artifacts, checks, colour
 from lle_jax.artifacts import measures
-from lle_jax.inference import grain, tiles
+from lle_jax.inference import denoising, grain, tiles
 from lle_jax.models import dual_path
 
 STOPS = 6.0  # of light, more or less, at most
@@ -32,8 +33,6 @@ CHANGE, CHANGE_SLOPE, CHANGE_MOST, CHANGE_WIDTH = 0.08, 1.1, 0.31, 0.07
 PEAK = 0.65
 NOISY = 0.004  # standard deviation from which on there is noise
 _PEAK_CELLS, _PEAK_SIDE = 128, 512  # along each side; pixels that are looked at
-NO_NOISE = 0.0015  # standard deviation that images without noise are measured to have
-PROBE, PROBED = 0.01, 256  # by how much pixels are moved to see what follows; side of that tile
 # Shares of the light in a veil between which an image that needs nothing else comes to get the
 # whole correction. No validation thumbnail without a veil seems to have the first, of squares of a
 # few parts in a hundred of an image, which need not have anything black, one in a hundred.
@@ -102,7 +101,7 @@ class Measured(NamedTuple):
       peak: display value of the brightest of 128 x 128 parts, in its brightest channel.
       grain: standard deviation of noise in grains, of 1; see `grain.measure`.
       denoising: share of all changes by which the noise of an image whose brightness is to stay
-        becomes least; see `_denoising`.
+        becomes least; see `denoising`.
       predicted: the context with the predicted brightness, where that is known already.
     """
 
@@ -166,35 +165,14 @@ def examine(net: tiles.Network, image: np.ndarray, wish: Wish = AUTO) -> Measure
     measured = measure(image)
     correction = decide(net, measured, wish)
     measured = measured._replace(predicted=correction.predicted)
-    if correction.strength < 1 and measured.noise > NO_NOISE:
-        within = context(net, measured.cells, measured.grey, correction)
-        measured = measured._replace(denoising=_denoising(net, image, measured, within))
+    if correction.strength < 1:
+        within = functools.partial(context, net, measured.cells, measured.grey, correction)
+        found = denoising.share(net, image, measured.noise, measured.grey, within)
+        measured = measured._replace(denoising=found)
     if correction.strength or measured.denoising:
         found = grain.measure(measures.centre_crop(image), measured.noise)
         measured = measured._replace(grain=found)
     return measured
-
-
-def _denoising(
-    net: tiles.Network, image: np.ndarray, measured: Measured, context: dual_path.Context | None
-) -> float:
-    """Estimates the share of the network's change of an image with the least squared error.
-
-    Stein's unbiased risk estimate (Annals of Statistics 9(6), 1981, doi:10.1214/aos/1176345632):
-    of y + a (f(y) - y) under white noise of variance s^2, it is least at
-    a = s^2 (1 - div f / N) / mean((f(y) - y)^2). The divergence is that of Ramani, Blu and Unser,
-    "Monte-Carlo SURE", IEEE TIP 17(9), 2008, doi:10.1109/TIP.2008.2001404, section III: what a
-    random move of all pixels moves in the output. On the tile in the middle.
-    """
-    pixels, restored = tiles.central_tile(net, image, context, PROBED)
-    channels = 1 if measured.grey else pixels.shape[-1]
-    signs = np.random.default_rng(0).choice([-1, 1], (*pixels.shape[:2], channels))
-    moved = np.clip(pixels + np.float32(PROBE) * signs.astype(np.float32), 0, 1)
-    before, after = restored(pixels), restored(moved)
-    move, change = moved - pixels, np.mean((before - pixels) ** 2)
-    divergence = float(np.mean(move * (after - before)) / max(np.mean(move**2), 1e-12))
-    variance = (measured.noise - NO_NOISE) ** 2
-    return min(max(variance * (1 - divergence) / max(float(change), 1e-12), 0.0), 1.0)
 
 
 _noise = jax.jit(artifacts.noise_sigma)
@@ -219,7 +197,7 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
     own = max(mean_luma(measured.cells[..., :3]), 1e-3)
     change = abs(math.log(_wanted(predicted) / own))
     veil = 0.0 if predicted.veil is None else float(np.mean(predicted.veil.share))
-    noisy = grain.smoothstep(measured.noise, NO_NOISE, NOISY)
+    noisy = grain.smoothstep(measured.noise, denoising.NO_NOISE, NOISY)
     by_peak = min(CHANGE + CHANGE_SLOPE * max(measured.peak - PEAK, 0.0), CHANGE_MOST)
     least = noisy * by_peak + (1 - noisy) * CHANGE_MOST
     enough = grain.smoothstep(change, least, least + CHANGE_WIDTH)

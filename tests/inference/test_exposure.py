@@ -214,14 +214,6 @@ def test_as_much_noise_is_taken_out_as_leaves_the_least_error(net, scene, sigma)
     assert np.median(np.abs(out - blended)) < 1e-4  # dead and hot pixels are mended before
 
 
-def test_the_share_is_that_of_stein_s_estimate(net, measured, scene, monkeypatch):
-    """Of a network that halves every pixel, whose divergence is known."""
-    monkeypatch.setattr(tiles, "central_tile", lambda *_: (scene, lambda pixels: 0.5 * pixels))
-    noise = 0.1 + exposure.NO_NOISE
-    share = exposure._denoising(net, scene, measured._replace(noise=noise), None)
-    assert share == pytest.approx(0.01 * 0.5 / np.mean((0.5 * scene) ** 2), rel=1e-4)
-
-
 def test_what_needs_the_whole_correction_is_not_looked_at_twice(net, scene, monkeypatch):
     monkeypatch.setattr(tiles, "central_tile", None)
     noisy = darker(scene, 0.1) + np.random.default_rng(0).normal(0, 0.02, scene.shape)

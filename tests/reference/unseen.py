@@ -95,6 +95,11 @@ def mild(rng, image, sigma=0.01):
     return rounded(image + sigma * rng.standard_normal(image.shape))
 
 
+def coarse(rng, image):
+    """Good light, and the noise of a camera that is set to see in the dark."""
+    return correlated(rng, image, light=1.0, sigma=0.04, quality=90)
+
+
 def grain(rng, image):
     """Little light, and very coarse noise."""
     return dark(rng, image, (0.03, 0.06), 0.7, 0.08, 70)

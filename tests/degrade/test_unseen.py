@@ -48,6 +48,14 @@ def test_a_tint_colours_grey_pictures_and_nothing_else_does(rng):
         assert function(rng, GREY).shape[-1] == (3 if name == "tint" else 1)
 
 
+def test_coarse_noise_changes_no_brightness_and_spreads_over_neighbours(rng):
+    scene = np.full((128, 128, 3), 0.5, np.float32)
+    noise = unseen.coarse(rng, scene) - scene
+    assert abs(noise.mean()) < 0.002
+    assert 0.03 < noise.std() < 0.045
+    assert np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1] > 0.5
+
+
 def test_a_veil_adds_the_same_light_everywhere(rng):
     scene = np.full((128, 128, 3), 0.5, np.float32)
     scene[:64] = 0

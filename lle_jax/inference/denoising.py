@@ -10,6 +10,7 @@ all: it is found by its colour. A grey image has none.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -22,21 +23,35 @@ NO_NOISE = 0.0015  # standard deviation that images without noise are measured t
 PROBE, PROBED = 0.01, 256  # by how much pixels are moved to see what follows; side of that tile
 # Standard deviation of the colour of noise, less what white noise explains, between which it comes
 # to be taken for noise. Of 256 well-lit medical images, none for testing, the most is 0.0063.
-COLOURED, WHITE = (0.0075, 0.0105), 1.5
+COLOURED, WHITE = (0.007, 0.009), 1.5
 # Colour that deviates less than this in a quarter of the blocks is not measured, which takes long.
 _FLAT, _SHARE, _BLOCK, _LEAST_SIDE = 0.005, 0.25, 8, 64
 _COARSEST, _STEEPEST = 1 / 16, -4.0  # cycles per pixel, and slope of a spectrum
 _COLOURS = np.array([[1, -1, 0], [1, 1, -2]], np.float32) / np.sqrt([[2], [6]], dtype=np.float32)
 
 
-def share(
+class Noise(NamedTuple):
+    """Noise of an image whose brightness is to stay.
+
+    Attributes:
+      share: of the network's change, by which the squared error becomes least.
+      grain: standard deviation of the luma of noise that is not white.
+      certain: how surely there is any, 0 to 1.
+    """
+
+    share: float = 0.0
+    grain: float = 0.0
+    certain: float = 0.0
+
+
+def find(
     net: tiles.Network,
     image: np.ndarray,
     noise: float,
     grey: bool,
     context: Callable[[], dual_path.Context | None],
-) -> float:
-    """Estimates the share of the network's change of an image with the least squared error.
+) -> Noise:
+    """Finds noise, and estimates how much of the network's change is to be made of it.
 
     Args:
       net: from `tiles.network`, of a network that works in tiles.
@@ -46,18 +61,19 @@ def share(
       context: computes that of its own brightness, which most images can do without.
     """
     white = max(noise - NO_NOISE, 0.0)
-    weight, draw = (0.0, None) if grey or image.shape[-1] == 1 else _coloured(image, noise)
-    if not (white or weight):
-        return 0.0
+    coarse = None if grey or image.shape[-1] == 1 else _coloured(image, noise)
+    if not (white or coarse):
+        return Noise()
     pixels, restored = tiles.central_tile(net, image, context(), PROBED)
     before, best = restored(pixels), 0.0
     if white:
         channels = 1 if grey else pixels.shape[-1]
         signs = np.random.default_rng(0).choice([-1, 1], (*pixels.shape[:2], channels))
         best = _least(pixels, before, restored, white * signs.astype(np.float32))
-    if weight and draw is not None:
-        best = max(best, weight * _least(pixels, before, restored, draw(pixels.shape[:2])))
-    return best
+    if coarse is None:
+        return Noise(best)
+    least = _least(pixels, before, restored, coarse.draw(pixels.shape[:2]))
+    return Noise(max(best, coarse.certain * least), coarse.grain, coarse.certain)
 
 
 def _least(
@@ -82,20 +98,26 @@ def _least(
     return min(max(variance * (1 - divergence) / change, 0.0), 1.0)
 
 
-def _coloured(
-    image: np.ndarray, white: float
-) -> tuple[float, Callable[[tuple[int, int]], np.ndarray] | None]:
-    """How surely there is noise that is not white, and what draws noise like it."""
+class _Coarse(NamedTuple):
+    """Noise that is not white; `grain` and `certain` as of `Noise`, and what draws the like."""
+
+    grain: float
+    certain: float
+    draw: Callable[[tuple[int, int]], np.ndarray]
+
+
+def _coloured(image: np.ndarray, white: float) -> _Coarse | None:
+    """Finds noise that is not white by its colour; None where there is none."""
     part = _middle(image)
     if min(part.shape[:2]) < _LEAST_SIDE or _deviation(part @ _COLOURS.T) < _FLAT:
-        return 0.0, None
+        return None
     found = jax.device_get(_correlation(part))
-    weight = grain.smoothstep(float(found.chroma.sigma) - WHITE * white, *COLOURED)
+    certain = grain.smoothstep(float(found.chroma.sigma) - WHITE * white, *COLOURED)
     planes = (found.luma, found.chroma, found.chroma)
     sigmas = np.array([plane.sigma for plane in planes], np.float32)
     slopes = [min(max(float(plane.slope), _STEEPEST), 0.0) for plane in planes]
-    if not weight or not np.isfinite([*sigmas, *slopes]).all():
-        return 0.0, None
+    if not certain or not np.isfinite([*sigmas, *slopes]).all():
+        return None
     directions = np.concatenate([np.ones((1, 3), np.float32), _COLOURS])
 
     def draw(shape: tuple[int, int]) -> np.ndarray:
@@ -103,7 +125,7 @@ def _coloured(
         drawn = np.stack([_power_law(rng, shape, slope) for slope in slopes], axis=-1)
         return (drawn * sigmas) @ directions
 
-    return weight, draw
+    return _Coarse(float(sigmas[0]), certain, draw)
 
 
 # It runs for hundredths of a second; without optimisation it compiles in half the time.

@@ -102,6 +102,7 @@ class Measured(NamedTuple):
       grain: standard deviation of noise in grains, of 1; see `grain.measure`.
       denoising: share of all changes by which the noise of an image whose brightness is to stay
         becomes least; see `denoising`.
+      certain: how surely what is measured as grain is noise, whatever its deviation, 0 to 1.
       predicted: the context with the predicted brightness, where that is known already.
     """
 
@@ -111,6 +112,7 @@ class Measured(NamedTuple):
     peak: float
     grain: float = 0.0
     denoising: float = 0.0
+    certain: float = 0.0
     predicted: dual_path.Context | None = None
 
 
@@ -167,11 +169,13 @@ def examine(net: tiles.Network, image: np.ndarray, wish: Wish = AUTO) -> Measure
     measured = measured._replace(predicted=correction.predicted)
     if correction.strength < 1:
         within = functools.partial(context, net, measured.cells, measured.grey, correction)
-        found = denoising.share(net, image, measured.noise, measured.grey, within)
-        measured = measured._replace(denoising=found)
+        found = denoising.find(net, image, measured.noise, measured.grey, within)
+        measured = measured._replace(
+            grain=found.grain, denoising=found.share, certain=found.certain
+        )
     if correction.strength or measured.denoising:
-        found = grain.measure(measures.centre_crop(image), measured.noise)
-        measured = measured._replace(grain=found)
+        grains = grain.measure(measures.centre_crop(image), measured.noise)
+        measured = measured._replace(grain=max(measured.grain, grains))
     return measured
 
 
@@ -269,7 +273,8 @@ def correct(
     tiles.restore(net, image, image, share, largest, context)
     own = mean_luma(measured.cells[..., :3])
     if measured.grain:
-        grain.remove(image, measured.grain, mean_luma(image) / max(own, 1e-3), share)
+        gain = mean_luma(image) / max(own, 1e-3)
+        grain.remove(image, measured.grain, gain, share, measured.certain)
     if context is None or (wish.aim == AUTO.aim and wish.gain is None):
         return
     if wish.gain is None and wish.aim.mean is not None:

@@ -32,7 +32,7 @@ _REGIONS = 4  # along each side
 _CUT_CHANGE = 0.1
 _CUT_RATIO = 4.0
 _MAX_LOG_CORRECTION = 0.1  # of the gain: noise moves it by a hundredth, moving scenes by more
-_NUMBERS = 4  # of `exposure.Measured`, which are averaged like the cells
+_NUMBERS = 5  # of `exposure.Measured`, which are averaged like the cells
 _DARK = 1e-3  # keeps the gain of a black frame finite
 
 

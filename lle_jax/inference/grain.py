@@ -65,7 +65,9 @@ def _flattest(luma: np.ndarray) -> float:
     return float(np.quantile(deviation[deviation > 0], _SHARE)) if deviation.any() else 0.0
 
 
-def remove(image: np.ndarray, grain: float, gain: float, share: float = 1.0) -> None:
+def remove(
+    image: np.ndarray, grain: float, gain: float, share: float = 1.0, certain: float = 0.0
+) -> None:
     """Replaces spots that may be grain, in place.
 
     Args:
@@ -73,9 +75,10 @@ def remove(image: np.ndarray, grain: float, gain: float, share: float = 1.0) -> 
       grain: of `measure`, in the image before.
       gain: how many times as bright that has become.
       share: of the replacement that is made, 0 to 1.
+      certain: how surely it is noise, whatever its deviation, 0 to 1.
     """
     grain *= gain
-    share *= smoothstep(grain, *DEVIATION)
+    share *= max(smoothstep(grain, *DEVIATION), certain)
     if not share:
         return
     height, width = image.shape[:2]

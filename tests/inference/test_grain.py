@@ -98,6 +98,9 @@ def test_how_much_goes_by_the_grain_as_it_shows_and_by_the_share():
     assert change(0.05, 1.0, 0.0) == 0
     assert 0.3 * whole < change(0.05, 1.0, 0.5) < 0.7 * whole
     assert 0 < change(0.038, 1.0) < whole
+    # what is known for noise is replaced however little it deviates
+    assert change(0.03, 1.0, 1.0, 1.0) > 0.5 * whole
+    assert 0 < change(0.03, 1.0, 1.0, 0.3) < 0.5 * change(0.03, 1.0, 1.0, 1.0)
 
 
 def test_what_is_looked_at_in_parts_is_as_at_once(monkeypatch, retina):

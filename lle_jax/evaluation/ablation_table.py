@@ -77,29 +77,23 @@ def summarise(results: Iterable[Result], base: str, costs: Mapping[str, cost.Cos
       an entry per metric and variant. Tests are made on the seeds that all those have.
     """
     results = list(results)
-    everything = [
-        tests.Row(r.image, f"{r.variant}, seed {r.seed}", r.metric, r.value, r.realisation)
+    rows, without = tests.defined(
+        tests.Row(r.image, _cell(r.variant, r.seed), r.metric, r.value, r.realisation, r.unit)
         for r in results
-    ]
-    _, without = tests.defined(everything)
+    )
     results = [r for r in results if r.image not in without.get(r.metric, ())]
     untested = Difference(math.nan, math.nan, math.nan, math.nan, math.nan, "")
     seeds: dict[str, set[int]] = {}
-    cells: dict[tuple[str, int], list[tests.Row]] = {}
     for r in results:
         seeds.setdefault(r.variant, set()).add(r.seed)
-        row = tests.Row(r.image, r.variant, r.metric, r.value, r.realisation, r.unit)
-        cells.setdefault((r.variant, r.seed), []).append(row)
-    values = {
-        (metric, *cell): statistics.fmean(part.methods[cell[0]])
-        for cell, rows in cells.items()
-        for metric, part in tests.per_unit(rows).items()
-    }
+    values = tests.per_unit(rows) if rows else {}
     compared = _compare(results, base, seeds)
     table = []
-    for metric in dict.fromkeys(metric for metric, _, _ in values):
+    for metric, (cells_of, _) in values.items():
         for variant in costs:
-            means = [values[metric, variant, seed] for seed in sorted(seeds[variant])]
+            means = [
+                statistics.fmean(cells_of[_cell(variant, seed)]) for seed in sorted(seeds[variant])
+            ]
             std = statistics.stdev(means) if len(means) > 1 else math.nan
             difference = compared.get((metric, variant), untested)
             mean = statistics.fmean(means)
@@ -109,6 +103,10 @@ def summarise(results: Iterable[Result], base: str, costs: Mapping[str, cost.Cos
                 entry = entry._replace(note="; ".join(filter(None, (entry.note, said))))
             table.append(entry)
     return table
+
+
+def _cell(variant: str, seed: int) -> str:
+    return f"{variant}, seed {seed}"
 
 
 def _compare(

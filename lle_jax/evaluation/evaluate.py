@@ -101,7 +101,7 @@ def evaluate(
     }
     measurements, cases = _measure(suite, everyone, folder, _settings(record) | measured, measure)
     rows, without = statistics.defined(measurements)
-    record["warnings"] |= measures.left_out(without)
+    record["warnings"] |= {title: [said] for title, said in measures.left_out(without).items()}
     names = tuple(record["methods"])
     result = EvaluationResult(
         suite,

@@ -240,13 +240,11 @@ _spot_change = jax.jit(metrics.spot_change)
 _line_change = jax.jit(metrics.line_change)
 
 
-def left_out(images: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def left_out(images: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Says, by a metric's title, of which images it is left out; see `statistics.defined`."""
     return {
-        METRICS[metric].title: [
-            f"not defined for {len(names)} images, which are left out: {', '.join(names[:3])}"
-            + (", ..." if len(names) > 3 else "")
-        ]
+        METRICS[metric].title: f"not defined for {len(names)} images, which are left out: "
+        + ", ".join([*names[:3], *["..."] * (len(names) > 3)])
         for metric, names in images.items()
     }
 

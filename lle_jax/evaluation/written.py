@@ -108,5 +108,5 @@ def join(folders: Iterable[Path]) -> Joined:
         methods += [names[name] for name in record["methods"]]
         rows += [row._replace(method=names[row.method]) for row in loaded if row.method in names]
     rows, without = statistics.defined(rows)
-    notes += [f"{title}: {said}" for title, (said,) in measures.left_out(without).items()]
+    notes += [f"{title}: {said}" for title, said in measures.left_out(without).items()]
     return Joined(methods, rows, notes)

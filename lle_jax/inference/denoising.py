@@ -15,7 +15,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from lle_jax import artifacts
 from lle_jax.inference import grain, tiles
 from lle_jax.models import dual_path
 
@@ -111,7 +110,7 @@ def _coloured(image: np.ndarray, white: float) -> _Coarse | None:
     part = _middle(image)
     if min(part.shape[:2]) < _LEAST_SIDE or _deviation(part @ _COLOURS.T) < _FLAT:
         return None
-    found = jax.device_get(_correlation(part))
+    found = jax.device_get(grain.correlation(part))
     certain = grain.smoothstep(float(found.chroma.sigma) - WHITE * white, *COLOURED)
     planes = (found.luma, found.chroma, found.chroma)
     sigmas = np.array([plane.sigma for plane in planes], np.float32)
@@ -126,12 +125,6 @@ def _coloured(image: np.ndarray, white: float) -> _Coarse | None:
         return (drawn * sigmas) @ directions
 
     return _Coarse(float(sigmas[0]), certain, draw)
-
-
-# It runs for hundredths of a second; without optimisation it compiles in half the time.
-_correlation = jax.jit(
-    artifacts.noise_correlation, compiler_options={"xla_backend_optimization_level": 0}
-)
 
 
 def _middle(image: np.ndarray) -> np.ndarray:

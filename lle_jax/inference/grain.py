@@ -46,13 +46,13 @@ def measure(part: np.ndarray, noise: float) -> float:
     # noise_correlation takes a second to compile, which most images can do without
     if min(luma.shape) < _LEAST_SIDE or not _flattest(luma) > COARSE * noise:
         return 0.0
-    found = _correlation(luma[..., None]).luma
+    found = correlation(luma[..., None]).luma
     sigma, slope = float(found.sigma), float(found.slope)
     return 0.0 if np.isnan(slope) else sigma * smoothstep(slope, *SLOPE)
 
 
 # It runs for hundredths of a second; without optimisation it compiles in half the time.
-_correlation = jax.jit(
+correlation = jax.jit(
     artifacts.noise_correlation, compiler_options={"xla_backend_optimization_level": 0}
 )
 

@@ -7,7 +7,7 @@ import skimage.data
 import skimage.transform
 
 from lle_jax import metrics
-from lle_jax.inference import denoising, enhance, exposure, tiles
+from lle_jax.inference import denoising, enhance, exposure, grain, tiles
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_texture_without_noise_is_left_alone(net, scene, name):
 
 
 def test_grey_images_are_not_looked_at_for_colour(net, scene, monkeypatch):
-    monkeypatch.setattr(denoising, "_correlation", None)
+    monkeypatch.setattr(grain, "correlation", None)
     grey = np.repeat(noisy(scene, 0.04)[..., :1], 3, axis=-1)
     for image in (grey, grey[..., :1]):
         assert denoising.find(net, image, 0.0, True, lambda: None) == denoising.Noise()
@@ -108,7 +108,7 @@ def test_noise_is_drawn_as_it_was_measured(scene):
     assert found.grain == pytest.approx(0.03 / np.sqrt(3), rel=0.2)  # three channels' mean
     drawn = found.draw((256, 256)).astype(np.float32)
     assert drawn.std() == pytest.approx(0.03, rel=0.15)
-    there, here = (denoising._correlation(each) for each in (image, 0.5 + drawn))
+    there, here = (grain.correlation(each) for each in (image, 0.5 + drawn))
     for plane in ("luma", "chroma"):
         a, b = getattr(there, plane), getattr(here, plane)
         assert float(b.sigma) == pytest.approx(float(a.sigma), rel=0.2)

@@ -2,7 +2,8 @@
 
 config.json        the resolved configuration
 environment.json   one entry per start: versions, devices, commit, data fingerprint, command
-data.json          SHA-256 of every image by role, of their order, and of the degradation's presets
+data.json          SHA-256 of every image by role, of their order, and of the degradation's presets;
+                   what other model the parameters of step 0 are from
 checkpoints/       Orbax
 scalars.csv        one row per logged step; events* has the same for TensorBoard
 pictures/          validation grids (low, enhanced, clean)

@@ -439,6 +439,30 @@ def test_a_run_starts_from_the_average_of_another_and_has_seen_its_images(
     assert not (tmp_path / "other").exists()
 
 
+def test_a_run_needs_the_model_that_it_started_from_no_more_once_it_has_a_checkpoint(
+    finished, server, tmp_path
+):
+    _, before, arguments = finished
+    source, workdir = tmp_path / "source", tmp_path / "run"
+    shutil.copytree(before, source)
+    start = f"--config.train.start_from={source}"
+    shorter = ["--config.train.steps=3", "--config.train.validate_every=3", FEW_METHODS]
+    again = ["--config", "experiments/unet.py", *arguments[:-1], *shorter, start]
+    assert run(*again, f"--workdir={workdir}", server=server).returncode == 0
+    record = json.loads((workdir / "data.json").read_text())
+    assert record["start_from"]["record"] == {"kind": "run", "step": 24}
+    assert set(record["start_from"]["images"]["train"]) <= set(record["train"])
+
+    shutil.rmtree(source)
+    result = run(*again, f"--workdir={workdir}", "--mode=evaluate", server=server)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((workdir / "data.json").read_text()) == record
+    first, second = json.loads((workdir / "environment.json").read_text())
+    assert first["start_from"] == second["start_from"]
+    shutil.rmtree(workdir / "checkpoints")  # without one it would begin anew
+    assert str(source) in error_line(run(*again, f"--workdir={workdir}", server=server))
+
+
 def test_a_second_start_in_one_run_directory_is_refused_in_one_line(finished, tmp_path, server):
     _, _, arguments = finished
     workdir = tmp_path / "run"

@@ -175,7 +175,7 @@ def train(config: ml_collections.ConfigDict, images: data.Splits, workdir: Path)
     timer = PhaseTimer()
     with timer("set-up"):
         configs.check(config)
-        experiment = job.prepare(config)
+        experiment = job.prepare(config, workdir)
         record, environment = job.describe(config, images, experiment)
         rundir.check(workdir, config, record)
     with rundir.lock(workdir):

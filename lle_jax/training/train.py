@@ -20,11 +20,11 @@ import numpy as np
 import optax
 
 from lle_jax import checks, classical, console, data, files, interrupt, jobs, models, rundir
-from lle_jax.checkpoints import load, provenance
+from lle_jax.checkpoints import provenance
 from lle_jax.checkpoints.run import Checkpoints
 from lle_jax.evaluation import evaluate, methods, report, suite, tables
 from lle_jax.experiments import base
-from lle_jax.models import cost, params
+from lle_jax.models import cost
 from lle_jax.phase_timer import PhaseTimer
 from lle_jax.training import (
     augment,
@@ -32,7 +32,7 @@ from lle_jax.training import (
     losses,
     optimiser,
     sharding,
-    uncertainty,
+    start,
     validation,
 )
 from lle_jax.training import config as configs
@@ -59,7 +59,7 @@ class Experiment:
       degrade_in_training: the same without the stages of `config.degradation.drop`.
       optimiser, schedule: of the parameters, and its learning rate by step.
       state: of step 0.
-      start_from: the model whose parameters it starts from, or None.
+      start_from: where the parameters of step 0 are from, or None if from no other model.
     """
 
     mesh: jax.sharding.Mesh
@@ -70,7 +70,7 @@ class Experiment:
     optimiser: optax.GradientTransformation
     schedule: optax.Schedule
     state: TrainState
-    start_from: load.LoadedModel | None
+    start_from: provenance.Provenance | None
 
 
 def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bool = False) -> None:
@@ -92,7 +92,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bo
         configs.check(config)
         rundir.check(workdir, config, renamed=base.RENAMED_KEYS)
         splits = load_images(config)
-        experiment = prepare(config)
+        experiment = prepare(config, workdir)
         record, environment = describe(config, splits, experiment)
         if evaluate_only and not (workdir / "checkpoints").is_dir():
             raise checks.CheckpointError(f"{workdir}/checkpoints: {NO_CHECKPOINT}")
@@ -123,8 +123,8 @@ def load_images(config: ml_collections.ConfigDict) -> data.Splits:
     )
 
 
-def prepare(config: ml_collections.ConfigDict) -> Experiment:
-    """Builds the model, the objective and the optimiser of a config.
+def prepare(config: ml_collections.ConfigDict, workdir: Path | None = None) -> Experiment:
+    """Builds the model, the objective and the optimiser of a config, in its run directory if any.
 
     Raises:
       ConfigError, PresetError: if a value is wrong.
@@ -133,12 +133,7 @@ def prepare(config: ml_collections.ConfigDict) -> Experiment:
     mesh = sharding.make_mesh()
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     apply, initial = models.build(config.model, init_key)
-    start_from = None
-    if folder := config.train.start_from:
-        start_from = load.load_model(Path(folder))
-        optional = uncertainty.LAYERS if config.loss.kind == "uncertainty" else ()
-        where = f"train.start_from {folder}"
-        initial = params.load_params(start_from.params, config.model, where, initial, optional)
+    initial, start_from = start.begin(config, initial, workdir)
     update, schedule = optimiser.make(config.optim, config.train.steps)
     return Experiment(
         mesh,
@@ -329,9 +324,9 @@ def describe(
     """
     record = splits.ordered_record | {"presets": degradation.digests(config.degradation)}
     environment = rundir.environment(splits.fingerprint)
-    if (loaded := experiment.start_from) is not None:
-        record = provenance.merge_provenance(record, loaded.provenance)
-        environment["start_from"] = loaded.provenance.record
+    if (begun := experiment.start_from) is not None:
+        record = provenance.merge_provenance(record, begun) | start.as_record(begun)
+        environment["start_from"] = begun.record
         if overlap := len(set(record["train"]) & set(record["test"])):
             raise TrainingError(
                 f"train.start_from {config.train.start_from}: it was trained on {overlap} of the "

@@ -139,10 +139,26 @@ def lamp(rng, image):
 
 def phone(rng, image):
     """A fifth of the light, of a warm lamp, on a phone of a hard tone curve that writes JPEG."""
-    gains = np.array([rng.uniform(1.3, 1.6), 1, rng.uniform(0.5, 0.65)])
-    colour = np.broadcast_to(decode(image), (*image.shape[:2], 3)) * gains
-    low = encode(exposed(rng, rng.uniform(0.15, 0.25) * colour, 2500))
+    low = lit(rng, image, (0.15, 0.25), (1.3, 1.6), (0.5, 0.65))
     return jpeg(low ** rng.uniform(1.4, 1.8), 80)
+
+
+def candle(rng, image):
+    """A fifth of the light, of a flame, which has hardly any blue, and JPEG."""
+    return jpeg(lit(rng, image, (0.15, 0.25), (1.5, 1.8), (0.25, 0.4)), 85)
+
+
+def shade(rng, image):
+    """Half the light, of the blue sky, and a hard tone curve."""
+    low = lit(rng, image, (0.4, 0.6), (0.55, 0.7), (1.3, 1.5))
+    return rounded(low ** rng.uniform(1.8, 2.4))
+
+
+def lit(rng, image, light, red, blue):
+    """Light within a range, of a lamp of that much red and blue, of grey subjects too."""
+    gains = np.array([rng.uniform(*red), 1, rng.uniform(*blue)])
+    colour = np.broadcast_to(decode(image), (*image.shape[:2], 3)) * gains
+    return encode(exposed(rng, rng.uniform(*light) * colour, 2500))
 
 
 def defocus(rng, image):
@@ -177,6 +193,8 @@ CLINICS = {
     "steep": steep,
     "lamp": lamp,
     "phone": phone,
+    "candle": candle,
+    "shade": shade,
     "narrow": narrow,
     "defocus": defocus,
     "blocks": blocks,

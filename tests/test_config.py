@@ -78,7 +78,7 @@ def batches(config, _):
     """The first four batches that training draws."""
     names = ("source", "pairs", "pairs_weight", "folds", "fold")
     parts = splits_of(*(config.data[name] for name in names))
-    iterator = train.make_iterator(config, parts.train, None)
+    iterator = train.make_iterator(config, parts.train)
     drawn = [next(iterator) for _ in range(4)]
     return [
         (batch.clean.shape, *(np.asarray(part).tobytes() for part in batch if part is not None))
@@ -146,7 +146,8 @@ def run_files(config, folder):
     parts = splits("samples", 16)
     few = dataclasses.replace(parts, validation=parts.validation.subset([0]))
     experiment = stub(config)
-    train.train_loop(config, experiment, few, experiment.state, None, workdir, PhaseTimer())
+    iterator = train.make_iterator(config, few.train)
+    train.train_loop(config, experiment, few, experiment.state, iterator, workdir, PhaseTimer())
     table = (workdir / "scalars.csv").read_text().splitlines()[1:]
     cells = [row.split(",") for row in table]
     rows = [(row[0], row[1] != "", row[5] != "") for row in cells]  # step, logged, validated

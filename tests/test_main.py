@@ -327,6 +327,7 @@ def test_a_config_that_is_no_experiment(text, message, server, tmp_path):
         (["--config.data.source=empty"], "empty: no images in this folder"),
         (["--config.data.source=texts"], "none of the 1 images can be read"),
         (["--config.data.source=images", "--config.data.crop=40"], "smaller than the crop of 40"),
+        (["--config.data.context_sizes=(700,)"], "no training image is 700 pixels high and wide"),
         (["--config.data.source=pairs"], "low beside high looks like pairs"),
         (["--config.data.pairs=nowhere"], "nowhere: no such folder; put our485/low"),
         (["--config.data.pairs=pairs"], "24x20 and 24x24 pixels; a pair must be of one size"),

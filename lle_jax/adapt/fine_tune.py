@@ -151,7 +151,7 @@ def affordable_steps(recipe: Recipe, images: data.Splits, seconds: float) -> int
     trial.data.context_sizes = trial.data.context_sizes[-1:]
     began = time.monotonic()
     experiment = job.prepare(trial)
-    state, iterator = experiment.state, job.make_iterator(trial, images.train, None)
+    state, iterator = experiment.state, job.make_iterator(trial, images.train)
     (program,) = job.compile_steps(trial, experiment, state).values()
     taken = []
     for _ in range(TIMED_STEPS):
@@ -176,15 +176,16 @@ def train(config: ml_collections.ConfigDict, images: data.Splits, workdir: Path)
     with timer("set-up"):
         configs.check(config)
         experiment = job.prepare(config, workdir)
+        iterator = job.make_iterator(config, images.train)
         record, environment = job.describe(config, images, experiment)
         rundir.check(workdir, config, record)
     with rundir.lock(workdir):
-        restored = job.restore(workdir / "checkpoints", experiment.state)
-        state, position = restored or (experiment.state, None)
+        restored = job.restore(workdir / "checkpoints", experiment.state, iterator)
+        state = restored or experiment.state
         rundir.open_for(workdir, config, environment)
         repair_scalars(workdir / "scalars.csv", config.train.steps)
         files.write_text(workdir / "data.json", json.dumps(record, indent=1) + "\n")
         job.announce(config, workdir, images, restored)
         if int(state.step) < config.train.steps:
-            job.train_loop(config, experiment, images, state, position, workdir, timer)
+            job.train_loop(config, experiment, images, state, iterator, workdir, timer)
     console.note(timer.summary())

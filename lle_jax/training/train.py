@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grain
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -93,22 +94,23 @@ def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bo
         rundir.check(workdir, config, renamed=base.RENAMED_KEYS)
         splits = load_images(config)
         experiment = prepare(config, workdir)
+        iterator = make_iterator(config, splits.train)
         record, environment = describe(config, splits, experiment)
         if evaluate_only and not (workdir / "checkpoints").is_dir():
             raise checks.CheckpointError(f"{workdir}/checkpoints: {NO_CHECKPOINT}")
         rundir.check(workdir, config, record, renamed=base.RENAMED_KEYS)
     with rundir.lock(workdir):
         with timer("set-up"):
-            restored = restore(workdir / "checkpoints", experiment.state)
+            restored = restore(workdir / "checkpoints", experiment.state, iterator)
             if evaluate_only and restored is None:
                 raise checks.CheckpointError(f"{workdir}/checkpoints: {NO_CHECKPOINT}")
-            state, position = restored or (experiment.state, None)
+            state = restored or experiment.state
             rundir.open_for(workdir, config, environment)
             repair_scalars(workdir / "scalars.csv", config.train.steps)
             files.write_text(workdir / "data.json", json.dumps(record, indent=1) + "\n")
         announce(config, workdir, splits, restored)
         if not evaluate_only and int(state.step) < config.train.steps:
-            state = train_loop(config, experiment, splits, state, position, workdir, timer)
+            state = train_loop(config, experiment, splits, state, iterator, workdir, timer)
         with timer("evaluate"):
             evaluate_test_images(config, splits, state, record, workdir)
     console.note(timer.summary())
@@ -200,7 +202,7 @@ def train_loop(
     experiment: Experiment,
     splits: data.Splits,
     state: TrainState,
-    position: dict | None,
+    iterator: grain.DatasetIterator,
     workdir: Path,
     timer: PhaseTimer,
 ) -> TrainState:
@@ -211,13 +213,11 @@ def train_loop(
 
     Args:
       config, experiment, splits: what to train, and on what.
-      state, position: to go on from, and the data iterator's there; None at step 0.
+      state, iterator: to go on from, and over the batches from there.
       workdir: the run directory.
       timer: adds up the time of each phase.
     """
     first, total = int(state.step), config.train.steps
-    with timer("set-up"):
-        iterator = make_iterator(config, splits.train, position)
     with timer("compile"):
         validate = validation.make(config, experiment.apply, experiment.degrade, splits.validation)
         programs = compile_steps(config, experiment, state)
@@ -273,9 +273,11 @@ def read_scalars(scalars: dict, number: int, config: ml_collections.ConfigDict) 
     return values
 
 
-def make_iterator(config: ml_collections.ConfigDict, images: data.Images, position: dict | None):
-    """Returns the iterator over batches of training crops, at a position or at the start."""
-    iterator = data.crops(
+def make_iterator(
+    config: ml_collections.ConfigDict, images: data.Images
+) -> grain.DatasetIterator[data.Batch]:
+    """Returns the iterator over batches of training crops; raises DataError if there are none."""
+    return data.crops(
         images,
         sides=tuple(config.data.context_sizes) or (config.data.crop,),
         batch_size=config.data.batch_size,
@@ -285,9 +287,6 @@ def make_iterator(config: ml_collections.ConfigDict, images: data.Images, positi
         balance=config.data.balance,
         pairs_weight=config.data.pairs_weight,
     )
-    if position is not None:
-        iterator.set_state(position)
-    return iterator
 
 
 def compile_steps(
@@ -306,12 +305,17 @@ def compile_steps(
     return programs
 
 
-def restore(folder: Path, template: TrainState) -> tuple[TrainState, dict] | None:
-    """Restores the newest sound checkpoint as (state, data position); None before the first."""
+def restore(
+    folder: Path, template: TrainState, iterator: grain.DatasetIterator
+) -> TrainState | None:
+    """Restores the newest sound checkpoint, the iterator's position too; None before the first."""
     if not folder.is_dir():
         return None
     with Checkpoints(folder) as checkpoints:
-        return checkpoints.restore(template)
+        restored = checkpoints.restore(template)
+    if restored is not None:
+        iterator.set_state(restored[1])
+    return restored and restored[0]
 
 
 def describe(
@@ -346,7 +350,7 @@ def announce(config: ml_collections.ConfigDict, workdir: Path, splits: data.Spli
     parameters, macs = cost.cost(config.model, 256, 256)
     beginning = ""
     if restored:
-        beginning = f"; resuming from step {int(restored[0].step)}"
+        beginning = f"; resuming from step {int(restored.step)}"
     elif config.train.start_from:
         beginning = f"; from the weights of {config.train.start_from}"
     console.note(

@@ -68,10 +68,12 @@ def make(config: ml_collections.ConfigDict):
       `loss(those, clean)` does not look at `clean`.
 
     Raises:
-      ConfigError: unless the network has curves.
+      ConfigError: unless the network has curves and the crops hold a patch.
     """
     if config.model.name != "zero_dce":
         raise ConfigError(f"model.name is {config.model.name!r}; zero-reference takes zero_dce")
+    if config.data.crop < PATCH:
+        raise ConfigError(f"data.crop is {config.data.crop}; zero-reference losses need {PATCH}")
     network, weights = models.bind(config.model), config.loss.zero_reference
 
     def apply(params, low: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

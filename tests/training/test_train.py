@@ -309,8 +309,9 @@ def loop(module, folder, **changes):
     folder.mkdir()
     parts = data.load("samples", crop=16)
     parts = train.dataclasses.replace(parts, validation=parts.validation.subset([0]))
+    iterator = train.make_iterator(config, parts.train)
     final = module.train_loop(
-        config, experiment, parts, experiment.state, None, folder, PhaseTimer()
+        config, experiment, parts, experiment.state, iterator, folder, PhaseTimer()
     )
     rows = (folder / "scalars.csv").read_text().splitlines()
     return final, [dict(zip(rows[0].split(","), row.split(","), strict=True)) for row in rows[1:]]
@@ -370,7 +371,7 @@ def test_a_batch_passes_six_files_of_data_and_training_from_disk_to_loss(photogr
     threading.setprofile(note)  # grain reads in threads of its own
     sys.setprofile(note)
     try:
-        batch = next(train.make_iterator(config, splits.train, None))
+        batch = next(train.make_iterator(config, splits.train))
         train.make_step(config, experiment).lower(experiment.state, batch)
     finally:
         sys.setprofile(None)

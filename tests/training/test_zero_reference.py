@@ -93,5 +93,8 @@ def test_another_network_and_a_small_image_are_refused(photographs):
     config.model = ml_collections.ConfigDict({"name": "unet"})
     with pytest.raises(ValueError, match="zero-reference takes zero_dce"):
         zero_reference.make(config)
+    config.model.name, config.data.crop = "zero_dce", 12
+    with pytest.raises(ValueError, match="data.crop is 12; zero-reference losses need 16"):
+        zero_reference.make(config)
     with pytest.raises(ValueError, match="images of 8 x 8; zero-reference losses need 16"):
         zero_reference.exposure_control(photographs[:, :8, :8], 0.6)

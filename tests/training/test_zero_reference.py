@@ -94,7 +94,7 @@ def test_another_network_and_a_small_image_are_refused(photographs):
     with pytest.raises(ValueError, match="zero-reference takes zero_dce"):
         zero_reference.make(config)
     config.model.name, config.data.crop = "zero_dce", 12
-    with pytest.raises(ValueError, match="data.crop is 12; zero-reference losses need 16"):
+    with pytest.raises(ValueError, match=r"data\.crop is 12; zero-reference losses need 16"):
         zero_reference.make(config)
     with pytest.raises(ValueError, match="images of 8 x 8; zero-reference losses need 16"):
         zero_reference.exposure_control(photographs[:, :8, :8], 0.6)

@@ -6,6 +6,7 @@ and the SHA-256 of its input, for the settings and the model of a header. Such o
 
 import dataclasses
 import io
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from lle_jax.jobs import Outcome
 
 JOURNAL = ".lle-enhance.jsonl"
 _COMPARE_SIDE = 1024
+SHORT = 0.02  # of the range, from which on a mean that was asked for and not reached is named
 _SOFTWARE = 305  # TIFF 6.0, section 8; `images.write` takes it from EXIF
 
 
@@ -220,6 +222,8 @@ def enhance_file(
     pixels, unchanged = enhance.enhance_pixels(
         net, pixels, settings.strength, wish, inplace=True, frame_rate=rate
     )
+    if lacking := _short_of(wish, settings.strength, pixels):
+        print(f"lle enhance: {shown(source)}: {lacking}", file=sys.stderr)
     if unchanged and not settings.anonymise and _same_format(picture, target):
         _copy(source, target)
     else:
@@ -240,6 +244,17 @@ def enhance_file(
         )
         images.write(_sibling(target, UNCERTAINTY), interval, like)
     return unchanged
+
+
+def _short_of(wish: exposures.Wish, strength: float, pixels: np.ndarray) -> str:
+    """Says that white does not allow the mean that was asked for; "" where it does."""
+    asked, reached = wish.aim.mean, exposures.mean_luma(pixels)
+    if asked is None or strength < 1 or reached > asked - SHORT:
+        return ""
+    return (
+        f"its mean brightness is {reached:.2f}, not {asked:.2f} as asked for: what is bright in it "
+        "is white already"
+    )
 
 
 def _same_format(picture: images.Picture, target: Path) -> bool:

@@ -10,7 +10,7 @@ from PIL import Image
 
 import lle_jax
 from lle_jax import cli, colour, images, metrics
-from lle_jax.inference import consistent, enhance, exposure, tiles
+from lle_jax.inference import consistent, enhance, exposure, files, tiles
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,19 @@ def test_another_exposure_is_refused_in_one_line(text, message, tmp_path, capsys
 def test_the_output_is_as_bright_as_was_asked(net, scene, mean):
     out = lle_jax.enhance(darker(scene, 0.1), net, exposure=mean)
     assert luma(out) == pytest.approx(mean, rel=0.01)
+
+
+def test_a_brightness_that_white_does_not_allow_is_said(net, scene, tmp_path, capsys):
+    framed = np.zeros_like(scene)  # most of it is a black border
+    framed[: len(scene) // 2, : len(scene) // 2] = scene[::2, ::2]
+    images.write(tmp_path / "dark.png", darker(framed, 0.2))
+    for mean, said in (("0.6", True), ("0.1", False)):
+        settings = files.Settings(exposure=mean)
+        files.enhance_file(net, tmp_path / "dark.png", tmp_path / f"{mean}.png", settings, "")
+        reached = luma(images.read(tmp_path / f"{mean}.png").pixels)
+        line = f"dark.png: its mean brightness is {reached:.2f}, not {mean}0 as asked for"
+        assert (line in capsys.readouterr().err) == said
+        assert (reached < float(mean) - 0.02) == said
 
 
 def test_stops_are_stops_of_light(net, scene):

@@ -6,12 +6,21 @@ Pillow decodes the whole page of 8-bit JPEG and of fax data. Whatever neither re
 name before it is decoded, so that what then fails is damaged.
 """
 
+import contextlib
 import io
 import struct
+from collections.abc import Callable
 
 import numpy as np
 import tifffile
-from PIL import TiffImagePlugin
+from PIL import (
+    Image,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from lle_jax.images import decoders, extra
 from lle_jax.images.errors import ImageError
@@ -20,10 +29,15 @@ from lle_jax.images.picture import check_inflated, check_lzma, check_size, palet
 _NONE, _LZW, _JPEG, _DEFLATE, _PACKBITS, _LZMA = 1, 5, 7, (8, 32946), 32773, 34925
 _FAX = (2, 3, 4)
 _BY_TIFFFILE = (_NONE, _LZW, *_DEFLATE, _PACKBITS, _LZMA)
-# ZSTD, WebP, JPEG 2000, PNG, JPEG XL
-_BY_IMAGECODECS = (50000, 50001, 34712, 34933, 50002)
-# what holds pictures, whose own depth and colours count
-_PICTURES = (_JPEG, 50001, 34712, 34933, 50002)
+_BY_IMAGECODECS = (50000, 50001, 34712, 34933)  # ZSTD, WebP, JPEG 2000, PNG
+# What holds pictures, whose own depth and colours count; the classes themselves, since only the
+# decoder that the compression calls for is to run.
+_HEADERS: dict[int, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    50001: WebPImagePlugin.WebPImageFile,
+    34712: Jpeg2KImagePlugin.Jpeg2KImageFile,
+    34933: PngImagePlugin.PngImageFile,
+}
+_PICTURES = (_JPEG, *_HEADERS)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _ORIENTATION, _FILL_ORDER = 274, 266
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -84,6 +98,31 @@ def check(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
             data = tif.filehandle.read(size)
             data = data.translate(_REVERSED) if page.fillorder == 2 else data
             (check_lzma if page.compression == _LZMA else check_inflated)(data, chunk)
+    if page.compression in _PICTURES:
+        for start, size in segments:
+            tif.filehandle.seek(start)
+            width, height = _picture_size(tif.filehandle.read(size), page.compression)
+            if height > page.chunks[0] or width > page.chunks[1]:
+                raise ImageError(
+                    f"it is damaged: a part of {page.chunks[1]} x {page.chunks[0]} pixels holds "
+                    f"{width} x {height}; export the image again"
+                )
+
+
+def _picture_size(data: bytes, compression: int) -> tuple[int, int]:
+    """Reads width and height in the header of a picture, in which decoders believe."""
+    with contextlib.suppress(OSError, Image.DecompressionBombError, ValueError, SyntaxError):
+        if compression != _JPEG:
+            return _HEADERS[compression](io.BytesIO(data)).size
+        at = 2  # Pillow reads no JPEG of 12 bits: the frame header of ITU-T T.81, B.2.2
+        while len(data) >= at + 9 and data[at] == 0xFF:
+            marker = data[at + 1]
+            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+                height, width = struct.unpack_from(">HH", data, at + 5)
+                return width, height
+            fill = marker == 0xFF
+            at += 1 if fill else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    raise ImageError("some of its strips or tiles have no sound header; export the image again")
 
 
 def _check_samples(page: tifffile.TiffPage) -> None:

@@ -291,6 +291,27 @@ def test_compressions_of_imagecodecs_are_read(tmp_path, compression, dtype):
     assert np.abs(images.read(tmp_path / "a.tif").pixels - expected).max() < 1e-6
 
 
+@pytest.mark.parametrize("compression", ["jpeg", "webp", "jpeg2000", "png"])
+@pytest.mark.parametrize("tags", [(256,), (257, 278)])  # width; height and rows of a strip
+def test_a_picture_larger_than_the_part_that_it_fills_is_refused(tmp_path, compression, tags):
+    if compression != "jpeg":
+        pytest.importorskip("imagecodecs")
+    levels = np.rint(smooth(3) * 255).astype(np.uint8)
+    path = tmp_path / "a.tif"
+    if compression == "jpeg":
+        Image.fromarray(levels).save(path, compression="jpeg")
+    else:
+        tifffile.imwrite(path, levels, photometric="rgb", compression=compression)
+    assert images.read(path).pixels.shape == levels.shape
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        for tag in (file.pages[0].tags[code] for code in tags):
+            struct.pack_into("<H" if tag.dtype == 3 else "<I", data, tag.valueoffset, 8)
+    path.write_bytes(data)
+    with pytest.raises(images.ImageError, match=r"it is damaged: a part of \d+ x \d+ pixels holds"):
+        images.read(path)
+
+
 def test_a_compression_that_needs_the_extra_names_it(tmp_path, monkeypatch):
     monkeypatch.setattr(extra, "has", lambda _: False)
     data = tiff(np.full((4, 4, 1), 7, np.uint8), 8, "minisblack")

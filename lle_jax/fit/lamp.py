@@ -5,6 +5,7 @@ hide what all images have in common. Here the whole distribution of colours is m
 for red and one for blue, to where it is nearest to that of the real images.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -22,6 +23,7 @@ STAGE = "illuminant"
 # ones differ in more than two factors, and if it can be seen.
 PERMUTATIONS, LEFT, SMALLEST = 1000, 1 / 3, 0.1
 RESAMPLED = 50  # samples by which the error is estimated
+STRONGER = 3.5  # times the logarithms: the hardest tone curve of the prior `clinic`
 SPREAD = 0.1  # of the logarithm: no two images have quite the same light
 
 
@@ -88,21 +90,29 @@ def is_searched(stage: StageDistribution) -> bool:
 
 
 def find(
-    real: np.ndarray, synthetic: np.ndarray, within: StageDistribution, seed: int = 0
+    real: np.ndarray,
+    synthesise: Callable[[Lamp | None], np.ndarray],
+    within: StageDistribution,
+    seed: int = 0,
 ) -> Lamp | None:
     """Finds what the synthetic images lack of the real ones' colour; None if it may be nothing.
 
+    The lamp comes before the device, whose tone curve makes its colour stronger: a lamp of the
+    colour that is lacking is tried, and then one of as much less as it moved the images too far.
+
     Args:
       real: of `colours`, `[n, 2]`.
-      synthetic: of clean images degraded with all else that was fitted, each once, `[m, 2]`.
+      synthesise: gives those of clean images under a lamp, degraded with all else that was fitted,
+        each once, `[m, 2]`.
       within: the prior's stage, whose ranges bound the gains.
       seed: of the permutations and the bootstrap.
     """
     ranges = dict(within.parameters)
     bounds = np.log([ranges["red"].values, ranges["blue"].values])
     rng = np.random.default_rng(seed)
+    synthetic = synthesise(None)
     before = energy_distance(real, synthetic)
-    shift, after = _nearest(real, synthetic, bounds)
+    shift, after = _nearest(real, synthetic, STRONGER * bounds)
     if after > LEFT * before or np.abs(shift).max() < SMALLEST:
         return None
     both = np.concatenate([real, synthetic])
@@ -111,12 +121,24 @@ def find(
         if energy_distance(mixed[: len(real)], mixed[len(real) :]) >= before:
             return None
     shifts = [
-        _nearest(rng.choice(real, len(real)), rng.choice(synthetic, len(synthetic)), bounds)[0]
+        _nearest(
+            rng.choice(real, len(real)), rng.choice(synthetic, len(synthetic)), STRONGER * bounds
+        )[0]
         for _ in range(RESAMPLED)
     ]
-    red, blue = np.exp(shift).tolist()
-    error_red, error_blue = np.std(shifts, axis=0).tolist()
-    return Lamp((red, blue), (error_red, error_blue), before, after)
+    error = np.std(shifts, axis=0)
+
+    def lamp(factor: float) -> Lamp:
+        red, blue = np.exp(np.clip(factor * shift, *bounds.T)).tolist()
+        error_red, error_blue = (factor * error).tolist()
+        return Lamp((red, blue), (error_red, error_blue), before, after)
+
+    tried = lamp(1.0)
+    left, _ = _nearest(real, synthesise(tried), STRONGER * bounds)
+    moved = shift - left
+    slope = float(moved @ shift / (np.log(tried.gain) @ shift))
+    found = lamp(1 / min(max(slope, 1.0), STRONGER))
+    return found._replace(after=energy_distance(real, synthesise(found)))
 
 
 def energy_distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -166,11 +166,16 @@ def _lamp(
 ) -> lamp.Lamp | None:
     """Finds the colour that the real images have more than the clean ones under the preset."""
     batches = -(-len(clean) // distributions.BATCH)
-    synthetic = distributions.synthesise(
-        key, preset, clean, lamp.colours, batches * distributions.BATCH
-    )
+
+    def synthesise(light: lamp.Lamp | None) -> np.ndarray:
+        stages = lamp.added(preset.stages, light) if light else preset.stages
+        lit = dataclasses.replace(preset, stages=stages)
+        return distributions.synthesise(
+            key, lit, clean, lamp.colours, batches * distributions.BATCH
+        )
+
     colours = np.concatenate([lamp.colours(crop[None]) for crop in real])
-    return lamp.find(colours, synthetic, within)
+    return lamp.find(colours, synthesise, within)
 
 
 def _write(report: Report, prior: Preset, output: Path) -> None:

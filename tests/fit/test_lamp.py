@@ -24,6 +24,11 @@ blue.loguniform = [0.4, 2.5]
 WITHIN = PRIOR.stages[1]
 
 
+def device(colours, slope=1.0):
+    """What a device with a tone curve makes of subjects under a lamp: its colour is stronger."""
+    return lambda light: colours + (slope * np.log(light.gain) if light else 0)
+
+
 def subjects(rng, count):
     """Logarithms of colours of three kinds of subject, one of them grey."""
     kinds = np.array([[0.0, 0.0], [0.6, -0.4], [1.3, -0.8]])
@@ -33,11 +38,12 @@ def subjects(rng, count):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_lamp_is_found_among_subjects_of_many_colours(seed):
+@pytest.mark.parametrize("slope", [1.0, 2.0, 3.0])
+def test_a_lamp_is_found_among_subjects_of_many_colours(seed, slope):
     rng = np.random.default_rng(seed)
     true = np.log([1.5, 0.5])
-    real = subjects(rng, 40) + true + rng.uniform(-0.1, 0.1, (40, 2))
-    found = lamp.find(real, subjects(rng, 40), WITHIN)
+    real = subjects(rng, 40) + slope * true + rng.uniform(-0.1, 0.1, (40, 2))
+    found = lamp.find(real, device(subjects(rng, 40), slope), WITHIN)
     assert found is not None
     assert found.after < found.before / 3
     error = np.abs(np.log(found.gain) - true)
@@ -46,7 +52,7 @@ def test_a_lamp_is_found_among_subjects_of_many_colours(seed):
     stage = found.stage()
     assert (stage.name, stage.probability) == ("illuminant", 1.0)
     # a stronger one is still sought within the prior's range
-    strong = lamp.find(real + np.log([2.5, 0.3]), subjects(rng, 40), WITHIN)
+    strong = lamp.find(real + np.log([2.5, 0.3]), device(subjects(rng, 40), slope), WITHIN)
     assert strong is None or (strong.gain[0] <= 2.5 and strong.gain[1] >= 0.4)
 
 
@@ -61,7 +67,7 @@ def test_the_stage_of_an_extreme_lamp_is_one_that_a_preset_may_have():
 @pytest.mark.parametrize("seed", range(8))
 def test_no_lamp_is_found_where_there_is_none(seed):
     rng = np.random.default_rng(seed)
-    assert lamp.find(subjects(rng, 40), subjects(rng, 40), WITHIN) is None
+    assert lamp.find(subjects(rng, 40), device(subjects(rng, 40)), WITHIN) is None
 
 
 def test_other_subjects_are_not_a_lamp():
@@ -70,7 +76,7 @@ def test_other_subjects_are_not_a_lamp():
     real = np.array([0.0, 1.0]) * rng.choice([-1, 1], (60, 1)) + 0.05 * rng.standard_normal((60, 2))
     clean = 0.05 * rng.standard_normal((60, 2))
     assert lamp.energy_distance(real, clean) > 0.3
-    assert lamp.find(real, clean, WITHIN) is None
+    assert lamp.find(real, device(clean), WITHIN) is None
 
 
 def test_the_energy_distance_is_that_of_scipy():

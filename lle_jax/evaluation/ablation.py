@@ -24,7 +24,7 @@ import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -184,6 +184,7 @@ def run(
       command: the process that runs a cell; if it was killed it must go on when run again.
 
     Raises:
+      AblationError: if two cells were evaluated on different test images, once both are done.
       OSError: if the folder cannot be written.
     """
     (workdir / "cells").mkdir(parents=True, exist_ok=True)
@@ -225,6 +226,7 @@ def _run_all(cells: Sequence[Cell], command: Callable[[Cell], list[str]]) -> lis
                     failures.append(f"{cell.folder.name}: {reason}")
                 else:
                     bar.update()
+                    _check_images(filter(_is_done, cells))  # rather than when all are trained
             pending = failed
     return failures
 
@@ -285,16 +287,11 @@ def _script(cell: Cell) -> str:
     )
 
 
-def _measured(cells: Sequence[Cell]) -> list[Result]:
-    """Reads results.csv: each cell's network, the first method of its evaluation.
-
-    Raises:
-      AblationError: if the cells were not evaluated on the same test images.
-    """
-    results: list[Result] = []
+def _check_images(cells: Iterable[Cell]) -> None:
+    """Raises AblationError if the cells were not evaluated on the same test images."""
     fingerprints: dict[str, str] = {}
     for cell in cells:
-        record, rows = written.read(cell.folder / "evaluation")
+        record, _ = written.read(cell.folder / "evaluation")
         fingerprints.setdefault(record["fingerprint"], cell.folder.name)
         if len(fingerprints) > 1:
             first, other = fingerprints.values()
@@ -302,6 +299,18 @@ def _measured(cells: Sequence[Cell]) -> list[Result]:
                 f"{first} and {other} were evaluated on different images, seeds or degradations, "
                 "and cannot be compared; let no variant change data or degradation.preset"
             )
+
+
+def _measured(cells: Sequence[Cell]) -> list[Result]:
+    """Reads results.csv: each cell's network, the first method of its evaluation.
+
+    Raises:
+      AblationError: if the cells were not evaluated on the same test images.
+    """
+    _check_images(cells)
+    results: list[Result] = []
+    for cell in cells:
+        record, rows = written.read(cell.folder / "evaluation")
         results += [
             Result(cell.variant, cell.seed, r.image, r.realisation, r.metric, r.value, r.unit)
             for r in rows

@@ -236,6 +236,21 @@ def test_cells_on_other_test_images_are_refused(tmp_path):
         ablation.run(cells, tmp_path, command=fake)
 
 
+def test_cells_on_other_test_images_end_it_before_the_others_are_trained(tmp_path):
+    cells = ablation.plan(grid(seeds=1), tmp_path)
+
+    def command(cell):
+        if cell is not cells[1]:
+            return fake(cell)
+        other = FAKE.replace('"fingerprint": ""', '"fingerprint": "b"')
+        assert other != FAKE
+        return [sys.executable, "-c", other, str(cell.folder)]
+
+    with pytest.raises(AblationError, match="base-seed0 and half-seed0 were evaluated on diff"):
+        ablation.run(cells, tmp_path, command=command)
+    assert [cell.folder.exists() for cell in cells] == [True, True, False]
+
+
 def test_images_of_a_patient_are_averaged(rows):
     patients = {image: str(number // 2) for number, image in enumerate(IMAGES)}
     costs = dict.fromkeys("abc", Cost(7, 9))

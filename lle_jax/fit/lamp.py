@@ -109,10 +109,12 @@ def find(
     """
     ranges = dict(within.parameters)
     bounds = np.log([ranges["red"].values, ranges["blue"].values])
+    low, high = bounds.T
+    seen = STRONGER * np.abs(bounds).max() * np.array([[-1.0, 1.0], [-1.0, 1.0]])
     rng = np.random.default_rng(seed)
     synthetic = synthesise(None)
     before = energy_distance(real, synthetic)
-    shift, after = _nearest(real, synthetic, STRONGER * bounds)
+    shift, after = _nearest(real, synthetic, seen)
     if after > LEFT * before or np.abs(shift).max() < SMALLEST:
         return None
     both = np.concatenate([real, synthetic])
@@ -121,20 +123,18 @@ def find(
         if energy_distance(mixed[: len(real)], mixed[len(real) :]) >= before:
             return None
     shifts = [
-        _nearest(
-            rng.choice(real, len(real)), rng.choice(synthetic, len(synthetic)), STRONGER * bounds
-        )[0]
+        _nearest(rng.choice(real, len(real)), rng.choice(synthetic, len(synthetic)), seen)[0]
         for _ in range(RESAMPLED)
     ]
     error = np.std(shifts, axis=0)
 
     def lamp(factor: float) -> Lamp:
-        red, blue = np.exp(np.clip(factor * shift, *bounds.T)).tolist()
+        red, blue = np.exp(np.clip(factor * shift, low, high)).tolist()
         error_red, error_blue = (factor * error).tolist()
         return Lamp((red, blue), (error_red, error_blue), before, after)
 
     tried = lamp(1.0)
-    left, _ = _nearest(real, synthesise(tried), STRONGER * bounds)
+    left, _ = _nearest(real, synthesise(tried), seen)
     moved = shift - left
     slope = float(moved @ shift / (np.log(tried.gain) @ shift))
     found = lamp(1 / min(max(slope, 1.0), STRONGER))

@@ -51,6 +51,13 @@ def test_a_lamp_is_found_among_subjects_of_many_colours(seed, slope):
     assert max(found.error) < 0.3
     stage = found.stage()
     assert (stage.name, stage.probability) == ("illuminant", 1.0)
+    # within a range that white light is not in, too
+    warm = presets.parse(
+        "[illuminant]\nred.uniform = [1.3, 2.0]\nblue.uniform = [0.3, 0.7]", "warm.toml"
+    )
+    narrow = lamp.find(real, device(subjects(np.random.default_rng(seed), 40), slope), *warm.stages)
+    assert narrow is not None
+    np.testing.assert_allclose(np.log(narrow.gain), np.log(found.gain), atol=0.15)
     # a stronger one is still sought within the prior's range
     strong = lamp.find(real + np.log([2.5, 0.3]), device(subjects(rng, 40), slope), WITHIN)
     assert strong is None or (strong.gain[0] <= 2.5 and strong.gain[1] >= 0.4)

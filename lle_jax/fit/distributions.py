@@ -31,7 +31,6 @@ SIMULATIONS = 768  # per round
 BATCH = 32  # synthetic images that are measured together
 MAX_WIDTH = 3.0  # a truncated normal this many times the range wide is nearly uniform
 MIN_WIDTH = 0.02
-TURNED = 3.0  # logit of a stage that nearly always or nearly never occurs
 _BANDWIDTHS = (0.5, 1.0, 2.0)
 _MAX_DEVIATION = 6.0  # measures further than this from the real ones are all the same
 
@@ -76,20 +75,6 @@ class Space:
         count = len(self.ranges)
         widths = (math.log(MIN_WIDTH), math.log(MAX_WIDTH))
         return [(0.0, 1.0)] * count + [widths] * count + [(-5.0, 5.0)] * len(self.occurring)
-
-    def turned(self, parameters: np.ndarray) -> list[np.ndarray]:
-        """Starts at which one of the stages that may occur is the other way round.
-
-        A tone curve and less light explain the same darkness: what has come to leave one of them
-        out cannot bring it back step by step.
-        """
-        starts = []
-        for number in range(2 * len(self.ranges), len(parameters)):
-            start = self.start
-            start[2 * len(self.ranges) :] = parameters[2 * len(self.ranges) :]
-            start[number] = -TURNED if parameters[number] > 0 else TURNED
-            starts.append(start)
-        return starts
 
     def split(self, parameters) -> tuple:
         count = len(self.ranges)
@@ -331,10 +316,9 @@ def _solve(space: Space, parameters, proposals, points, measured, real) -> tuple
         value, slope = loss(jnp.asarray(parameters, jnp.float32))
         return float(value), np.asarray(slope, np.float64)
 
-    starts = (parameters, space.start, *space.turned(parameters))
     results = [
         scipy.optimize.minimize(objective, start, jac=True, bounds=space.bounds, method="L-BFGS-B")
-        for start in starts
+        for start in (parameters, space.start)
     ]
     best = min(results, key=lambda result: result.fun)
     return best.x, float(best.fun)

@@ -55,30 +55,6 @@ def degraded(pictures, text, seed):
     return np.asarray(jnp.round(low * 255) / 255)
 
 
-def test_what_was_left_out_is_tried_again_and_what_was_kept_left_out():
-    prior = presets.parse(
-        """
-        [exposure]
-        gain.loguniform = [0.02, 1.0]
-        [gamma]
-        probability = 0.5
-        gamma.uniform = [1.0, 3.5]
-        [gaussian_noise]
-        probability = 0.5
-        sigma.loguniform = [0.002, 0.2]
-        """,
-        "prior.toml",
-    )
-    space = distributions.Space.of(prior)
-    found = np.array([0.2, 0.1, 0.3, -3.0, -2.0, -1.0, -5.0, 4.0])
-    first, second = (space.split(start) for start in space.turned(found))
-    for mean, width, _ in (first, second):  # the ranges are open again
-        np.testing.assert_allclose(mean, 0.5)
-        np.testing.assert_allclose(width, distributions.MAX_WIDTH, rtol=1e-6)
-    np.testing.assert_allclose(first[2], [0.953, 0.982], atol=1e-3)  # gamma nearly always
-    np.testing.assert_allclose(second[2], [0.007, 0.047], atol=1e-3)  # noise nearly never
-
-
 def test_weights_of_the_proposal_average_to_one():
     space = distributions.Space.of(PRIOR)
     proposal, target = space.start, np.array([0.4, 0.7, -1.5, -0.5, 0.8])

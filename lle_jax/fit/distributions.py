@@ -31,6 +31,8 @@ SIMULATIONS = 768  # per round
 BATCH = 32  # synthetic images that are measured together
 MAX_WIDTH = 3.0  # a truncated normal this many times the range wide is nearly uniform
 MIN_WIDTH = 0.02
+RIVAL = "gamma"  # the stage that is nearly always there or nearly never
+CERTAIN = 4.0  # logit of that
 _BANDWIDTHS = (0.5, 1.0, 2.0)
 _MAX_DEVIATION = 6.0  # measures further than this from the real ones are all the same
 
@@ -75,6 +77,23 @@ class Space:
         count = len(self.ranges)
         widths = (math.log(MIN_WIDTH), math.log(MAX_WIDTH))
         return [(0.0, 1.0)] * count + [widths] * count + [(-5.0, 5.0)] * len(self.occurring)
+
+    @property
+    def rivals(self) -> list[list[tuple[float, float]]]:
+        """Bounds within which the fit is sought, each for itself.
+
+        A tone curve and less light explain the same darkness: what has come to leave the one out
+        hardly draws images by which it could be found again. A device has a curve or has none.
+        """
+        if RIVAL not in self.occurring:
+            return [self.bounds]
+        column = 2 * len(self.ranges) + self.occurring.index(RIVAL)
+        rivals = []
+        for logits in ((-5.0, -CERTAIN), (CERTAIN, 5.0)):
+            bounds = self.bounds
+            bounds[column] = logits
+            rivals.append(bounds)
+        return rivals
 
     def split(self, parameters) -> tuple:
         count = len(self.ranges)
@@ -201,26 +220,38 @@ def fit(
       out_of_time: asked after each round but the first; True makes it the last.
     """
     space, count = Space.of(prior), simulations or SIMULATIONS
-    simulate = functools.partial(_simulate, space, clean, measure, count)
-    parameters, proposals, points, measured = space.start, [], [], []
+    simulate = functools.partial(_simulate, space, clean, measure)
+    starts, proposals, points, measured = [space.start], [], [], []
     steps = iter(progress(range(ROUNDS * (count // BATCH))))
     for number in range(ROUNDS):
-        # a little wider than the fit, so that what it has missed can be found
-        wide = parameters.copy()
-        ranges = len(space.ranges)
-        widths = wide[ranges : 2 * ranges]
-        wide[ranges : 2 * ranges] = np.minimum(widths + 0.4, math.log(MAX_WIDTH))
-        wide[2 * ranges :] *= 0.7
-        draw, values = simulate(jax.random.fold_in(key, number), wide, steps)
-        proposals.append(wide)
-        points.append(draw)
-        measured.append(values)
-        parameters, discrepancy = _solve(
-            space, parameters, proposals, points, np.concatenate(measured), real
-        )
+        round_key = jax.random.fold_in(key, number)
+        for branch, size in enumerate(_shares(count, len(starts))):
+            proposals.append((_widened(space, starts[branch]), size))
+            own = jax.random.fold_in(round_key, branch) if branch else round_key
+            draw, values = simulate(size, own, proposals[-1][0], steps)
+            points.append(draw)
+            measured.append(values)
+        solve = _solver(space, proposals, points, np.concatenate(measured), real)
+        found = [solve([*starts, space.start], bounds) for bounds in space.rivals]
+        starts = [parameters for parameters, _ in found]
         if number and out_of_time():
             break
+    parameters, discrepancy = min(found, key=lambda each: each[1])
     return Fit(space, parameters, discrepancy)
+
+
+def _widened(space: Space, parameters: np.ndarray) -> np.ndarray:
+    """A proposal a little wider than a fit, so that what that has missed can be found."""
+    wide, ranges = parameters.copy(), len(space.ranges)
+    widths = wide[ranges : 2 * ranges]
+    wide[ranges : 2 * ranges] = np.minimum(widths + 0.4, math.log(MAX_WIDTH))
+    wide[2 * ranges :] *= 0.7
+    return wide
+
+
+def _shares(count: int, parts: int) -> list[int]:
+    """Divides the images of a round into whole batches, one more in the first parts."""
+    return [BATCH * len(range(part, count // BATCH, parts)) for part in range(parts)]
 
 
 def synthesise(
@@ -297,13 +328,18 @@ def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return total / (2 * len(_BANDWIDTHS))
 
 
-def _solve(space: Space, parameters, proposals, points, measured, real) -> tuple[np.ndarray, float]:
+def _solver(
+    space: Space, proposals, points, measured, real
+) -> Callable[[Iterable[np.ndarray], list], tuple[np.ndarray, float]]:
+    """Returns `solve(starts, bounds) -> (parameters, discrepancy)`, of the start that ends best."""
     z, z_real = scale(real, measured), scale(real, real)
     among, across = _kernel(z, z), _kernel(z, z_real).mean(axis=1)
     rest = _kernel(z_real, z_real).mean()
     t, active = (jnp.concatenate(parts) for parts in zip(*points, strict=True))
-    proposed = jax.nn.logsumexp(
-        jnp.stack([space.log_density(jnp.asarray(p), t, active) for p in proposals]), axis=0
+    proposed = jax.nn.logsumexp(  # as many images were drawn from each as its weight says
+        jnp.stack([space.log_density(jnp.asarray(p), t, active) for p, _ in proposals]),
+        axis=0,
+        b=jnp.array([[float(size)] for _, size in proposals]),
     )
 
     @jax.jit
@@ -316,9 +352,15 @@ def _solve(space: Space, parameters, proposals, points, measured, real) -> tuple
         value, slope = loss(jnp.asarray(parameters, jnp.float32))
         return float(value), np.asarray(slope, np.float64)
 
-    results = [
-        scipy.optimize.minimize(objective, start, jac=True, bounds=space.bounds, method="L-BFGS-B")
-        for start in (parameters, space.start)
-    ]
-    best = min(results, key=lambda result: result.fun)
-    return best.x, float(best.fun)
+    def solve(starts, bounds) -> tuple[np.ndarray, float]:
+        low, high = np.transpose(bounds)
+        results = [
+            scipy.optimize.minimize(
+                objective, np.clip(start, low, high), jac=True, bounds=bounds, method="L-BFGS-B"
+            )
+            for start in starts
+        ]
+        best = min(results, key=lambda result: result.fun)
+        return best.x, float(best.fun)
+
+    return solve

@@ -55,6 +55,58 @@ def degraded(pictures, text, seed):
     return np.asarray(jnp.round(low * 255) / 255)
 
 
+@jax.jit
+def brightness_and_contrast(x):
+    light = x[..., 0] + 1e-3
+    return jnp.stack(
+        [jnp.log(jnp.mean(light, axis=(1, 2))), jnp.std(jnp.log(light), axis=(1, 2))], -1
+    )
+
+
+CURVED = presets.parse(
+    """
+    [exposure]
+    gain.loguniform = [0.003, 1.0]
+    [gamma]
+    probability = 0.5
+    gamma.uniform = [1.0, 3.5]
+    """,
+    "curved.toml",
+)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "gain", "gamma"),
+    [
+        ("[exposure]\ngain.loguniform = [0.4, 0.6]\n[gamma]\ngamma.uniform = [2, 2.4]", 0.49, 2.2),
+        ("[exposure]\ngain.loguniform = [0.04, 0.06]", 0.049, 1.0),
+    ],
+)
+def test_a_tone_curve_is_told_from_little_light(pictures, hidden, gain, gamma):
+    real = np.asarray(brightness_and_contrast(degraded(pictures[:60], hidden, 3)))
+    fitted = distributions.fit(
+        jax.random.key(0), CURVED, real, pictures[60:], brightness_and_contrast
+    )
+    found = {stage.name: stage for stage in fitted.space.preset(fitted.parameters, "", "").stages}
+    median = {name: dict(stage.parameters) for name, stage in found.items()}
+    assert median["exposure"]["gain"].values[0] == pytest.approx(gain, rel=0.15)
+    assert found["gamma"].probability in (0, 1)  # a gamma of 1 is no curve either
+    curve = median["gamma"]["gamma"].values[0] if found["gamma"].probability else 1.0
+    assert curve == pytest.approx(gamma, rel=0.1)
+
+
+def test_the_device_has_a_tone_curve_or_has_none():
+    space = distributions.Space.of(CURVED)
+    without, always = space.rivals
+    assert without[-1][1] < -3
+    assert always[-1][0] > 3
+    assert without[:-1] == always[:-1] == space.bounds[:-1]
+    only = distributions.Space.of(PRIOR)
+    assert only.rivals == [only.bounds]
+    # images of a round in whole batches
+    assert [distributions._shares(224, parts) for parts in (1, 2)] == [[224], [128, 96]]
+
+
 def test_weights_of_the_proposal_average_to_one():
     space = distributions.Space.of(PRIOR)
     proposal, target = space.start, np.array([0.4, 0.7, -1.5, -0.5, 0.8])

@@ -221,6 +221,9 @@ def fit(
     """
     space, count = Space.of(prior), simulations or SIMULATIONS
     simulate = functools.partial(_simulate, space, clean, measure)
+    rivals = (
+        space.rivals if count >= 2 * BATCH else [space.bounds]
+    )  # each has images to be found by
     starts, proposals, points, measured = [space.start], [], [], []
     steps = iter(progress(range(ROUNDS * (count // BATCH))))
     for number in range(ROUNDS):
@@ -232,7 +235,7 @@ def fit(
             points.append(draw)
             measured.append(values)
         solve = _solver(space, proposals, points, np.concatenate(measured), real)
-        found = [solve([*starts, space.start], bounds) for bounds in space.rivals]
+        found = [solve([*starts, space.start], bounds) for bounds in rivals]
         starts = [parameters for parameters, _ in found]
         if number and out_of_time():
             break

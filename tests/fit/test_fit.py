@@ -95,7 +95,7 @@ def test_a_tone_curve_is_told_from_little_light(pictures, hidden, gain, gamma):
     assert curve == pytest.approx(gamma, rel=0.1)
 
 
-def test_the_device_has_a_tone_curve_or_has_none():
+def test_the_device_has_a_tone_curve_or_has_none(pictures):
     space = distributions.Space.of(CURVED)
     without, always = space.rivals
     assert without[-1][1] < -3
@@ -103,6 +103,11 @@ def test_the_device_has_a_tone_curve_or_has_none():
     assert without[:-1] == always[:-1] == space.bounds[:-1]
     only = distributions.Space.of(PRIOR)
     assert only.rivals == [only.bounds]
+    real = np.asarray(brightness_and_contrast(pictures[:60]))
+    few = distributions.fit(
+        jax.random.key(0), CURVED, real, pictures, brightness_and_contrast, simulations=32
+    )
+    assert np.isfinite(few.parameters).all()  # one batch cannot be divided
     # images of a round in whole batches
     assert [distributions._shares(224, parts) for parts in (1, 2)] == [[224], [128, 96]]
 

@@ -42,6 +42,7 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _ORIENTATION, _FILL_ORDER = 274, 266
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _UNSPECIFIED, _ASSOCIATED_ALPHA = 0, 1
+MAX_TILE = 2**22  # samples that a tile may have whatever the image's size: all of it is decoded
 
 
 def decode(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[np.ndarray, np.ndarray | None]:
@@ -86,6 +87,9 @@ def check(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
     _check_colours(page)
     if page.planarconfig not in (1, 2):
         raise ImageError("its planar configuration is neither 1 nor 2; export the image again")
+    most = max(MAX_TILE, 4 * page.imagewidth * page.imagelength)
+    if page.is_tiled and np.prod(page.chunks) > most:
+        raise ImageError("its tiles are far larger than the image; export the image again")
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     if any(start + size > tif.filehandle.size for start, size in segments):
         raise ImageError("the file is cut short; copy or export it again")

@@ -312,6 +312,17 @@ def test_a_picture_larger_than_the_part_that_it_fills_is_refused(tmp_path, compr
         images.read(path)
 
 
+@pytest.mark.parametrize("side", [256, 4096])
+def test_a_tile_that_is_far_larger_than_its_image_is_refused(tmp_path, side):
+    levels, path = np.full((16, 16), 7, np.uint8), tmp_path / "a.tif"
+    tifffile.imwrite(path, levels, tile=(side, side), compression="zlib")
+    if side == 256:  # as writers make them
+        assert (images.read(path).pixels == np.float32(7 / 255)).all()
+        return
+    with pytest.raises(images.ImageError, match="its tiles are far larger than the image"):
+        images.read(path)
+
+
 def test_a_compression_that_needs_the_extra_names_it(tmp_path, monkeypatch):
     monkeypatch.setattr(extra, "has", lambda _: False)
     data = tiff(np.full((4, 4, 1), 7, np.uint8), 8, "minisblack")

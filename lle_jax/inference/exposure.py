@@ -38,6 +38,7 @@ _PEAK_CELLS, _PEAK_SIDE = 128, 512  # along each side; pixels that are looked at
 # few parts in a hundred of an image, which need not have anything black, one in a hundred.
 VEIL = 0.45, 0.6
 GAIN = 0.25  # stops that are common to several images from which on they get the whole correction
+NO_GAIN = 0.01  # stops that are none
 _MEASURED = 16  # side of the smallest image whose noise is measured
 
 
@@ -296,9 +297,12 @@ def gain(net: tiles.Network, measured: Measured, correction: Correction) -> floa
     made = context(net, measured.cells, measured.grey, correction)
     if made is None:
         raise ValueError("this model takes no exposure; give another model")
-    rgb = _seen(rgb, made)
-    before, after = _light(rgb), _light(np.asarray(_thumbnail(made.curves, rgb)))
-    return min(max(math.log2(after / before), -STOPS), STOPS + 1)
+    rgb, wanted = _seen(rgb, made), _wanted(made)
+    low, high = -STOPS, STOPS + 1
+    for _ in range(20):  # the stops that `context` turns into that mean again
+        middle = (low + high) / 2
+        low, high = (middle, high) if mean_luma(lit(rgb, middle)) < wanted else (low, middle)
+    return 0.0 if abs(low) < NO_GAIN else low
 
 
 def mean_luma(image: np.ndarray) -> float:
@@ -325,10 +329,6 @@ def lit(image: np.ndarray, stops: float) -> np.ndarray:
     """Gives display values `[..., C]` so many stops more light, clipped at white."""
     light = np.asarray(colour.srgb_to_linear(jnp.asarray(image))) * 2.0**stops
     return np.asarray(colour.linear_to_srgb(jnp.clip(light, 0, 1)))
-
-
-def _light(image: np.ndarray) -> float:
-    return max(float(np.mean(colour.srgb_to_linear(jnp.asarray(image)))), 1e-5)
 
 
 @jax.jit

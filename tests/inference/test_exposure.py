@@ -308,6 +308,21 @@ def test_consistent_gives_a_folder_the_same_stops(net, folder_of_two, tmp_path, 
     assert "2 skipped (finished before)" in capsys.readouterr().out
 
 
+def test_consistent_leaves_alone_what_needs_nothing_and_brightens_as_one_image_is(
+    net, scene, tmp_path
+):
+    images.write(tmp_path / "lit.png", scene)
+    images.write(tmp_path / "dark.png", darker(scene, 0.1))
+    (lit,) = consistent.gains(net, [tmp_path / "lit.png"], exposure.AUTO, progress=False).values()
+    assert lit == 0
+    path = tmp_path / "dark.png"
+    gains = consistent.gains(net, [path], exposure.AUTO, progress=False)
+    dark = images.read(path).pixels
+    alone, _ = enhance.enhance_pixels(net, dark)
+    together, _ = enhance.enhance_pixels(net, dark, wish=exposure.Wish(gain=gains[path]))
+    assert luma(together) == pytest.approx(luma(alone), abs=0.03)
+
+
 def test_a_series_that_cannot_be_read_is_left_to_whoever_enhances_it(net, tmp_path):
     dataset = pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm", download=False))
     del dataset.SeriesInstanceUID

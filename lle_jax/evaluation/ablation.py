@@ -32,7 +32,7 @@ import ml_collections
 import tqdm
 
 from lle_jax import files, jobs, rundir
-from lle_jax.evaluation import written
+from lle_jax.evaluation import statistics, written
 from lle_jax.evaluation.ablation_table import SIDE, Entry, Result, summarise, text
 from lle_jax.evaluation.ablation_table import cells as cells_of
 from lle_jax.models import cost
@@ -226,7 +226,8 @@ def _run_all(cells: Sequence[Cell], command: Callable[[Cell], list[str]]) -> lis
                     failures.append(f"{cell.folder.name}: {reason}")
                 else:
                     bar.update()
-                    _check_images(filter(_is_done, cells))  # rather than when all are trained
+                    # on other images: rather now than when all are trained
+                    _read((next(filter(_is_done, cells)), cell))
             pending = failed
     return failures
 
@@ -287,30 +288,28 @@ def _script(cell: Cell) -> str:
     )
 
 
-def _check_images(cells: Iterable[Cell]) -> None:
-    """Raises AblationError if the cells were not evaluated on the same test images."""
-    fingerprints: dict[str, str] = {}
-    for cell in cells:
-        record, _ = written.read(cell.folder / "evaluation")
-        fingerprints.setdefault(record["fingerprint"], cell.folder.name)
-        if len(fingerprints) > 1:
-            first, other = fingerprints.values()
+def _read(cells: Iterable[Cell]) -> list[tuple[Cell, dict, list[statistics.Row]]]:
+    """Reads the evaluations of cells: each with its record and its values.
+
+    Raises:
+      AblationError: if they were not evaluated on the same test images.
+    """
+    read = [(cell, *written.read(cell.folder / "evaluation")) for cell in cells]
+    for cell, record, _ in read:
+        first, expected, _ = read[0]
+        if record["fingerprint"] != expected["fingerprint"]:
             raise AblationError(
-                f"{first} and {other} were evaluated on different images, seeds or degradations, "
-                "and cannot be compared; let no variant change data or degradation.preset"
+                f"{first.folder.name} and {cell.folder.name} were evaluated on different images, "
+                "seeds or degradations, and cannot be compared; let no variant change data or "
+                "degradation.preset"
             )
+    return read
 
 
 def _measured(cells: Sequence[Cell]) -> list[Result]:
-    """Reads results.csv: each cell's network, the first method of its evaluation.
-
-    Raises:
-      AblationError: if the cells were not evaluated on the same test images.
-    """
-    _check_images(cells)
+    """Reads results.csv: each cell's network, the first method of its evaluation; as `_read`."""
     results: list[Result] = []
-    for cell in cells:
-        record, rows = written.read(cell.folder / "evaluation")
+    for cell, record, rows in _read(cells):
         results += [
             Result(cell.variant, cell.seed, r.image, r.realisation, r.metric, r.value, r.unit)
             for r in rows

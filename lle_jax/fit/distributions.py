@@ -89,7 +89,8 @@ class Space:
             return [self.bounds]
         column = 2 * len(self.ranges) + self.occurring.index(RIVAL)
         rivals = []
-        for logits in ((-5.0, -CERTAIN), (CERTAIN, 5.0)):
+        low, high = self.bounds[column]
+        for logits in ((low, -CERTAIN), (CERTAIN, high)):
             bounds = self.bounds
             bounds[column] = logits
             rivals.append(bounds)
@@ -221,9 +222,8 @@ def fit(
     """
     space, count = Space.of(prior), simulations or SIMULATIONS
     simulate = functools.partial(_simulate, space, clean, measure)
-    rivals = (
-        space.rivals if count >= 2 * BATCH else [space.bounds]
-    )  # each has images to be found by
+    # each needs images to be found by
+    rivals = space.rivals if count >= 2 * BATCH else [space.bounds]
     starts, proposals, points, measured = [space.start], [], [], []
     steps = iter(progress(range(ROUNDS * (count // BATCH))))
     for number in range(ROUNDS):
@@ -234,8 +234,9 @@ def fit(
             draw, values = simulate(size, own, proposals[-1][0], steps)
             points.append(draw)
             measured.append(values)
-        solve = _solver(space, proposals, points, np.concatenate(measured), real)
-        found = [solve([*starts, space.start], bounds) for bounds in rivals]
+        found = _solve(
+            space, [*starts, space.start], rivals, proposals, points, np.concatenate(measured), real
+        )
         starts = [parameters for parameters, _ in found]
         if number and out_of_time():
             break
@@ -331,10 +332,10 @@ def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return total / (2 * len(_BANDWIDTHS))
 
 
-def _solver(
-    space: Space, proposals, points, measured, real
-) -> Callable[[Iterable[np.ndarray], list], tuple[np.ndarray, float]]:
-    """Returns `solve(starts, bounds) -> (parameters, discrepancy)`, of the start that ends best."""
+def _solve(
+    space: Space, starts, rivals, proposals, points, measured, real
+) -> list[tuple[np.ndarray, float]]:
+    """Within the bounds of each rival, the parameters of least discrepancy, and that."""
     z, z_real = scale(real, measured), scale(real, real)
     among, across = _kernel(z, z), _kernel(z, z_real).mean(axis=1)
     rest = _kernel(z_real, z_real).mean()
@@ -355,7 +356,8 @@ def _solver(
         value, slope = loss(jnp.asarray(parameters, jnp.float32))
         return float(value), np.asarray(slope, np.float64)
 
-    def solve(starts, bounds) -> tuple[np.ndarray, float]:
+    found = []
+    for bounds in rivals:
         low, high = np.transpose(bounds)
         results = [
             scipy.optimize.minimize(
@@ -364,6 +366,5 @@ def _solver(
             for start in starts
         ]
         best = min(results, key=lambda result: result.fun)
-        return best.x, float(best.fun)
-
-    return solve
+        found.append((best.x, float(best.fun)))
+    return found

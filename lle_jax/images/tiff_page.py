@@ -8,6 +8,7 @@ name before it is decoded, so that what then fails is damaged.
 
 import contextlib
 import io
+import math
 import struct
 from collections.abc import Callable
 
@@ -29,7 +30,6 @@ from lle_jax.images.picture import check_inflated, check_lzma, check_size, palet
 _NONE, _LZW, _JPEG, _DEFLATE, _PACKBITS, _LZMA = 1, 5, 7, (8, 32946), 32773, 34925
 _FAX = (2, 3, 4)
 _BY_TIFFFILE = (_NONE, _LZW, *_DEFLATE, _PACKBITS, _LZMA)
-_BY_IMAGECODECS = (50000, 50001, 34712, 34933)  # ZSTD, WebP, JPEG 2000, PNG
 # What holds pictures, whose own depth and colours count; the classes themselves, since only the
 # decoder that the compression calls for is to run.
 _HEADERS: dict[int, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
@@ -38,11 +38,13 @@ _HEADERS: dict[int, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     34933: PngImagePlugin.PngImageFile,
 }
 _PICTURES = (_JPEG, *_HEADERS)
+_ZSTD = 50000
+_BY_IMAGECODECS = (_ZSTD, *_HEADERS)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _ORIENTATION, _FILL_ORDER = 274, 266
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _UNSPECIFIED, _ASSOCIATED_ALPHA = 0, 1
-MAX_TILE = 2**22  # samples that a tile may have whatever the image's size: all of it is decoded
+_MAX_TILE = 2**22  # samples that a tile may have whatever the image's size: all of it is decoded
 
 
 def decode(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[np.ndarray, np.ndarray | None]:
@@ -87,30 +89,33 @@ def check(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
     _check_colours(page)
     if page.planarconfig not in (1, 2):
         raise ImageError("its planar configuration is neither 1 nor 2; export the image again")
-    most = max(MAX_TILE, 4 * page.imagewidth * page.imagelength)
-    if page.is_tiled and np.prod(page.chunks) > most:
+    most = max(_MAX_TILE, 4 * page.imagewidth * page.imagelength)
+    if page.is_tiled and math.prod(page.chunks) > most:
         raise ImageError("its tiles are far larger than the image; export the image again")
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     if any(start + size > tif.filehandle.size for start, size in segments):
         raise ImageError("the file is cut short; copy or export it again")
     if not all(size for _, size in segments):
         raise ImageError("some of its strips or tiles hold no data; export the image again")
-    if page.compression in (*_DEFLATE, _LZMA):
-        chunk = int(np.prod(page.chunks)) * np.dtype(page.dtype).itemsize
+    if page.compression in (*_DEFLATE, _LZMA, *_PICTURES):
         for start, size in segments:
             tif.filehandle.seek(start)
-            data = tif.filehandle.read(size)
-            data = data.translate(_REVERSED) if page.fillorder == 2 else data
-            (check_lzma if page.compression == _LZMA else check_inflated)(data, chunk)
+            _check_part(page, tif.filehandle.read(size))
+
+
+def _check_part(page: tifffile.TiffPage, data: bytes) -> None:
+    """Raises ImageError for a strip or a tile that decodes to more than its page says."""
     if page.compression in _PICTURES:
-        for start, size in segments:
-            tif.filehandle.seek(start)
-            width, height = _picture_size(tif.filehandle.read(size), page.compression)
-            if height > page.chunks[0] or width > page.chunks[1]:
-                raise ImageError(
-                    f"it is damaged: a part of {page.chunks[1]} x {page.chunks[0]} pixels holds "
-                    f"{width} x {height}; export the image again"
-                )
+        width, height = _picture_size(data, page.compression)
+        if height > page.chunks[0] or width > page.chunks[1]:
+            raise ImageError(
+                f"it is damaged: a part of {page.chunks[1]} x {page.chunks[0]} pixels holds "
+                f"{width} x {height}; export the image again"
+            )
+        return
+    expected = math.prod(page.chunks) * np.dtype(page.dtype).itemsize
+    data = data.translate(_REVERSED) if page.fillorder == 2 else data
+    (check_lzma if page.compression == _LZMA else check_inflated)(data, expected)
 
 
 def _picture_size(data: bytes, compression: int) -> tuple[int, int]:
@@ -193,7 +198,7 @@ def _check_compression(page: tifffile.TiffPage) -> None:
         raise ImageError(f"compression {name} is for 1 bit per sample; export the image again")
     if page.compression == _JPEG and page.samplesperpixel in (2, 4):
         raise ImageError("JPEG data with opacity are not read; save it with LZW, Deflate or none")
-    if page.compression in (*_BY_TIFFFILE, *_BY_IMAGECODECS[:1]) and page.predictor not in (
+    if page.compression in (*_BY_TIFFFILE, _ZSTD) and page.predictor not in (
         1,
         2,
         3,

@@ -248,8 +248,10 @@ def enhance_file(
 
 def _short_of(wish: exposures.Wish, strength: float, pixels: np.ndarray) -> str:
     """Says that white does not allow the mean that was asked for; "" where it does."""
-    asked, reached = wish.aim.mean, exposures.mean_luma(pixels)
-    if asked is None or wish.gain is not None or strength < 1 or reached > asked - SHORT:
+    asked = wish.aim.mean
+    if asked is None or wish.gain is not None or strength < 1:
+        return ""
+    if (reached := exposures.mean_luma(pixels)) > asked - SHORT:
         return ""
     return (
         f"its mean brightness is {reached:.2f}, not {asked:.2f} as asked for: what is bright in it "

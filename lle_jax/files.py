@@ -159,6 +159,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "lle_jax")
 
 
+def state_folder() -> Path:
+    """Returns the folder of what the user's commands keep; RuntimeError where there is no home."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state", "lle_jax")
+
+
 def code_digest() -> str:
     """SHA-256 of this package's code, which tells more than its version while that is edited."""
     root = Path(__file__).parent

@@ -23,10 +23,11 @@ if _OWNS_CACHE:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="lle_jax_tests_")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-# Nothing is written to the user's cache folder. Workers inherit the name of this one, too.
+# Nothing is written to the user's own folders. Workers inherit the name of this one, too.
 _OWNS_USER_CACHE = "PYTEST_XDIST_WORKER" not in os.environ
 if _OWNS_USER_CACHE:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="lle_jax_tests_")
+    os.environ["XDG_STATE_HOME"] = os.environ["XDG_CACHE_HOME"]
 
 import jax
 import numpy as np

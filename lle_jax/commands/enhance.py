@@ -1,6 +1,7 @@
 """`lle enhance`: brighter and cleaner copies of images."""
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -121,6 +122,7 @@ class _Former(argparse.Action):
 def run(arguments: argparse.Namespace) -> int:
     compilation_cache()
     from lle_jax import images, jobs
+    from lle_jax.images.errors import shown
     from lle_jax.images.plan import is_file
     from lle_jax.inference import files, frames
 
@@ -158,7 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
         outcome.document(lambda pair: {"input": pair[0], "outputs": settings.outputs(pair[1])})
     )
     return jobs.report(
-        "enhance", outcome, "enhanced", skipped=skipped, label=lambda pair: str(pair[0])
+        "enhance", outcome, "enhanced", skipped=skipped, label=lambda pair: shown(pair[0])
     )
 
 
@@ -177,10 +179,12 @@ def _exposure(arguments: argparse.Namespace) -> str:
 def _dry_run(arguments: argparse.Namespace, plan, job, skipped: str) -> int:
     """Prints what would be done."""
     from lle_jax import console
+    from lle_jax.images.errors import shown
 
+    job.refuse_foreign(plan.pairs)
     planned = [(*pair, job.finished(pair)) for pair in plan.pairs]
     for source, target, finished in planned:
-        print(f"{source} -> {target}{' (finished)' * finished}")
+        print(f"{shown(source)} -> {shown(target)}{' (finished)' * finished}")
     for _, reason in plan.failed:
         print(f"lle enhance: {reason}", file=sys.stderr)
     if skipped:
@@ -212,14 +216,28 @@ def _pipe(arguments: argparse.Namespace, settings) -> int:
         if arguments.inputs[0] == "-":
             source = Path(folder, "standard input")
             source.write_bytes(sys.stdin.buffer.read())
-        suffix = SUFFIX_OF.get(images.read(source).format, ".png")
-        target = Path(folder, f"standard output{suffix}") if output == "-" else Path(output)
+            if output != "-" and _is_standard_input(Path(output)):
+                raise ValueError(
+                    f"{output}: this is standard input, which is never overwritten; choose another"
+                )
+        suffix = SUFFIX_OF.get(images.read(source).format, "")
+        if arguments.inputs[0] == "-":  # what is unchanged is copied where its format is kept
+            source = source.rename(source.with_suffix(suffix))
+        name = f"standard output{suffix or '.png'}"
+        target = Path(folder, name) if output == "-" else Path(output)
         if files.enhance_file(net, source, target, settings, digest):
-            print("unchanged: it needed nothing", file=sys.stderr)
+            print("unchanged", file=sys.stderr)
         if output == "-":
             sys.stdout.buffer.write(target.read_bytes())
             sys.stdout.buffer.flush()
     return 0
+
+
+def _is_standard_input(path: Path) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(sys.stdin.fileno()))
+    except OSError:  # no such file, or no standard input that is one
+        return False
 
 
 def compilation_cache() -> None:

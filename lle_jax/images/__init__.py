@@ -126,6 +126,7 @@ def write(
     like: Picture | None = None,
     *,
     description: str = "Processed with lle_jax",
+    note: str = "",
 ) -> None:
     """Writes pixels in the format that the suffix of `path` names; whole or not at all.
 
@@ -139,7 +140,9 @@ def write(
         the file that `like` was read from.
       pixels: floating point `[H, W, C]`, or `[N, H, W, C]` for TIFF and DICOM; C is 1 or 3.
       like: the picture that `pixels` were made from.
-      description: what was done to the pixels; stored in a DICOM object.
+      description: what was done to the pixels; stored in a DICOM object. Images of one series that
+        were processed alike are in one series again.
+      note: follows it, and says what is particular to this image.
 
     Raises:
       ImageError: if `path` is the input, if the suffix is unknown, if pixels are not finite
@@ -153,7 +156,7 @@ def write(
         files.refuse_input(path, like.path if like else None)
         levels = checked_pixels(pixels)
         if format == "dicom":
-            data = derive.encode(levels, like, description)
+            data = derive.encode(levels, like, description, note)
         elif format == "tiff":
             data = tiff.encode(levels, like)
         else:

@@ -3,19 +3,24 @@
 Of a DICOM object by the Basic Application Level Confidentiality Profile (PS3.15 Annex E): each of
 the elements of its table E.1-1 is removed, emptied, replaced by a dummy or, a UID, by another one,
 in every item of every sequence; private elements and those that no dictionary knows are removed.
-UIDs are replaced alike wherever they are met in one process, so that series stay together. Names
-burnt into the pixels stay: the profile's option to clean them is not applied.
+UIDs are replaced alike wherever they are met, in all commands of one user, so that studies and
+series stay together. Names burnt into the pixels stay: the profile's option to clean them is not
+applied.
 """
 
 import copy
 import dataclasses
 import functools
+import secrets
 from collections.abc import Iterator
 
 from dicomanonymizer import simpledicomanonymizer as library
 from pydicom.datadict import dictionary_has_tag
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.uid import generate_uid
 
+from lle_jax.files import state_folder, write_bytes
 from lle_jax.images.dicom import naming_elements
 from lle_jax.images.errors import ImageError, naming, quiet
 from lle_jax.images.picture import Picture
@@ -41,6 +46,7 @@ def anonymise(picture: Picture) -> Picture:
 
 def _dataset(source: Dataset) -> Dataset:
     dataset = copy.deepcopy(source)
+    _set_uids(dataset)
     for part in list(_parts(dataset)):
         for element in list(part):
             if element.tag in _BESIDES or not dictionary_has_tag(element.tag):  # private ones too
@@ -67,6 +73,28 @@ def _dataset(source: Dataset) -> Dataset:
     dataset.file_meta = copy.deepcopy(source.file_meta)
     dataset.file_meta.pop("MediaStorageSOPInstanceUID", None)
     return dataset
+
+
+def _set_uids(dataset: Dataset) -> None:
+    """Tells the library by what to replace each UID; it would draw one for each process."""
+    library.dictionary.clear()
+    for element in dataset.iterall():
+        if element.VR == "UI":
+            for uid in element.value if isinstance(element.value, MultiValue) else [element.value]:
+                library.dictionary[uid] = generate_uid(entropy_srcs=[_key().hex(), str(uid)])
+
+
+@functools.cache  # where none can be kept, one lasts as long as the process
+def _key() -> bytes:
+    """The user's secret, without which nobody can tell a UID from the one that replaces it."""
+    try:
+        path = state_folder() / "anonymise.key"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, secrets.token_bytes(32), mode=0o600)
+        return path.read_bytes()
+    except (RuntimeError, OSError):
+        return secrets.token_bytes(32)
 
 
 @functools.cache  # asked for by every item of every sequence

@@ -9,6 +9,7 @@ since added an end marker: it looks whole, and its end is grey.
 import io
 import logging
 import re
+import struct
 from typing import NamedTuple
 
 import cv2
@@ -28,7 +29,7 @@ from PIL import (
 
 from lle_jax.images import extra, png
 from lle_jax.images.errors import ImageError, quiet
-from lle_jax.images.picture import check_size
+from lle_jax.images.picture import check_size, checked_dpi
 
 _ORIENTATION = 0x0112
 # The classes themselves, not Image.open: only the decoder that the magic number calls for runs,
@@ -261,21 +262,35 @@ def _exif(image: Image.Image) -> tuple[bytes | None, int]:
     block = image.info.get("exif")
     try:
         tags = image.getexif()
-        orientation = tags.get(_ORIENTATION, 1)
-        if orientation not in range(2, 9):
-            return block or (tags.tobytes() if len(tags) else None), 1
-        del tags[_ORIENTATION]
-        return tags.tobytes() if block or len(tags) else None, orientation
+        orientation = tags.pop(_ORIENTATION, 1)
+        if block:
+            block = _of_upright(block)
+        elif len(tags):
+            block = tags.tobytes()
+        return block, orientation if orientation in range(2, 9) else 1
     except Exception:
         return None, 1
 
 
+def _of_upright(block: bytes) -> bytes:
+    """Returns an EXIF block (EXIF 2.32, 4.5.2) with orientation 1 and without its thumbnail.
+
+    All else stays where it is: Pillow would write texts in ASCII, and move what cameras address.
+    """
+    changed, start = bytearray(block), 6 if block.startswith(b"Exif\0\0") else 0
+    order = "<" if block[start : start + 2] == b"II" else ">"
+    first = start + struct.unpack_from(order + "I", block, start + 4)[0]
+    end = first + 2 + 12 * struct.unpack_from(order + "H", block, first)[0]
+    for at in range(first + 2, min(end, len(block) - 11), 12):
+        if struct.unpack_from(order + "H", block, at)[0] == _ORIENTATION:
+            struct.pack_into(order + "HHIHH", changed, at, _ORIENTATION, 3, 1, 1, 0)
+    changed[end : end + 4] = bytes(len(changed[end : end + 4]))  # address of the thumbnail's tags
+    return bytes(changed)
+
+
 def _dpi(image: Image.Image) -> tuple[float, float] | None:
     dpi = image.info.get("dpi")
-    if not dpi or not all(0 < value < 1e6 for value in dpi):
-        return None
-    across, down = (float(value) for value in dpi)
-    return across, down
+    return checked_dpi(*dpi) if dpi else None
 
 
 def tell_frames(name: str, frames: int) -> None:

@@ -118,8 +118,14 @@ _LIST_REFERENCES = frozenset(
 )
 
 
-def encode(pixels: np.ndarray, like: Picture | None, description: str) -> bytes:
+def encode(pixels: np.ndarray, like: Picture | None, description: str, note: str = "") -> bytes:
     """Float pixels `[H, W, C]` or `[N, H, W, C]` -> bytes of a derived DICOM file.
+
+    Args:
+      pixels: display values in [0, 1].
+      like: what they were made from.
+      description: the processing, by which images of one series are in one series again.
+      note: what of it is particular to this image.
 
     Raises:
       ImageError: if `like` is not a DICOM picture or has another number of channels or frames.
@@ -139,7 +145,7 @@ def encode(pixels: np.ndarray, like: Picture | None, description: str) -> bytes:
     with quiet(), naming_elements(dataset):
         _decode_elements(dataset, source.original_encoding[1])
         _check_nesting(dataset, _DEEPEST)
-        _identify(dataset, source, like.frame, description)
+        _identify(dataset, source, like.frame, description, note)
         had = [keyword for keyword in _STALE if keyword in dataset]
         if any(_TRANSFORMATION in group for group in _groups(dataset)):
             had.append(_TRANSFORMATION)
@@ -183,7 +189,9 @@ def _decode_elements(dataset: Dataset, little_endian: bool) -> None:
             element.value = np.frombuffer(element.value, "<u2").byteswap().tobytes()
 
 
-def _identify(dataset: Dataset, source: Dataset, frame: int | None, description: str) -> None:
+def _identify(
+    dataset: Dataset, source: Dataset, frame: int | None, description: str, note: str
+) -> None:
     """Makes it an instance of its own, that says what it was derived from."""
     meta = source.file_meta
     class_uid = source.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID")
@@ -199,7 +207,7 @@ def _identify(dataset: Dataset, source: Dataset, frame: int | None, description:
     dataset.InstanceCreationDate = now.strftime("%Y%m%d")
     dataset.InstanceCreationTime = now.strftime("%H%M%S")
     dataset.ImageType = _derived(source.get("ImageType"), dataset.SOPClassUID)
-    dataset.DerivationDescription = description[:1024]
+    dataset.DerivationDescription = (description + note)[:1024]
     dataset.pop("SourceImageSequence", None)
     if class_uid and instance_uid:
         purpose = Dataset()

@@ -5,6 +5,7 @@ RGB; the range of colour is that of the stored bits.
 """
 
 import contextlib
+import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,6 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -30,7 +30,6 @@ from pydicom.uid import (
 
 from lle_jax.images import dicom_display, extra
 from lle_jax.images.errors import ImageError, quiet
-from lle_jax.images.files import has_preamble
 from lle_jax.images.picture import (
     Picture,
     check_frame,
@@ -77,8 +76,8 @@ _NEEDED = (
 def read(path: Path, frame: int | None, max_pixels: int) -> Picture:
     """Reads a DICOM image; see the module for what its pixels mean."""
     with quiet():
-        _refuse_bomb(path, 32 * max_pixels)
-        dataset = pydicom.dcmread(path, force=True)  # `read` has seen that it is DICOM
+        with _File(io.FileIO(path), 32 * max_pixels) as file:
+            dataset = pydicom.dcmread(file, force=True)  # `read` has seen that it is DICOM
         with naming_elements(dataset):
             return _read(dataset, path, frame, max_pixels)
 
@@ -120,14 +119,39 @@ def _read(dataset: Dataset, path: Path, frame: int | None, max_pixels: int) -> P
 
 def _frame_rate(dataset: Dataset) -> float | None:
     """Frames per second, of the time between frames (ms) or of the rate to display them at."""
-    times = np.ravel(dataset.get("FrameTimeVector") or [])[1:]  # before the first it is 0
-    for interval in (dataset.get("FrameTime"), np.median(times) if len(times) else None):
-        if interval and 1 <= float(interval) <= 100_000:
-            return 1000 / float(interval)
+    intervals = list(_numbers(dataset, "FrameTime")[:1])
+    if len(times := _numbers(dataset, "FrameTimeVector")[1:]):  # before the first frame it is 0
+        intervals.append(np.median(times))
+    rates = [1000 / interval for interval in intervals if 1 <= interval <= 100_000]
     for keyword in ("RecommendedDisplayFrameRate", "CineRate"):
-        if (rate := dataset.get(keyword)) and 0.01 <= float(rate) <= 1000:
-            return float(rate)
-    return None
+        rates += [rate for rate in _numbers(dataset, keyword)[:1] if 0.01 <= rate <= 1000]
+    return float(rates[0]) if rates else None
+
+
+def _numbers(dataset: Dataset, keyword: str) -> np.ndarray:
+    """The values of an element that can be done without: none where it is empty or no number."""
+    try:
+        return np.ravel(dataset.get(keyword) or []).astype(float)
+    except (TypeError, ValueError):
+        return np.empty(0)
+
+
+class _File(io.BufferedReader):
+    """A file that refuses to be read whole where it would inflate beyond `limit` bytes.
+
+    Of a deflated data set pydicom takes all that follows the file meta information at once, and
+    inflates it. Where that begins is not always where the header says.
+    """
+
+    def __init__(self, raw: io.FileIO, limit: int):
+        super().__init__(raw)
+        self._limit = limit
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if size is None or size < 0:
+            check_inflated(data, self._limit, -zlib.MAX_WBITS)
+        return data
 
 
 @contextlib.contextmanager
@@ -159,19 +183,6 @@ def _unreadable(dataset: Dataset) -> BaseTag | None:
             if (inner := _unreadable(item)) is not None:
                 return inner
     return None
-
-
-def _refuse_bomb(path: Path, limit: int) -> None:
-    """Raises ImageError when a deflated data set would grow beyond `limit` bytes."""
-    if not has_preamble(path):
-        return
-    meta = pydicom.filereader.read_file_meta_info(path)
-    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        if "FileMetaInformationGroupLength" not in meta:
-            raise ImageError("its file meta information has no length; export the object again")
-        # preamble, "DICM" and the 12 bytes of the group length come first
-        start = 144 + meta.FileMetaInformationGroupLength
-        check_inflated(path.read_bytes()[start:], limit, -zlib.MAX_WBITS)
 
 
 def _check(dataset: Dataset, frame: int | None, max_pixels: int) -> int:

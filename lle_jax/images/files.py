@@ -68,12 +68,6 @@ def is_dicom(path: str | os.PathLike) -> bool:
     return head[128:132] == b"DICM" or is_bare_dicom(head)
 
 
-def has_preamble(path: Path) -> bool:
-    """True where "DICM" stands at byte 128."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
 def is_bare_dicom(head: bytes) -> bool:
     """True for the first bytes of a data set without preamble, as older scanners write it.
 

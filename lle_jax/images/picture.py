@@ -15,6 +15,7 @@ from lle_jax.images.errors import ImageError
 
 # 16384 x 8192; a colour picture of this size takes 1.6 GB as float32.
 MAX_PIXELS = 2**27
+_DPI = 0.01, 65_535.0
 _PART = 2**20
 _LZMA_MEMORY = 2**28  # bytes; the largest of its usual settings takes a quarter
 _BOMB = "its compressed data are larger than its header says; do not trust the file"
@@ -52,6 +53,13 @@ class Picture:
     frame: int | None = None
     frame_rate: float | None = None
     dataset: Any = dataclasses.field(default=None, repr=False)
+
+
+def checked_dpi(across: float, down: float) -> tuple[float, float] | None:
+    """Pixels per inch as numbers, None for what no image has and JPEG and TIFF cannot hold."""
+    if not (_DPI[0] <= across <= _DPI[1] and _DPI[0] <= down <= _DPI[1]):
+        return None
+    return float(across), float(down)
 
 
 def check_size(width: int, height: int, frames: int, max_pixels: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lle_jax.images.errors import ImageError, naming, shown
-from lle_jax.images.files import READ_ONLY, WRITTEN, copy_name, scan
+from lle_jax.images.files import OTHER_FORMATS, READ_ONLY, WRITTEN, copy_name, scan
 
 Pair = tuple[Path, Path]
 
@@ -35,19 +35,26 @@ class _Entry(NamedTuple):
     root: Path
 
 
-def expand(inputs: Iterable[str | Path]) -> list[Path]:
+def expand(inputs: Iterable[str | Path], output: Path | None = None) -> list[Path]:
     """Replaces patterns as "scans/*.png" (`**` for any folders) by the paths that match.
+
+    Args:
+      inputs: files, folders and patterns.
+      output: a file or folder of earlier results, which a pattern does not mean if it has others.
 
     Raises:
       ImageError: if nothing matches a pattern.
     """
     paths: list[Path] = []
+    results = None if output is None else _resolved(output)
     for given in inputs:
         path = Path(given)
         if path.exists() or not glob.has_magic(str(given)):
             paths.append(path)
             continue
         matches = sorted(map(Path, glob.glob(str(given), recursive=True)))
+        if results is not None:
+            matches = [m for m in matches if not _is_inside(m, results)] or matches
         if not matches:
             raise ImageError(f"{given}: nothing matches this pattern; check the path")
         paths += matches
@@ -76,10 +83,11 @@ def plan(
     Raises:
       ImageError: if an input does not exist or holds no image, or would be overwritten.
     """
-    output, paths = Path(output), expand(inputs)
+    output = Path(output)
+    paths = expand(inputs, output)
     with naming(output, "cannot be written to"), contextlib.suppress(FileNotFoundError):
         output.stat()  # which a loop of links has not
-    if output.suffix.lower() in READ_ONLY and not output.is_dir():
+    if output.suffix.lower() in (*READ_ONLY, *OTHER_FORMATS) and not output.is_dir():
         raise ImageError(f"{output}: this format is not written; use one of {' '.join(WRITTEN)}")
     if output.suffix.lower() in (*WRITTEN, *also) and not output.is_dir():
         if len(paths) != 1 or paths[0].is_dir():
@@ -155,6 +163,11 @@ def _resolved(path: Path) -> Path | None:
         return path.resolve()
     except (OSError, RuntimeError):
         return None
+
+
+def _is_inside(path: Path, results: Path) -> bool:
+    found = _resolved(path)
+    return found is not None and (found == results or results in found.parents)
 
 
 def _collisions(

@@ -16,6 +16,7 @@ from lle_jax.images.picture import (
     alpha_levels,
     check_frame,
     check_size,
+    checked_dpi,
     to_levels,
     upright,
 )
@@ -124,17 +125,21 @@ def _dpi(page: tifffile.TiffPage, orientation: int) -> tuple[float, float] | Non
     across, down = (_value(page, code, None) for code in (282, 283))
     if unit is None or not across or not down or not (all(across) and all(down)):
         return None
-    dpi = (across[0] / across[1] * unit, down[0] / down[1] * unit)
-    return dpi[::-1] if orientation >= 5 else dpi
+    dpi = checked_dpi(across[0] / across[1] * unit, down[0] / down[1] * unit)
+    return dpi[::-1] if dpi and orientation >= 5 else dpi
 
 
 def _exif(page: tifffile.TiffPage) -> bytes | None:
-    block = Image.Exif()
-    for code in _TEXTS:
-        text = _value(page, code, None)
-        if isinstance(text, str) and text:
-            block[code] = text
-    return block.tobytes() if len(block) else None
+    """An EXIF block of the texts, in UTF-8 as programs write them: Pillow writes ASCII only."""
+    found = {code: _value(page, code, None) for code in _TEXTS}
+    texts = [(c, f"{t}\0".encode()) for c, t in found.items() if t and isinstance(t, str)]
+    entries, values, start = b"", b"", 8 + 2 + 12 * len(texts) + 4
+    for code, text in texts:
+        place = text if len(text) <= 4 else struct.pack("<I", start + len(values))
+        values += text + bytes(len(text) % 2) if len(text) > 4 else b""
+        entries += struct.pack("<HHI4s", code, 2, len(text), place)
+    head = struct.pack("<6s4sIH", b"Exif\0\0", b"II*\0", 8, len(texts))
+    return head + entries + bytes(4) + values if texts else None
 
 
 def encode(pixels: np.ndarray, like: Picture | None) -> bytes:
@@ -154,7 +159,11 @@ def encode(pixels: np.ndarray, like: Picture | None) -> bytes:
         block = Image.Exif()
         block.load(like.exif)
         texts = [(code, block.get(code)) for code in _TEXTS]
-        options["extratags"] = [(code, 2, None, t, True) for code, t in texts if isinstance(t, str)]
+        options["extratags"] = [  # Pillow reads, and tifffile writes, any bytes in Latin-1
+            (code, 2, None, f"{text}\0".encode("latin-1", "replace"), True)
+            for code, text in texts
+            if isinstance(text, str)
+        ]
     file = io.BytesIO()
     with quiet(), tifffile.TiffWriter(file, bigtiff=levels.nbytes > 2**31) as tif:
         for page in levels if levels.ndim == 4 else [levels]:

@@ -114,9 +114,11 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     with av.open(
         str(path.resolve()), format=demuxer, options={"protocol_whitelist": "file"}
     ) as container:
-        if not container.streams.video:
+        cover = av.stream.Disposition.attached_pic
+        films = [stream for stream in container.streams.video if not stream.disposition & cover]
+        if not films:
             raise ImageError("it holds no video; give a file with pictures")
-        yield container, container.streams.video[0]
+        yield container, films[0]
 
 
 def probe(path: Path) -> Info:

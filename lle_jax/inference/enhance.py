@@ -144,7 +144,7 @@ def enhance_pixels(
       frame_rate: of successive frames, per second; None takes each frame by itself.
 
     Returns:
-      the enhanced pixels, and whether they are unchanged since nothing was to be corrected.
+      the enhanced pixels, and whether they are unchanged: nothing was to be corrected, or changed.
 
     Raises:
       ValueError: for a brightness that is asked of a network that takes none.
@@ -152,7 +152,7 @@ def enhance_pixels(
     stack = pixels if pixels.ndim == 4 else pixels[None]
     exposures.check(net, wish)
     if strength == 0:
-        return pixels, False
+        return pixels, True
     out = stack if inplace else np.empty_like(stack)
     changed = False
     if frame_rate is not None and len(stack) > 1:

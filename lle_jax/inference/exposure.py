@@ -39,6 +39,7 @@ _PEAK_CELLS, _PEAK_SIDE = 128, 512  # along each side; pixels that are looked at
 VEIL = 0.45, 0.6
 GAIN = 0.25  # stops that are common to several images from which on they get the whole correction
 NO_GAIN = 0.01  # stops that are none
+LEAST = 1 / 512  # share of a change below which no level of 255 becomes another
 _MEASURED = 16  # side of the smallest image whose noise is measured
 
 
@@ -193,7 +194,10 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
     """Decides how much of the correction an image needs.
 
     A network that needs the image as a whole predicts no brightness; it makes the whole correction.
+    What is all black is left so, whatever is wished.
     """
+    if not measured.cells[..., :3].any():  # of black nothing but the network's own pattern is made
+        return Correction(wish.aim, 0.0, 0.0, wish.gain)
     if wish.always or wish.aim != AUTO.aim or net.finish_context is None:
         return Correction(wish.aim, gain=wish.gain)
     predicted = measured.predicted
@@ -210,6 +214,8 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
     if wish.gain is not None:
         amount = min(abs(wish.gain) / GAIN, 1.0)
     strength = max(amount, measured.denoising)
+    if strength < LEAST:
+        amount = strength = 0.0
     return Correction(wish.aim, amount, strength, wish.gain, predicted)
 
 

@@ -126,7 +126,7 @@ class Job:
           ValueError: if a file that this command did not write is in an output's place.
         """
         pairs = list(pairs)
-        self._refuse_foreign(pairs)
+        self.refuse_foreign(pairs)
         net = enhance.load(self._model)
         exposures.check(net, self._settings.wish())
         if self._settings.consistent:
@@ -142,14 +142,17 @@ class Job:
             progress,
             key=self._key,
             finished=self._finished,
-            label=lambda pair: str(pair[0]),
+            label=lambda pair: shown(pair[0]),
             unit="image",
         )
 
-    def _refuse_foreign(self, pairs: list[Pair]) -> None:
+    def refuse_foreign(self, pairs: Iterable[Pair]) -> None:
         """Refuses a folder of somebody's files, as the well-lit partners of a measured pair.
 
         A folder that has the journal is this command's.
+
+        Raises:
+          ValueError: if a file is in an output's place.
         """
         if self._output is None or (self._output / JOURNAL).exists():
             return
@@ -206,7 +209,7 @@ def enhance_file(
     digest: str,
     gain: float | None = None,
 ) -> bool:
-    """Enhances one file; returns whether it is unchanged since it needed nothing.
+    """Enhances one file; returns whether it is unchanged.
 
     What is unchanged is copied byte by byte, unless its format or its metadata change.
 
@@ -231,8 +234,8 @@ def enhance_file(
             target,
             pixels,
             like=anonymise(picture) if settings.anonymise else picture,
-            description=sequences.description(digest, settings)
-            + (", needed nothing, unchanged" if unchanged else ""),
+            description=sequences.description(digest, settings),
+            note=", unchanged" if unchanged else "",
         )
     if before is not None:
         _write_compare(_sibling(target, COMPARISON), before, _shrunk(pixels))
@@ -253,10 +256,8 @@ def _short_of(wish: exposures.Wish, strength: float, pixels: np.ndarray) -> str:
         return ""
     if (reached := exposures.mean_luma(pixels)) > asked - SHORT:
         return ""
-    return (
-        f"its mean brightness is {reached:.2f}, not {asked:.2f} as asked for: what is bright in it "
-        "is white already"
-    )
+    reason = "what is bright in it is white already" if pixels.any() else "it is all black"
+    return f"its mean brightness is {reached:.2f}, not {asked:.2f} as asked for: {reason}"
 
 
 def _same_format(picture: images.Picture, target: Path) -> bool:

@@ -85,11 +85,14 @@ def sha256(source: Path) -> str:
 
 def description(digest: str, settings: "Settings") -> str:
     """Says what was done, for the metadata of an output."""
-    exposure = "" if settings.exposure == "auto" else f", exposure {settings.exposure}"
-    return (
-        f"Enhanced with lle_jax {lle_jax.__version__}, model {digest[:12]}, "
-        f"strength {settings.strength:g}{exposure}"
-    )
+    options = [
+        f"exposure {settings.exposure}" * (settings.exposure != "auto"),
+        "always" * settings.always,
+        "consistent" * settings.consistent,
+        "" if settings.frame_rate is None else f"{settings.frame_rate:g} frames per second",
+    ]
+    parts = [f"model {digest[:12]}", f"strength {settings.strength:g}", *filter(None, options)]
+    return f"Enhanced with lle_jax {lle_jax.__version__}, {', '.join(parts)}"
 
 
 def enhance_sequence(

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import traceback
 import warnings
+import zlib
 
 import numpy as np
 import pydicom
@@ -391,6 +392,30 @@ def test_a_deflated_bomb_is_refused(tmp_path):
     dataset.add_new((0x0009, 0x1001), "OB", bytes(30_000_000))
     dataset.save_as(tmp_path / "a.dcm")
     assert (tmp_path / "a.dcm").stat().st_size < 10**6
+    images.read(tmp_path / "a.dcm")
+    with pytest.raises(images.ImageError, match="larger than its header says"):
+        images.read(tmp_path / "a.dcm", max_pixels=800_000)
+
+
+@pytest.mark.parametrize("kind", ["no preamble", "another length", "group 0 in between"])
+def test_a_deflated_bomb_is_refused_wherever_its_header_says_that_it_begins(tmp_path, kind):
+    dataset = pydicom.dcmread(FOLDER / "image_dfl.dcm")
+    dataset.add_new((0x0009, 0x1001), "OB", bytes(30_000_000))
+    dataset.save_as(tmp_path / "a.dcm")
+    data = (tmp_path / "a.dcm").read_bytes()
+    length = struct.pack("<I", dataset.file_meta.FileMetaInformationGroupLength)
+    start = 144 + dataset.file_meta.FileMetaInformationGroupLength
+    assert data[140:144] == length
+    if kind == "no preamble":
+        data = data[132:]
+    elif kind == "another length":
+        data = data[:140] + struct.pack("<I", len(data)) + data[144:]
+    else:  # an empty block of deflate that is also an element of a command set, and a last block
+        block = zlib.compressobj(0, wbits=-15)
+        small = block.compress(b"small") + block.flush()
+        empty = bytes(4) + struct.pack("<I", len(small)) + small
+        data = data[:start] + empty + data[start:]
+    (tmp_path / "a.dcm").write_bytes(data)
     images.read(tmp_path / "a.dcm")
     with pytest.raises(images.ImageError, match="larger than its header says"):
         images.read(tmp_path / "a.dcm", max_pixels=800_000)

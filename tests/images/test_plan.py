@@ -55,6 +55,26 @@ def test_an_output_folder_inside_the_input_is_not_an_input(folder):
     assert len(pairs) == 5
 
 
+@pytest.mark.parametrize("pattern", ["**/*.png", "*"])
+def test_a_pattern_does_not_stand_for_results(folder, monkeypatch, pattern):
+    monkeypatch.chdir(folder)
+    pairs = plan.plan([pattern], folder / "out").pairs
+    assert pairs
+    touch(*(target for _, target in pairs))
+    assert plan.plan([pattern], folder / "out").pairs == pairs
+    single = plan.plan(["a*.png"], folder / "a2.png").pairs
+    touch(folder / "a2.png")
+    assert plan.plan(["a*.png"], folder / "a2.png").pairs == single
+    with pytest.raises(images.ImageError, match="would be overwritten"):
+        plan.plan(["a2*.png"], folder / "a2.png")
+
+
+@pytest.mark.parametrize("suffix", ["jxl", "webp", "DNG"])
+def test_a_format_that_is_not_written_is_no_folder(folder, suffix):
+    with pytest.raises(images.ImageError, match="this format is not written"):
+        plan.plan([folder / "a.png"], folder / f"b.{suffix}")
+
+
 def test_a_file_given_twice_is_done_once(folder, tmp_path):
     pairs = plan.plan([folder / "a.png", folder / "a.png", folder], tmp_path / "out").pairs
     assert len(pairs) == 5

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import skimage.data
 import skimage.io
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from lle_jax import images
 
@@ -142,6 +142,55 @@ def test_orientation_is_applied_and_reset(tmp_path, orientation, suffix):
         assert back.getexif()[0x010F] == "Maker"
         assert np.array_equal(np.asarray(back), expected)
         assert np.allclose(back.info["dpi"], (200, 100) if orientation > 4 else (100, 200), atol=1)
+
+
+def exif_of(tags, order, thumbnail):
+    """A block of texts and an orientation, `{tag: value}`, with tags of a thumbnail or without."""
+    entries, values = b"", b""
+    start = 8 + 2 + 12 * len(tags) + 4
+    for tag, value in sorted(tags.items()):
+        if isinstance(value, bytes):
+            entries += struct.pack(order + "HHII", tag, 2, len(value), start + len(values))
+            values += value
+        else:
+            entries += struct.pack(order + "HHIHH", tag, 3, 1, value, 0)
+    further = start + len(values) if thumbnail else 0
+    head = struct.pack(order + "2sHIH", b"II" if order == "<" else b"MM", 42, 8, len(tags))
+    block = b"Exif\0\0" + head + entries + struct.pack(order + "I", further) + values
+    if thumbnail:
+        block += struct.pack(order + "HHHIHHI", 1, 0x0103, 3, 1, 6, 0, 0)
+    return block
+
+
+@pytest.mark.parametrize("thumbnail", [False, True])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_texts_in_any_alphabet_survive_and_the_thumbnail_does_not(
+    tmp_path, suffix, order, orientation, thumbnail
+):
+    name = "Zoë Müller".encode() + b"\0"
+    block = exif_of({0x0112: orientation, 0x013B: name, 0x8298: b"(c) 2026\0\0"}, order, thumbnail)
+    picture = images.read(save(tmp_path / "a.jpg", COLOUR, exif=block))
+    assert picture.pixels.shape[:2] == COLOUR.shape[:2][:: -1 if orientation == 6 else 1]
+    for target in ("b", "c"):  # the copy of a copy too
+        images.write(tmp_path / f"{target}.{suffix}", picture.pixels, like=picture)
+        picture = images.read(tmp_path / f"{target}.{suffix}")
+        assert name in picture.exif
+        back = Image.Exif()
+        back.load(picture.exif)
+        assert back[0x013B].encode("latin-1") == name[:-1]
+        assert back.get(0x0112, 1) == 1
+        assert not back.get_ifd(ExifTags.IFD.IFD1)  # of the thumbnail
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_a_resolution_that_no_image_has_is_left_out(tmp_path, suffix):
+    path = save(tmp_path / f"a.{suffix}", COLOUR, dpi=(70_000, 70_000))
+    picture = images.read(path)
+    assert picture.dpi is None
+    images.write(tmp_path / "b.jpg", picture.pixels, like=picture)
+    assert images.read(tmp_path / "b.jpg").dpi is None
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def measured(scene):
     return exposure.measure(darker(scene, 0.1))
 
 
-def gained(net, measured, factor, noise, peak=0.5, veil=0.0):
+def gained(net, measured, factor, noise, peak=0.5, veil=0.0, denoising=0.0):
     """What is decided for an image whose mean luma the network would multiply by a factor."""
     own = luma(measured.cells[0, ..., :3])
     made = tiles.finish_context(net, measured.cells, measured.grey)
@@ -114,7 +114,7 @@ def gained(net, measured, factor, noise, peak=0.5, veil=0.0):
         veil=made.veil._replace(share=np.full((1, 1, 1, 1), veil)),
     )
     fixed = net._replace(finish_context=lambda *_: made)
-    return exposure.decide(fixed, measured._replace(noise=noise, peak=peak))
+    return exposure.decide(fixed, measured._replace(noise=noise, peak=peak, denoising=denoising))
 
 
 def test_the_correction_grows_without_a_cliff(net, measured):
@@ -181,6 +181,21 @@ def test_always_and_an_exposure_make_the_whole_correction(net, measured):
     for wish in (exposure.Wish(always=True), exposure.Wish(exposure.Aim(stops=1.0))):
         decided = exposure.decide(net, measured._replace(noise=0.0), wish)
         assert (decided.amount, decided.strength) == (1, 1)
+
+
+def test_black_stays_black_whatever_is_wished(net):
+    black = np.zeros((32, 48, 3), np.float32)
+    for wish in (exposure.Wish(exposure.Aim(mean=0.4)), exposure.Wish(always=True), exposure.AUTO):
+        out, unchanged = enhance.enhance_pixels(net, black, wish=wish)
+        assert unchanged
+        np.testing.assert_array_equal(out, black)
+
+
+def test_a_change_below_half_a_level_is_none(net, measured):
+    decided = gained(net, measured, 1, 0.0, denoising=0.9 * exposure.LEAST)
+    assert (decided.amount, decided.strength) == (0, 0)
+    more = gained(net, measured, 1, 0.0, denoising=1.1 * exposure.LEAST)
+    assert more.strength == pytest.approx(1.1 * exposure.LEAST)
 
 
 def test_nothing_to_correct_is_the_image_bit_for_bit(net, scene, monkeypatch):

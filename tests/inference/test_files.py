@@ -13,10 +13,12 @@ import skimage.data
 import skimage.io
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from PIL import Image
+from pydicom.uid import generate_uid
 
 from lle_jax import cli, images
 from lle_jax.commands.enhance import compilation_cache
 from lle_jax.data import pairs
+from lle_jax.images import anonymise as anonymous
 from lle_jax.inference import enhance, files, tiles
 from lle_jax.inference import exposure as exposures
 
@@ -153,6 +155,44 @@ def test_anonymise_leaves_nothing_of_the_patient(lle, inputs, tmp_path):
     assert images.read(tmp_path / "out" / "deep" / "a.jpg").icc == b"profile"
 
 
+def test_what_needs_nothing_is_in_the_series_of_the_rest(lle, needy, inputs, tmp_path):
+    scan = pydicom.dcmread(inputs / "scan")
+    dark = scan.pixel_array // 4
+    most = int(scan.pixel_array.max())
+    scan.RescaleIntercept, scan.WindowCenter, scan.WindowWidth = 0, most // 2, most
+    (tmp_path / "two").mkdir()
+    for name, levels in (("a", dark), ("b", dark + 3 * (most // 4))):
+        scan.PixelData, scan.SOPInstanceUID = levels.tobytes(), generate_uid()
+        scan.save_as(tmp_path / "two" / f"{name}.dcm")
+    read = {}
+    for part, options in (("all", []), ("whole", ["--always"])):
+        assert lle(tmp_path / "two", "-o", tmp_path / part, "--anonymise", *options) == 0
+        read[part] = [pydicom.dcmread(tmp_path / part / f"{name}.dcm") for name in "ab"]
+    one, other = read["all"]
+    assert "unchanged" not in one.DerivationDescription
+    assert "unchanged" in other.DerivationDescription
+    assert one.SeriesInstanceUID == other.SeriesInstanceUID
+    assert read["whole"][0].SeriesInstanceUID != one.SeriesInstanceUID
+    assert read["whole"][0].StudyInstanceUID == one.StudyInstanceUID
+
+
+def test_anonymous_series_stay_together_in_several_commands(inputs, tmp_path, monkeypatch):
+    def uids(home):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / home))
+        anonymous._key.cache_clear()  # as in another process
+        dataset = anonymous.anonymise(images.read(inputs / "scan")).dataset
+        return dataset.StudyInstanceUID, dataset.SeriesInstanceUID
+
+    first = uids("mine")
+    assert uids("mine") == first
+    assert first[0] != first[1]
+    assert not {*uids("yours")} & {*first}
+    assert (tmp_path / "mine" / "lle_jax" / "anonymise.key").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "file").write_bytes(b"")
+    assert uids("file/none")  # where none can be kept
+    anonymous._key.cache_clear()
+
+
 def test_finished_files_are_not_done_again(lle, inputs, tmp_path, capsys):
     out = tmp_path / "out"
     lle(inputs, "-o", out)
@@ -209,8 +249,9 @@ def test_a_folder_of_other_files_is_left_alone(lle, inputs, tmp_path, capsys):
     out = tmp_path / "high"
     out.mkdir()
     (out / "a.png").write_bytes(b"somebody's")
-    assert lle(inputs, "-o", out) == 2
-    assert "a.png exists, and is not of lle enhance" in capsys.readouterr().err
+    for options in ([], ["--dry-run"]):
+        assert lle(inputs, "-o", out, *options) == 2
+        assert "a.png exists, and is not of lle enhance" in capsys.readouterr().err
     assert contents(out) == {"a.png": b"somebody's"}
     (out / "a.png").unlink()
     (out / "notes.txt").write_bytes(b"stay")
@@ -334,6 +375,11 @@ def test_what_needs_nothing_is_copied_and_named(lle, needy, tmp_path, monkeypatc
     before, after = contents(tmp_path / "in"), contents(tmp_path / "out")
     assert after["bright.jpg"] == before["bright.jpg"]
     assert after["dark.png"] != before["dark.png"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(before["bright.jpg"])))
+    assert lle("-", "-o", tmp_path / "piped.jpg") == 0
+    assert (tmp_path / "piped.jpg").read_bytes() == before["bright.jpg"]
+    assert lle(tmp_path / "in", "-o", tmp_path / "none", "--strength", "0", "--always") == 0
+    assert contents(tmp_path / "none").items() >= before.items()
     # under no name, and not what the output's name says
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(before["bright.jpg"])))
     assert lle("-", "-o", tmp_path / "bright.dcm") == 2
@@ -349,6 +395,32 @@ def test_an_image_through_standard_input_and_output(lle, inputs, folder, monkeyp
     source = images.read(inputs / "deep" / "b.png")
     expected, _ = enhance.enhance_pixels(enhance.load(folder), source.pixels)
     assert np.abs(levels - 65535.0 * expected[..., 0]).max() < 2
+
+
+def test_standard_input_is_not_overwritten(lle, inputs, monkeypatch, capsys):
+    before = contents(inputs)
+    for name in ("a.png", "linked.png"):
+        with (inputs / "a.png").open("rb") as file:
+            (inputs / "linked.png").unlink(missing_ok=True)
+            os.link(inputs / "a.png", inputs / "linked.png")
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(file))
+            assert lle("-", "-o", inputs / name) == 2
+        assert "never overwritten" in capsys.readouterr().err
+    (inputs / "linked.png").unlink()
+    assert contents(inputs) == before
+
+
+def test_a_name_that_is_no_text_is_printed(lle, needy, tmp_path, capsys):
+    name = os.fsdecode(b"b\xffd.png")
+    try:
+        images.write(tmp_path / name, np.full((24, 32, 3), 0.7, np.float32))
+    except images.ImageError:
+        pytest.skip("this file system has no such names")
+    assert lle(tmp_path / name, "-o", tmp_path / "out", "--dry-run") == 0
+    assert lle(tmp_path / name, "-o", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert printed.count("b?d.png") == 3  # an input and an output, what is unchanged
+    printed.encode()
 
 
 def test_compiled_programs_are_kept_in_the_users_cache(tmp_path, monkeypatch):

@@ -150,6 +150,8 @@ def test_pages_and_dicom_frames_get_one_exposure(lle, folder, tmp_path):
         ({"RecommendedDisplayFrameRate": "15"}, 15),
         ({"FrameTime": "0", "CineRate": "30"}, 30),
         ({"FrameTime": "", "FrameTimeVector": "0"}, None),
+        ({"FrameTime": ["40", "50"]}, 25),
+        ({"FrameTimeVector": ["0", "nan", "50"], "CineRate": "30"}, 30),
     ],
 )
 def test_the_frame_rate_of_dicom(tmp_path, elements, rate):
@@ -199,6 +201,42 @@ def write_video(path, levels, rate=Fraction(30000, 1001), *, full=False, turn=0,
             part.sample_rate, part.pts = 44100, 1024 * number
             container.mux(sound.encode(part))
         container.mux(sound.encode(None))
+    return path
+
+
+def boxes(data):
+    """The boxes of ISO/IEC 14496-12, 4.2, by their type."""
+    found = {}
+    while data:
+        size = int.from_bytes(data[:4])
+        found[data[4:8]], data = data[:size], data[size:]
+    return found
+
+
+def with_cover(path, levels, cover):
+    """An MP4 whose first stream is a picture: user data come before the tracks."""
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("mjpeg")
+        picture.height, picture.width = cover.shape[:2]
+        picture.pix_fmt = "yuvj420p"
+        picture.disposition = av.stream.Disposition.attached_pic
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width = levels.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        still = av.VideoFrame.from_ndarray(cover, "rgb24").reformat(format="yuvj420p")
+        still.pts = 0
+        container.mux([*picture.encode(still), *picture.encode(None)])
+        for number, frame in enumerate(levels):
+            coded = av.VideoFrame.from_ndarray(frame, "rgb24").reformat(format="yuv420p")
+            coded.pts, coded.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(coded))
+        container.mux(stream.encode(None))
+    parts = boxes(path.read_bytes())
+    inner = boxes(parts[b"moov"][8:])
+    order = b"".join(inner.pop(kind) for kind in (b"mvhd", b"udta"))
+    assert list(parts)[-1] == b"moov"
+    parts[b"moov"] = parts[b"moov"][:8] + order + b"".join(inner.values())
+    path.write_bytes(b"".join(parts.values()))
     return path
 
 
@@ -259,6 +297,17 @@ def test_colours_and_rotation_are_kept(tmp_path, options):
     copies = np.stack(list(video.read(tmp_path / "copy.mp4", copied)))
     assert np.abs(copies.mean(axis=(0, 1, 2)) - originals.mean(axis=(0, 1, 2))).max() < 0.004
     assert np.abs(copies - originals).mean() < 0.015
+
+
+@needs_av
+def test_a_cover_before_the_film_is_not_the_film(tmp_path):
+    levels = noisy(5)
+    path = with_cover(tmp_path / "clip.mp4", levels, levels[0, :16, :16].copy())
+    with av.open(str(path)) as container:
+        assert [stream.height for stream in container.streams.video] == [16, levels.shape[1]]
+    info = video.probe(path)
+    assert (info.height, info.width) == levels.shape[1:3]
+    assert len(list(video.read(path, info))) == 5
 
 
 @needs_av

@@ -5,7 +5,7 @@
 Of the four sets of ../shared/data: 60 validation images under the degradation are a clinic's dark
 images, 60 test images its clean ones, and the other 45 test images are what the adapted network
 never saw. Prints PSNR on these before and after, by `lle_jax.enhance` as it is and with the truth's
-brightness told, and the dark spots added per megapixel. The degradations are those of
+brightness told, and the spots added per megapixel. The degradations are those of
 tests/reference/unseen.py; an adaptation that writes no release is judged all the same.
 """
 
@@ -16,7 +16,9 @@ import harm
 import numpy as np
 
 from lle_jax import adapt, images, metrics
-from lle_jax.inference import enhance, exposure
+from lle_jax.adapt import fine_tune
+from lle_jax.checkpoints import load
+from lle_jax.inference import enhance, exposure, tiles
 
 SETS = ("drive", "kvasir_seg", "ham10000", "chest_xray")
 DARK = dict(zip(SETS, (6, 20, 20, 14), strict=True))
@@ -48,10 +50,12 @@ def judge(net, held: list[tuple[str, Path]], kind: str) -> dict[str, dict[str, l
         clean = np.broadcast_to(clean, low.shape)  # grey under a tint
         told = exposure.Wish(exposure.Aim(mean=exposure.mean_luma(clean)))
         auto = enhance.enhance_pixels(net, low)[0]
+        spots = metrics.spot_change(auto, clean)
         figures = {
             "PSNR": metrics.psnr(auto, clean),
             "PSNR, told": metrics.psnr(enhance.enhance_pixels(net, low, wish=told)[0], clean),
-            "dark spots": metrics.spot_change(auto, clean)[0],
+            "dark spots": spots.dark_added,
+            "bright spots": spots.bright_added,
         }
         for figure, value in figures.items():
             values.setdefault(figure, {}).setdefault(name, []).append(float(value))
@@ -71,7 +75,8 @@ def main() -> None:
     dark, clean, clinic = (arguments.folder / name for name in ("dark", "clean", "clinic"))
     settings = adapt.Settings(minutes=arguments.minutes)
     print(adapt.adapt([dark], [clean], clinic, settings).line)
-    after = judge(enhance.load(clinic / "run"), held, arguments.kind)
+    adapted, _ = fine_tune.read(clinic, load.load_model(None))
+    after = judge(tiles.network(adapted.config, adapted.params), held, arguments.kind)
     print(f"\n| {arguments.kind} | | {' | '.join(SETS)} | all |\n|---|---|" + "---|" * 5)
     for figure in before:
         for when, values in (("before", before), ("after", after)):

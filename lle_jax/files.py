@@ -164,13 +164,19 @@ def state_folder() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state", "lle_jax")
 
 
+def combined_sha256(parts: Iterable[tuple[str, str]]) -> str:
+    """Computes the SHA-256 of several files: of their names and digests, in their order."""
+    state = hashlib.sha256()
+    for name, digest in parts:
+        state.update(f"{name}\0{digest}\n".encode(errors="surrogateescape"))
+    return state.hexdigest()
+
+
 def code_digest() -> str:
     """SHA-256 of this package's code, which tells more than its version while that is edited."""
     root = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root).as_posix()} {sha256(path)}\n".encode())
-    return digest.hexdigest()
+    paths = sorted(root.rglob("*.py"))
+    return combined_sha256((path.relative_to(root).as_posix(), sha256(path)) for path in paths)
 
 
 def configs() -> Path:

@@ -112,6 +112,15 @@ def test_a_better_network_becomes_a_release(folders, folder, adapted, given_fit,
         assert str(adapted) not in text
 
 
+def test_what_is_adapted_is_nearer_to_the_model_before_than_what_was_trained(folder, adapted):
+    kinds = (folder, adapted / "run", adapted / "release")
+    before, trained, made = (dict(named(load.load_model(each).params)) for each in kinds)
+    for name, leaf in made.items():
+        np.testing.assert_allclose(leaf, 0.2 * before[name] + 0.8 * trained[name], atol=1e-6)
+    assert max(np.abs(trained[name] - made[name]).max() for name in made) > 1e-3
+    assert release.record(adapted / "release")["adapt.share"] == 0.8
+
+
 def test_its_page_shows_the_decision_and_loads_nothing(adapted):
     text = (adapted / "index.html").read_text()
     for part in (

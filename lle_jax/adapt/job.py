@@ -27,10 +27,11 @@ import numpy as np
 
 from lle_jax import checks, console, data, degrade, files, models, rundir
 from lle_jax.adapt import fine_tune, inputs, page, verdict
-from lle_jax.checkpoints import load, release, training_record
+from lle_jax.checkpoints import load, release
 from lle_jax.degrade.presets import Preset
 from lle_jax.evaluation import evaluate, methods, report, suite
 from lle_jax.fit import distributions, measures, preset
+from lle_jax.training import train
 
 RECORD = "adapt.json"
 ADAPTED = "adapted"
@@ -253,21 +254,20 @@ def _train(
         fine_tune.beside(output / "preset.toml", output / "beside.toml"),
     )
     if models.is_tiled(start.config) and start.config.exposure_path:
-        folder = output / "exposure"
+        folder = output / fine_tune.CALIBRATED
         fine_tune.calibrate_exposure(recipe, start, found.clean, folder)
         recipe = dataclasses.replace(recipe, start_from=folder)
     steps = record.get("steps", settings.steps)
     if steps is None:
-        spent = (
-            time.monotonic() - began + record.get("fit_seconds", 60 * settings.minutes * FIT_SHARE)
-        )
-        left = 60 * settings.minutes * (FIT_SHARE + TRAIN_SHARE) - spent
+        fitted = record.get("fit_seconds", 60 * settings.minutes * FIT_SHARE)
+        left = 60 * settings.minutes * (FIT_SHARE + TRAIN_SHARE) - fitted
+        left -= time.monotonic() - began
         steps = fine_tune.affordable_steps(recipe, found.clean, left)
     if record.get("steps") != steps:
         record["steps"] = steps
         _save(output, record)
     config = fine_tune.config(recipe, found.clean, steps)
-    fine_tune.train(config, found.clean, output / "run")
+    train.train(config, output / "run", found.clean, train_only=True)
 
 
 def _compare(
@@ -278,7 +278,7 @@ def _compare(
     found: inputs.Inputs,
 ) -> None:
     """Compares both networks, writes the release if it is better, the pages and the record."""
-    trained, details = training_record.read(output / "run")
+    trained, details = fine_tune.read(output, start)
     name = "released" if settings.model is None else settings.model.resolve().name
     name = f"{name} (start)" if name in (ADAPTED, "low") else name  # "low" is the input
     compared = [_method(ADAPTED, trained), _method(name, start)]

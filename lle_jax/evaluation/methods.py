@@ -22,6 +22,7 @@ from lle_jax import classical, images, models
 from lle_jax.checkpoints import release
 from lle_jax.checkpoints.load import load_model
 from lle_jax.evaluation.suite import Case
+from lle_jax.files import combined_sha256
 from lle_jax.inference import enhance, tiles
 
 # Names that mean something in every evaluation: the input, the truth and the baselines.
@@ -218,16 +219,9 @@ def _outputs(name: str, folder: Path) -> Method:
             pixels = pixels[..., :1]
         return pixels
 
-    record = {"kind": "outputs", "files": len(files), "sha256": _digest_of_files(files)}
+    digests = ((label, images.sha256(path)) for label, path in sorted(files.items()))
+    record = {"kind": "outputs", "files": len(files), "sha256": combined_sha256(digests)}
     return Method(name, read, None, record, complete=False)
-
-
-def _digest_of_files(files: dict[str, Path]) -> str:
-    """Identifies output images: those made anew are another method's."""
-    digest = hashlib.sha256()
-    for label, path in sorted(files.items()):
-        digest.update(f"{images.sha256(path)} {label}\n".encode())
-    return digest.hexdigest()
 
 
 def overlap(

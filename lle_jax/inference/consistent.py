@@ -22,7 +22,8 @@ def gains(
 ) -> dict[Path, float]:
     """Computes the stops of light of each file: the median over its series, or its folder.
 
-    A file that cannot be read has none; whoever enhances it says why.
+    A file that cannot be read has none; whoever enhances it says why. What is all black tells
+    nothing, and stays black.
 
     Args:
       net: from `enhance.load`.
@@ -41,12 +42,13 @@ def gains(
         except images.ImageError:
             continue
         groups.setdefault(str(series or source.parent), []).append(source)
-        alone[source] = statistics.median(_gains(net, picture.pixels, wish))
-    return {
-        source: statistics.median(alone[each] for each in group)
-        for group in groups.values()
-        for source in group
-    }
+        if found := _gains(net, picture.pixels, wish):
+            alone[source] = statistics.median(found)
+    gains: dict[Path, float] = {}
+    for group in groups.values():
+        if known := [alone[source] for source in group if source in alone]:
+            gains |= dict.fromkeys(group, statistics.median(known))
+    return gains
 
 
 def _series(picture: images.Picture) -> str | None:
@@ -63,5 +65,7 @@ def _gains(net: tiles.Network, pixels: np.ndarray, wish: exposure.Wish) -> list[
     found = []
     for frame in stack[picked]:
         measured = exposure.measure(defects.mended(frame))
-        found.append(exposure.gain(net, measured, exposure.decide(net, measured, wish)))
+        if not exposure.is_black(measured):
+            correction = exposure.decide(net, measured, wish)
+            found.append(exposure.gain(net, measured, correction))
     return found

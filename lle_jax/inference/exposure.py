@@ -196,7 +196,7 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
     A network that needs the image as a whole predicts no brightness; it makes the whole correction.
     What is all black is left so, whatever is wished.
     """
-    if not measured.cells[..., :3].any():  # of black nothing but the network's own pattern is made
+    if is_black(measured):  # of which nothing but the network's own pattern is made
         return Correction(wish.aim, 0.0, 0.0, wish.gain)
     if wish.always or wish.aim != AUTO.aim or net.finish_context is None:
         return Correction(wish.aim, gain=wish.gain)
@@ -217,6 +217,11 @@ def decide(net: tiles.Network, measured: Measured, wish: Wish = AUTO) -> Correct
     if strength < LEAST:
         amount = strength = 0.0
     return Correction(wish.aim, amount, strength, wish.gain, predicted)
+
+
+def is_black(measured: Measured) -> bool:
+    """Tells whether all of an image is 0."""
+    return not measured.cells[..., :3].any()
 
 
 def _wanted(context: dual_path.Context) -> float:

@@ -6,7 +6,6 @@ frames. No more frames than those of about a second are in memory.
 
 import collections
 import dataclasses
-import hashlib
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import lle_jax
-from lle_jax import images, jobs
+from lle_jax import files, images, jobs
 from lle_jax.images import video
 from lle_jax.images.anonymise import anonymise
 from lle_jax.images.errors import ImageError, shown
@@ -77,10 +76,8 @@ def sha256(source: Path) -> str:
     """Computes the SHA-256 of a file, or of names and SHA-256 of a folder's images."""
     if not source.is_dir():
         return images.sha256(source)
-    state = hashlib.sha256()
-    for path, _ in frame_pairs(source, source):
-        state.update(f"{path.name}\0{images.sha256(path)}\n".encode(errors="surrogateescape"))
-    return state.hexdigest()
+    found = frame_pairs(source, source)
+    return files.combined_sha256((path.name, images.sha256(path)) for path, _ in found)
 
 
 def description(digest: str, settings: "Settings") -> str:

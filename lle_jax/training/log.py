@@ -1,4 +1,4 @@
-"""Scalars and pictures of a run: a plain CSV, TensorBoard event files, PNG grids."""
+"""What a run says of itself: its start, and scalars and pictures of it (CSV, TensorBoard, PNG)."""
 
 import collections
 import csv
@@ -8,11 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+import ml_collections
 import numpy as np
 import tensorboardX
 import tqdm
 
-from lle_jax import files, images
+from lle_jax import console, data, files, images
+from lle_jax.models import cost
 
 COLUMNS = (
     "step",
@@ -27,6 +30,29 @@ COLUMNS = (
 _CELL = r",(?:-?\d+(?:\.\d+)?(?:e[-+]\d+)?|nan|-?inf|)"
 _ROW = re.compile(r"\d+" + _CELL * (len(COLUMNS) - 1), re.ASCII)
 MIN_LOSSES, DEVIATIONS = 20, 10  # an ordinary run of the main job stays below 4 deviations
+
+
+def announce(
+    config: ml_collections.ConfigDict, workdir: Path, splits: data.Splits, first: int
+) -> None:
+    """Prints what is about to run from step `first`, and on what."""
+    sides = config.data.context_sizes
+    for line in data.skipped_lines(splits.rejected) + data.small_lines(splits.train, sides):
+        print(line, file=sys.stderr)
+    sizes = ", ".join(f"{len(getattr(splits, role))} {role}" for role in data.ROLES)
+    parameters, macs = cost.cost(config.model, 256, 256)
+    beginning = ""
+    if first:
+        beginning = f"; resuming from step {first}"
+    elif config.train.start_from:
+        beginning = f"; from the weights of {config.train.start_from}"
+    console.note(
+        f"run directory {workdir}\n"
+        f"images: {sizes}, {len(splits.rejected)} skipped\n"
+        f"{config.model.name} with {parameters:,} parameters, {macs / 1e9:.2f} G multiply-"
+        f"accumulates at 256x256, on {jax.device_count()} x {jax.devices()[0].device_kind}"
+        f"{beginning}"
+    )
 
 
 def is_spike(loss: float, recent: Sequence[float]) -> bool:

@@ -7,7 +7,6 @@ registered or subclassed.
 import dataclasses
 import functools
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,6 @@ from lle_jax.checkpoints import provenance
 from lle_jax.checkpoints.run import Checkpoints
 from lle_jax.evaluation import evaluate, methods, report, suite, tables
 from lle_jax.experiments import base
-from lle_jax.models import cost
 from lle_jax.phase_timer import PhaseTimer
 from lle_jax.training import (
     augment,
@@ -38,7 +36,7 @@ from lle_jax.training import (
 )
 from lle_jax.training import config as configs
 from lle_jax.training import objective as objectives
-from lle_jax.training.log import Log, repair_scalars
+from lle_jax.training.log import Log, announce, repair_scalars
 from lle_jax.training.state import TrainState, create
 
 NO_CHECKPOINT = "no checkpoint yet; train first, with --mode train"
@@ -74,7 +72,14 @@ class Experiment:
     start_from: provenance.Provenance | None
 
 
-def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bool = False) -> None:
+def train(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    splits: data.Splits | None = None,
+    *,
+    evaluate_only: bool = False,
+    train_only: bool = False,
+) -> None:
     """Trains and evaluates an experiment; resumes where an earlier start stopped.
 
     Nothing is written before the config, the data and the checkpoints are known to be sound.
@@ -82,7 +87,9 @@ def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bo
     Args:
       config: the experiment, with all keys of `lle_jax/experiments/base.py`.
       workdir: the run directory, absolute.
+      splits: the images; None takes those of the config.
       evaluate_only: evaluate the newest checkpoint without training.
+      train_only: do not evaluate the test images.
 
     Raises:
       ValueError: of one line, for whatever the caller can put right.
@@ -92,7 +99,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bo
         configs.upgrade(config, base.get_config(), base.RENAMED_KEYS)
         configs.check(config)
         rundir.check(workdir, config, renamed=base.RENAMED_KEYS)
-        splits = load_images(config)
+        splits = load_images(config) if splits is None else splits
         experiment = prepare(config, workdir)
         iterator = make_iterator(config, splits.train)
         record, environment = describe(config, splits, experiment)
@@ -108,11 +115,12 @@ def train(config: ml_collections.ConfigDict, workdir: Path, *, evaluate_only: bo
             rundir.open_for(workdir, config, environment)
             repair_scalars(workdir / "scalars.csv", config.train.steps)
             files.write_text(workdir / "data.json", json.dumps(record, indent=1) + "\n")
-        announce(config, workdir, splits, restored)
+        announce(config, workdir, splits, int(state.step))
         if not evaluate_only and int(state.step) < config.train.steps:
             state = train_loop(config, experiment, splits, state, iterator, workdir, timer)
-        with timer("evaluate"):
-            evaluate_test_images(config, splits, state, record, workdir)
+        if not train_only:
+            with timer("evaluate"):
+                evaluate_test_images(config, splits, state, record, workdir)
     console.note(timer.summary())
 
 
@@ -339,27 +347,6 @@ def describe(
     if networks := losses.files(config.loss):
         environment["loss_networks"] = networks
     return record, environment
-
-
-def announce(config: ml_collections.ConfigDict, workdir: Path, splits: data.Splits, restored):
-    """Prints what is about to run, and on what."""
-    sides = config.data.context_sizes
-    for line in data.skipped_lines(splits.rejected) + data.small_lines(splits.train, sides):
-        print(line, file=sys.stderr)
-    sizes = ", ".join(f"{len(getattr(splits, role))} {role}" for role in data.ROLES)
-    parameters, macs = cost.cost(config.model, 256, 256)
-    beginning = ""
-    if restored:
-        beginning = f"; resuming from step {int(restored.step)}"
-    elif config.train.start_from:
-        beginning = f"; from the weights of {config.train.start_from}"
-    console.note(
-        f"run directory {workdir}\n"
-        f"images: {sizes}, {len(splits.rejected)} skipped\n"
-        f"{config.model.name} with {parameters:,} parameters, {macs / 1e9:.2f} G multiply-"
-        f"accumulates at 256x256, on {jax.device_count()} x {jax.devices()[0].device_kind}"
-        f"{beginning}"
-    )
 
 
 def evaluate_test_images(

@@ -105,7 +105,7 @@ def measured(scene):
     return exposure.measure(darker(scene, 0.1))
 
 
-def gained(net, measured, factor, noise, peak=0.5, veil=0.0, denoising=0.0):
+def gained(net, measured, factor, noise, peak=0.5, veil=0.0):
     """What is decided for an image whose mean luma the network would multiply by a factor."""
     own = luma(measured.cells[0, ..., :3])
     made = tiles.finish_context(net, measured.cells, measured.grey)
@@ -114,7 +114,7 @@ def gained(net, measured, factor, noise, peak=0.5, veil=0.0, denoising=0.0):
         veil=made.veil._replace(share=np.full((1, 1, 1, 1), veil)),
     )
     fixed = net._replace(finish_context=lambda *_: made)
-    return exposure.decide(fixed, measured._replace(noise=noise, peak=peak, denoising=denoising))
+    return exposure.decide(fixed, measured._replace(noise=noise, peak=peak))
 
 
 def test_the_correction_grows_without_a_cliff(net, measured):
@@ -192,9 +192,9 @@ def test_black_stays_black_whatever_is_wished(net):
 
 
 def test_a_change_below_half_a_level_is_none(net, measured):
-    decided = gained(net, measured, 1, 0.0, denoising=0.9 * exposure.LEAST)
+    decided = gained(net, measured._replace(denoising=0.9 * exposure.LEAST), 1, 0.0)
     assert (decided.amount, decided.strength) == (0, 0)
-    more = gained(net, measured, 1, 0.0, denoising=1.1 * exposure.LEAST)
+    more = gained(net, measured._replace(denoising=1.1 * exposure.LEAST), 1, 0.0)
     assert more.strength == pytest.approx(1.1 * exposure.LEAST)
 
 
@@ -336,6 +336,17 @@ def test_consistent_leaves_alone_what_needs_nothing_and_brightens_as_one_image_i
     alone, _ = enhance.enhance_pixels(net, dark)
     together, _ = enhance.enhance_pixels(net, dark, wish=exposure.Wish(gain=gains[path]))
     assert luma(together) == pytest.approx(luma(alone), abs=0.03)
+
+
+def test_black_says_nothing_of_the_light_of_others(net, folder_of_two, tmp_path):
+    sources = sorted(folder_of_two.iterdir())
+    expected = consistent.gains(net, sources, exposure.AUTO, progress=False)[sources[0]]
+    black = np.zeros_like(images.read(sources[0]).pixels)
+    images.write(folder_of_two / "c.png", black)
+    images.write(tmp_path / "black.png", black)
+    sources = [*sorted(folder_of_two.iterdir()), tmp_path / "black.png"]
+    gains = consistent.gains(net, sources, exposure.AUTO, progress=False)
+    assert gains == dict.fromkeys(sources[:3], expected)
 
 
 def test_a_series_that_cannot_be_read_is_left_to_whoever_enhances_it(net, tmp_path):

@@ -26,6 +26,7 @@ from lle_jax.images.errors import ImageError, naming, quiet
 from lle_jax.images.picture import Picture
 
 _EDITION = "2026c"  # of the table
+_KEY_BYTES = 32
 # Patient's Birth Date, Death Date and Calendar in an alternative calendar, which the table lacks
 _BESIDES = 0x00100033, 0x00100034, 0x00100035
 
@@ -89,12 +90,12 @@ def _key() -> bytes:
     """The user's secret, without which nobody can tell a UID from the one that replaces it."""
     try:
         path = state_folder() / "anonymise.key"
-        if not path.exists():
+        if not path.exists() or path.stat().st_size < _KEY_BYTES:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, secrets.token_bytes(32), mode=0o600)
+            write_bytes(path, secrets.token_bytes(_KEY_BYTES), mode=0o600)
         return path.read_bytes()
     except (RuntimeError, OSError):
-        return secrets.token_bytes(32)
+        return secrets.token_bytes(_KEY_BYTES)
 
 
 @functools.cache  # asked for by every item of every sequence

@@ -188,6 +188,9 @@ def test_anonymous_series_stay_together_in_several_commands(inputs, tmp_path, mo
     assert first[0] != first[1]
     assert not {*uids("yours")} & {*first}
     assert (tmp_path / "mine" / "lle_jax" / "anonymise.key").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "mine" / "lle_jax" / "anonymise.key").write_bytes(b"")  # as if cut short
+    assert not {*uids("mine")} & {*first}
+    assert (tmp_path / "mine" / "lle_jax" / "anonymise.key").stat().st_size == 32
     (tmp_path / "file").write_bytes(b"")
     assert uids("file/none")  # where none can be kept
     anonymous._key.cache_clear()

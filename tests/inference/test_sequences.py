@@ -1,6 +1,7 @@
 import contextlib
 import importlib
 import json
+import warnings
 from fractions import Fraction
 from pathlib import Path
 
@@ -157,9 +158,10 @@ def test_pages_and_dicom_frames_get_one_exposure(lle, folder, tmp_path):
 def test_the_frame_rate_of_dicom(tmp_path, elements, rate):
     scan = pydicom.dcmread(pydicom.data.get_testdata_file("SC_rgb_small_odd.dcm"))
     scan.NumberOfFrames, scan.PixelData = 3, 3 * scan.pixel_array.tobytes() + b"\0"
-    for keyword, value in elements.items():
-        setattr(scan, keyword, value)
-    scan.save_as(tmp_path / "cine.dcm")
+    with warnings.catch_warnings(action="ignore"):  # pydicom's, of what is no number
+        for keyword, value in elements.items():
+            setattr(scan, keyword, value)
+        scan.save_as(tmp_path / "cine.dcm")
     assert images.read(tmp_path / "cine.dcm").frame_rate == rate
 
 

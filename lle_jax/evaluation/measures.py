@@ -192,9 +192,9 @@ def measure(
       lpips_weights: of `metrics.load_lpips`, without which there is no LPIPS.
     """
     names = selected() if names is None else names
-    output = np.clip(output, 0, 1)
     if not np.isfinite(output).all():
         raise EvaluationError(f"an output for {case.label} is not finite")
+    output = np.clip(output, 0, 1)
     again = None if case.parameters is None else redegrade(jnp.asarray(output), case.parameters)
     try:
         values = _pairwise(output, case.clean, case.low, again, lpips_weights, names)

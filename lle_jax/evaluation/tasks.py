@@ -114,21 +114,22 @@ def dice(segmented: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
     Dice, "Measures of the amount of ecologic association between species", Ecology 26(3), 1945.
 
     Raises:
-      ValueError: if shapes differ or the mask is empty or everywhere in the region.
+      ValueError: if shapes differ, an array is not bool, or the mask is empty or everywhere in the
+        region.
     """
-    segmented, truth = _inside(segmented, mask, region)
+    segmented, truth = _segmented_inside(segmented, mask, region)
     return float(2 * np.sum(segmented & truth) / (np.sum(segmented) + np.sum(truth)))
 
 
 def sensitivity(segmented: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
     """Computes the share of the mask that is segmented; arguments and errors as of `dice`."""
-    segmented, truth = _inside(segmented, mask, region)
+    segmented, truth = _segmented_inside(segmented, mask, region)
     return float(np.mean(segmented[truth]))
 
 
 def specificity(segmented: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
     """Computes the share of the rest that is not segmented; arguments and errors as of `dice`."""
-    segmented, truth = _inside(segmented, mask, region)
+    segmented, truth = _segmented_inside(segmented, mask, region)
     return float(1 - np.mean(segmented[~truth]))
 
 
@@ -151,6 +152,16 @@ def auc(probability: np.ndarray, mask: np.ndarray, region: np.ndarray) -> float:
     below = np.cumsum(negative) - negative
     wins = np.sum(positive * (below + negative / 2))
     return float(wins / (positive.sum() * negative.sum()))
+
+
+def _segmented_inside(
+    segmented: np.ndarray, mask: np.ndarray, region: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `_inside`, of a segmentation."""
+    segmented = np.asarray(segmented)
+    if segmented.dtype != bool:
+        raise ValueError(f"the segmentation is {segmented.dtype}; expected bool, of a threshold")
+    return _inside(segmented, mask, region)
 
 
 def _inside(

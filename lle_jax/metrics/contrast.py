@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lle_jax import checks, colour
-from lle_jax.metrics.conventions import pair
+from lle_jax.metrics.conventions import pair, unless_nan
 
 
 def _luma(image) -> jax.Array:
@@ -130,7 +130,7 @@ def local_entropy(image: jax.Array, *, side: int = 9) -> jax.Array:
 
     shape = (*levels.shape[:-2], levels.shape[-2] - side + 1, levels.shape[-1] - side + 1)
     total = jax.lax.fori_loop(0, 256, add, jnp.zeros(shape, levels.dtype))
-    return math.log2(side**2) - jnp.mean(total, axis=(-2, -1)) / side**2
+    return unless_nan(math.log2(side**2) - jnp.mean(total, axis=(-2, -1)) / side**2, image)
 
 
 def contrast_to_noise(

@@ -32,8 +32,9 @@ class Rate(NamedTuple):
     """A mean of answers in [0, 1] with two 95 % intervals.
 
     `low` and `high` are Wilson's, which take all answers as independent; `case_low` and `case_high`
-    are percentiles over resampled cases, NaN with one case. Where all answers are 0, or all are 1,
-    resamples do not differ: then they are Clopper and Pearson's with a case for a trial.
+    are percentiles over resampled cases, NaN with one case. Where all cases have the same mean,
+    resamples do not differ: then they are Clopper and Pearson's with a case for a trial, or
+    Wilson's where that mean is neither 0 nor 1.
     """
 
     rate: float
@@ -108,8 +109,10 @@ def rate(values: Sequence[float], cases: Sequence[Hashable], *, seed: int = 0) -
     total = len(values)
     low, high = wilson(float(sums.sum()), total)
     share = float(sums.sum() / total)
-    if share in (0, 1) and len(number) > 1:
+    if len(number) > 1 and share in (0, 1):
         ends = clopper_pearson(round(share * len(number)), len(number))
+    elif len(number) > 1 and np.ptp(sums / counts) == 0:
+        ends = wilson(share * len(number), len(number))
     else:
         draws = _resamples(len(number), seed)
         ends = _percentiles((draws @ sums) / (draws @ counts), len(number))

@@ -822,3 +822,8 @@ def test_an_image_too_small_for_a_metric_is_named(small_suite):
     small = case._replace(low=case.low[:20], clean=case.clean[:20], parameters=None)
     with pytest.raises(evaluate.EvaluationError, match=r"32x32; leave the image out of the suite$"):
         measures.measure(small.low, small)
+    for value in (np.nan, np.inf, -np.inf):
+        damaged = case.low.copy()
+        damaged[0, 0, 0] = value
+        with pytest.raises(measures.EvaluationError, match="is not finite"):
+            measures.measure(damaged, case)

@@ -170,6 +170,23 @@ def test_two_copies_of_one_method_do_not_differ():
     assert comparison.note == "no image differs"
 
 
+def test_differences_that_rounding_parts_are_tied():
+    """Counts over a constant, as float32; as their ranks of the whole counts."""
+    rng = np.random.default_rng(4)
+    counts = rng.integers(0, 12, (2, 20))
+    rows = [
+        Row(str(image), method, "rate", float(np.float32(count / 121)))
+        for method, of_method in zip(("a", "b"), counts, strict=True)
+        for image, count in enumerate(of_method)
+    ]
+    (found,) = statistics.compare(rows, "a")
+    whole = (counts[0] - counts[1]).astype(float)
+    measured = np.float32(counts[0] / 121).astype(float) - np.float32(counts[1] / 121)
+    assert len(set(measured)) > len(set(whole))  # rounding parts them
+    assert found.p == statistics.signed_rank_p(whole)
+    assert found.effect == statistics.rank_biserial(whole)
+
+
 def test_each_other_method_is_compared_and_corrected_within_its_metric():
     rng = np.random.default_rng(0)
     base = rng.normal(size=20)

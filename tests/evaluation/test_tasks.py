@@ -82,6 +82,10 @@ def test_what_cannot_be_measured_is_refused(measure, scores):
         measure(found, mask, np.zeros_like(region))
     with pytest.raises(ValueError, match=r"uint8.*expected bool"):
         measure(found, mask.astype(np.uint8), region)
+    if measure is not task.auc:
+        for segmented in (255 * found.astype(np.uint8), found.astype(np.float32)):
+            with pytest.raises(ValueError, match=r"the segmentation is .*; expected bool"):
+                measure(segmented, mask, region)
 
 
 def test_auc_refuses_nan(scores):

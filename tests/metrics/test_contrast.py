@@ -100,6 +100,12 @@ def test_local_entropy_of_flat_and_of_all_different_windows():
     np.testing.assert_allclose(metrics.local_entropy(different), np.log2(81), rtol=1e-5)
 
 
+def test_local_entropy_of_a_damaged_image_is_none(photographs):
+    image = np.array(photographs[0])
+    image[3, 4, 0] = np.nan
+    assert np.isnan(metrics.local_entropy(image))
+
+
 def test_contrast_to_noise_equals_numpy(photographs, lumas):
     inside, around = region()
     expected = [

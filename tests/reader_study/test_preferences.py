@@ -80,6 +80,13 @@ def test_what_never_or_always_happened_in_ten_cases_is_not_certain(value, expect
     assert math.isnan(preferences.rate([value] * 3, ["one"] * 3).case_low)
 
 
+def test_cases_that_all_say_the_same_are_not_certain():
+    for values in ([0.5] * 20, [0.0, 1.0] * 10):
+        found = preferences.rate(values, [number // 2 for number in range(20)])
+        ends = preferences.wilson(5, 10)
+        np.testing.assert_allclose((found.case_low, found.case_high), ends, atol=1e-12)
+
+
 def test_intervals_by_case_are_wider_where_readers_repeat_each_other():
     # 12 readers who always agree on each of 20 cases
     values = np.repeat([1.0, 0.0, 1.0, 1.0] * 5, 12)

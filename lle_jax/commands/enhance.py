@@ -209,19 +209,19 @@ def _pipe(arguments: argparse.Namespace, settings) -> int:
             "- is for one image, without --compare, --uncertainty, --consistent, --video and "
             "--dry-run"
         )
-    output = arguments.output or "-"
+    piped, output = arguments.inputs[0] == "-", arguments.output or "-"
+    if piped and output != "-" and _is_standard_input(Path(output)):
+        raise ValueError(
+            f"{output}: this is standard input, which is never overwritten; choose another"
+        )
     net, digest = enhance.load(arguments.model), load.digest(arguments.model)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(arguments.inputs[0])
-        if arguments.inputs[0] == "-":
+        if piped:
             source = Path(folder, "standard input")
             source.write_bytes(sys.stdin.buffer.read())
-            if output != "-" and _is_standard_input(Path(output)):
-                raise ValueError(
-                    f"{output}: this is standard input, which is never overwritten; choose another"
-                )
         suffix = SUFFIX_OF.get(images.read(source).format, "")
-        if arguments.inputs[0] == "-":  # what is unchanged is copied where its format is kept
+        if piped:  # what is unchanged is copied where its format is kept
             source = source.rename(source.with_suffix(suffix))
         name = f"standard output{suffix or '.png'}"
         target = Path(folder, name) if output == "-" else Path(output)

@@ -86,7 +86,7 @@ def degrade_files(
         finished=lambda pair, _: (
             pair[1].exists() and _read(_record_path(pair[1])) == _record(pair[0], settings)[0]
         ),
-        label=lambda pair: str(pair[0]),
+        label=lambda pair: shown(pair[0]),
     )
 
 

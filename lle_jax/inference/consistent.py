@@ -44,11 +44,11 @@ def gains(
         groups.setdefault(str(series or source.parent), []).append(source)
         if found := _gains(net, picture.pixels, wish):
             alone[source] = statistics.median(found)
-    gains: dict[Path, float] = {}
+    shared: dict[Path, float] = {}
     for group in groups.values():
         if known := [alone[source] for source in group if source in alone]:
-            gains |= dict.fromkeys(group, statistics.median(known))
-    return gains
+            shared |= dict.fromkeys(group, statistics.median(known))
+    return shared
 
 
 def _series(picture: images.Picture) -> str | None:

@@ -230,7 +230,8 @@ def fit(
         round_key = jax.random.fold_in(key, number)
         for branch, size in enumerate(_shares(count, len(starts))):
             proposals.append((_widened(space, starts[branch]), size))
-            own = jax.random.fold_in(round_key, branch) if branch else round_key
+            # the first three that fold_in gives are what the first branch's key is split into
+            own = jax.random.fold_in(round_key, 3 + branch) if branch else round_key
             draw, values = simulate(size, own, proposals[-1][0], steps)
             points.append(draw)
             measured.append(values)
@@ -265,17 +266,19 @@ def synthesise(
     measure: Callable[[jax.Array], jax.Array],
     count: int,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
-) -> np.ndarray:
-    """Degrades clean images `[m, H, W, C]` with a preset and measures them, `[count, measures]`.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Degrades clean images `[m, H, W, C]` with a preset and measures them.
 
     Every clean image is taken equally often; `count` is a multiple of `BATCH`.
+
+    Returns:
+      measures, `[count, measures]`, and the index of the clean image that each is of, `[count]`.
     """
     draw_key, image_key, noise_key = jax.random.split(key, 3)
     order = _order(image_key, count, len(clean))
     steps = iter(progress(range(count // BATCH)))
-    return _measured(
-        noise_key, chain.sample(draw_key, preset, (count,)), clean, order, measure, steps
-    )
+    parameters = chain.sample(draw_key, preset, (count,))
+    return _measured(noise_key, parameters, clean, order, measure, steps), order
 
 
 def _simulate(

@@ -1,5 +1,8 @@
 """Measures of artifacts by which real and synthetic images are compared, and two-sample tests."""
 
+import math
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,39 +106,67 @@ def _sort(a: jax.Array, b: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Arra
     return jnp.minimum(a, b), jnp.maximum(a, b), c
 
 
-def classify(real: np.ndarray, synthetic: np.ndarray) -> float:
+def classify(
+    real: np.ndarray, synthetic: np.ndarray, real_files: np.ndarray, synthetic_files: np.ndarray
+) -> float:
     """How well a nearest-neighbour classifier tells real from synthetic measures.
 
     The two-sample test of Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR 2017:
-    each image is scored by the share of real ones among its neighbours, itself left out, the
-    classes made equally large; the mean over ten draws of the larger.
+    each image is scored by the share of real ones among its neighbours; the mean over ten draws of
+    as many real as synthetic images, one at most of a file: frames of a film, and versions of a
+    clean image, are nearest to each other whatever else they show.
+
+    Args:
+      real: measures, `[n, measures]`.
+      synthetic: measures, `[m, measures]`.
+      real_files: which file each is of, `[n]`.
+      synthetic_files: which clean image's file each was made of, `[m]`.
 
     Returns:
-      area under the receiver operating characteristic, about 0.5 for equal distributions.
+      area under the receiver operating characteristic, expected to be 0.5 for equal distributions;
+      NaN where all are of one file.
     """
     generator = np.random.default_rng(0)
-    z_real, z_synthetic = distributions.scale(real, real), distributions.scale(real, synthetic)
-    count = min(len(real), len(synthetic))
+    count = min(len(np.unique(real_files)), len(np.unique(synthetic_files)))
+    if count < 2:
+        return math.nan
+    neighbours = min(max(1, round(np.sqrt(count))), 2 * count - 2)
     areas = []
     for _ in range(10):
         points = np.concatenate(
             [
-                z_real[generator.choice(len(real), count, replace=False)],
-                z_synthetic[generator.choice(len(synthetic), count, replace=False)],
+                real[_one_of_each(generator, real_files, count)],
+                synthetic[_one_of_each(generator, synthetic_files, count)],
             ]
         )
-        is_real = np.arange(2 * count) < count
-        neighbours = max(1, round(np.sqrt(count)))
-        _, nearest = scipy.spatial.cKDTree(points).query(points, neighbours + 1)
-        # leaving a point out leaves one less of its own class: without the correction, chance
-        # would be below 0.5
-        others = np.where(is_real, count - 1, count)[:, None] / count
-        share = (is_real[nearest[:, 1:]].mean(axis=1, keepdims=True) / others)[:, 0]
+        # where points are equal, those of neither class come first
+        order = generator.permutation(2 * count)
+        points, is_real = points[order], order < count
+        points = distributions.scale(points, points)  # by the real ones alone, they would differ
+        # An image is not its own neighbour, which leaves one less of its class; so that chance is
+        # 0.5, one of the other class, drawn at random, is none either.
+        hidden = np.empty(2 * count, int)
+        for kind in (True, False):
+            others = np.flatnonzero(is_real != kind)
+            hidden[is_real == kind] = generator.choice(others, count)
+        _, nearest = scipy.spatial.cKDTree(points).query(points, neighbours + 2)
+        left_out = (nearest == np.arange(2 * count)[:, None]) | (nearest == hidden[:, None])
+        first = np.argsort(left_out, axis=1, kind="stable")[:, :neighbours]
+        share = is_real[np.take_along_axis(nearest, first, axis=1)].mean(axis=1)
         statistic = scipy.stats.mannwhitneyu(share[is_real], share[~is_real]).statistic
         areas.append(statistic / count**2)
     return float(np.mean(areas))
 
 
+def _one_of_each(generator: np.random.Generator, files: np.ndarray, count: int) -> np.ndarray:
+    """Draws images of `count` different files: the first of each, of all in random order."""
+    order = generator.permutation(len(files))
+    _, first = np.unique(files[order], return_index=True)
+    return generator.permutation(order[first])[:count]
+
+
 def kolmogorov_smirnov(real: np.ndarray, synthetic: np.ndarray):
     real, synthetic = (np.nan_to_num(values, nan=-1e30) for values in (real, synthetic))
-    return scipy.stats.ks_2samp(real, synthetic)
+    # of few images the p-value is exact, unless that fails, of which SciPy warns
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        return scipy.stats.ks_2samp(real, synthetic)

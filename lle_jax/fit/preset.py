@@ -57,13 +57,14 @@ def fit_files(
     grid of JPEG's blocks. Where the real or the clean images are all grey, the others are made
     grey; else grey ones stay as they are among those in colour, whose channels have noise of their
     own. A colour of the light of all images is not searched for by the measures, but found
-    afterwards (`lamp`), and left out where there is none. `simulations` and `out_of_time` bound the
-    time, see `distributions.fit`.
+    afterwards (`lamp`), and left out where there is none. Frames of a film all count for the fit,
+    but are not independent: the film's middle frame alone counts for the lamp and the tests.
+    `simulations` and `out_of_time` bound the time, see `distributions.fit`.
 
     Raises:
-      ValueError: for fewer than two real images, no clean image, an image among both, images
-        smaller than 64 pixels, an output that exists, cannot be written or is not .toml, or a seed
-        of more than 63 bits.
+      ValueError: for fewer than two files of real images, no clean image, an image among both,
+        images smaller than 64 pixels, an output that exists, cannot be written or is not .toml, or
+        a seed of more than 63 bits.
     """
     output, key = Path(output), _key(seed)
     _check_output(output, output.with_suffix(".html"))
@@ -74,26 +75,29 @@ def fit_files(
     side = _side(real_set + clean_set)
     grey = any(all(_is_grey(p.pixels) for p in each) for each in (real_set, clean_set))
     real_crops, clean_crops = (_crops(squares, side, grey) for squares in (real_set, clean_set))
-    warnings = _warnings(len(real_crops), len(clean_crops))
+    warnings = _warnings(len(real_set), len(clean_set))
     measured = np.concatenate([np.asarray(measures.measure(crop[None])) for crop in real_crops])
-    coloured = None if grey else real_crops
-    fitted = _fit(key, prior, measured, coloured, clean_crops, simulations, out_of_time)
+    middle, coloured = _middle(real_set), None
+    if not grey:
+        coloured = real_crops[middle], clean_crops[_middle(clean_set)]
+    fitted = _fit(key, prior, measured, clean_crops, coloured, simulations, out_of_time)
     preset = dataclasses.replace(
-        fitted.preset, name=output.stem, description=f"Fitted to {len(real_crops)} real images"
+        fitted.preset, name=output.stem, description=f"Fitted to {len(real_set)} real images"
     )
-    auc = measures.classify(measured, fitted.synthetic)
+    made_of = _files(clean_set)[fitted.made_of]
+    auc = measures.classify(measured, fitted.synthetic, _files(real_set), made_of)
     provenance = (
         f"Fitted by lle_jax {lle_jax.__version__} on "
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d} from the prior "
         f"{shown(prior.name)}, seed {seed}.",
-        f"Real images: {len(real_crops)}, fingerprint {_fingerprint(real_set)}.",
-        f"Clean images: {len(clean_crops)}, fingerprint {_fingerprint(clean_set)}.",
+        f"Real images: {_counted(real_set)}, fingerprint {_fingerprint(real_set)}.",
+        f"Clean images: {_counted(clean_set)}, fingerprint {_fingerprint(clean_set)}.",
         f"All measured on squares of {side} pixels{', in grey' if grey else ''}.",
         *fitted.said,
         *_agreement(fitted.discrepancy, auc),
         *(f"Warning: {warning}." for warning in warnings),
     )
-    tests = _tests(measured, fitted.synthetic)
+    tests = _tests(measured[middle], fitted.synthetic[_one_of_each(made_of)])
     report = Report(
         preset, provenance, measured, fitted.synthetic, tests, auc, tuple(failures), warnings
     )
@@ -104,6 +108,7 @@ def fit_files(
 class _Fitted(NamedTuple):
     preset: Preset
     synthetic: np.ndarray  # measures of clean images under the preset
+    made_of: np.ndarray  # the index of the clean image that each is of
     discrepancy: float
     said: tuple[str, ...]  # of the lamp, where one was looked for
 
@@ -112,12 +117,15 @@ def _fit(
     key: jax.Array,
     prior: Preset,
     measured: np.ndarray,
-    real: np.ndarray | None,
     clean: np.ndarray,
+    coloured: tuple[np.ndarray, np.ndarray] | None,
     simulations: int | None,
     out_of_time: Callable[[], bool],
 ) -> _Fitted:
-    """Fits the ranges by the measures, then the lamp by the colours of `real`, None for grey."""
+    """Fits the ranges by the measures, then the lamp by real and clean images of a file each.
+
+    `coloured` are those, None where they are grey.
+    """
     searched = _without_lamp(prior)
     within = [stage for stage in prior.stages if stage not in searched.stages]
     # what the lamp does to an image's colour must not be looked for in its tone curve
@@ -134,13 +142,12 @@ def _fit(
     )
     preset = found.space.preset(found.parameters, "", "")
     light = None
-    if within and real is not None:
-        light = _lamp(
-            jax.random.fold_in(key, distributions.ROUNDS + 1), within[0], preset, real, clean
-        )
+    if within and coloured is not None:
+        own = jax.random.fold_in(key, distributions.ROUNDS + 1)
+        light = _lamp(own, within[0], preset, *coloured)
     if light:
         preset = dataclasses.replace(preset, stages=lamp.added(preset.stages, light))
-    synthetic = distributions.synthesise(
+    synthetic, made_of = distributions.synthesise(
         jax.random.fold_in(key, distributions.ROUNDS),
         preset,
         clean,
@@ -151,8 +158,8 @@ def _fit(
     said: tuple[str, ...] = ()
     if within:
         grey = "Colour of the light: not looked for in grey images."
-        said = (grey if real is None else lamp.described(light),)
-    return _Fitted(preset, synthetic, found.discrepancy, said)
+        said = (grey if coloured is None else lamp.described(light),)
+    return _Fitted(preset, synthetic, made_of, found.discrepancy, said)
 
 
 def _without_lamp(prior: Preset) -> Preset:
@@ -170,9 +177,10 @@ def _lamp(
     def synthesise(light: lamp.Lamp | None) -> np.ndarray:
         stages = lamp.added(preset.stages, light) if light else preset.stages
         lit = dataclasses.replace(preset, stages=stages)
-        return distributions.synthesise(
+        colours, made_of = distributions.synthesise(
             key, lit, clean, lamp.colours, batches * distributions.BATCH
         )
+        return colours[_one_of_each(made_of)]
 
     colours = np.concatenate([lamp.colours(crop[None]) for crop in real])
     return lamp.find(colours, synthesise, within)
@@ -215,7 +223,9 @@ def _key(seed: int) -> jax.Array:
 def _warnings(real: int, clean: int) -> tuple[str, ...]:
     """Returns the limits of a fit to so many images; raises ValueError where there is none."""
     if real < MIN_IMAGES:
-        raise ValueError("one real image says nothing about a distribution; give at least 2, or 20")
+        raise ValueError(
+            "one real image, or film, says nothing about a distribution; give at least 2, or 20"
+        )
     warnings = []
     if real < RECOMMENDED_IMAGES:
         warnings.append(f"{real} real images: below {RECOMMENDED_IMAGES} a fit mostly shows chance")
@@ -225,10 +235,11 @@ def _warnings(real: int, clean: int) -> tuple[str, ...]:
 
 
 def _agreement(discrepancy: float, auc: float) -> tuple[str, str]:
+    told = f"area under the curve {auc:.2f} (0.5 chance, 1 always)"
     return (
         f"Squared maximum mean discrepancy of the measures: {discrepancy:.4f}.",
-        f"Real and synthetic images told apart: area under the curve {auc:.2f} "
-        "(0.5 chance, 1 always).",
+        "Real and synthetic images told apart: "
+        f"{'not tested with one clean image' if np.isnan(auc) else told}.",
     )
 
 
@@ -296,6 +307,27 @@ def _crops(pictures: Sequence[_Image], side: int, grey: bool) -> np.ndarray:
         crops = [picture.to_unit(picture.to_levels(crop, 8), 255) for crop in crops]
         crops = [np.broadcast_to(crop, (*crop.shape[:-1], 3)) for crop in crops]
     return np.concatenate(crops)
+
+
+def _files(pictures: Sequence[_Image]) -> np.ndarray:
+    """The number of the file that each frame is of."""
+    return np.repeat(np.arange(len(pictures)), [len(each.pixels) for each in pictures])
+
+
+def _middle(pictures: Sequence[_Image]) -> np.ndarray:
+    """Where the middle frame of each file is among all frames."""
+    frames = np.array([len(each.pixels) for each in pictures])
+    return np.cumsum(frames) - frames + frames // 2
+
+
+def _one_of_each(files: np.ndarray) -> np.ndarray:
+    """Where the first image of each file is."""
+    return np.unique(files, return_index=True)[1]
+
+
+def _counted(pictures: Sequence[_Image]) -> str:
+    frames = sum(len(each.pixels) for each in pictures)
+    return f"{len(pictures)}{f' of {frames} frames' if frames > len(pictures) else ''}"
 
 
 def _fingerprint(pictures: Sequence[_Image]) -> str:

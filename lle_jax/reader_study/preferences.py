@@ -126,8 +126,9 @@ def _resamples(cases: int, seed: int) -> np.ndarray:
 
 
 def _percentiles(values: np.ndarray, cases: int) -> tuple[float, float]:
+    """The interval of resampled values, NaN where they say nothing: of one case, or all equal."""
     values = values[~np.isnan(values)]
-    if cases < 2 or not len(values):
+    if cases < 2 or not len(values) or np.ptp(values) < 1e-9:
         return math.nan, math.nan
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
@@ -176,7 +177,8 @@ def ranking(answers: Iterable[Answer], *, seed: int = 0) -> list[Rank]:
     """Ranks methods by the Bradley-Terry model, `PRIOR` wins added each way.
 
     Returns:
-      abilities, which sum to 0, with 95 % intervals over resampled cases (NaN with one case).
+      abilities, which sum to 0, with 95 % intervals over resampled cases, NaN with one case or
+      where the cases agree, so that resamples do not differ: then see `rates`.
 
     Raises:
       ValueError: if there is no answer, or one is not valid.
@@ -206,11 +208,12 @@ def ranking(answers: Iterable[Answer], *, seed: int = 0) -> list[Rank]:
     return sorted(ranks, key=lambda rank: -rank.ability)
 
 
-def bradley_terry(wins: np.ndarray, iterations: int = 10_000) -> np.ndarray:
+def bradley_terry(wins: np.ndarray, iterations: int = 200) -> np.ndarray:
     """Fits log abilities a, with P(i is preferred to j) = 1 / (1 + exp(a_j - a_i)), that sum to 0.
 
-    Hunter, "MM algorithms for generalized Bradley-Terry models", Annals of Statistics 32(1), 2004,
-    doi:10.1214/aos/1079120141. The diagonal of `wins` is not used.
+    Bradley and Terry, "Rank analysis of incomplete block designs", Biometrika 39(3/4), 1952,
+    doi:10.2307/2334029, by Newton's method, with steps of 1 at most. The diagonal of `wins` is not
+    used.
 
     Args:
       wins: `[..., n, n]`, how often the row was preferred to the column; halves are ties.
@@ -227,15 +230,20 @@ def bradley_terry(wins: np.ndarray, iterations: int = 10_000) -> np.ndarray:
         reach = reach | (reach @ reach)
     if not (reach | np.eye(n, dtype=bool)).all():
         raise ValueError("a group of methods never won, or never lost, against the others")
-    met, won = wins + np.swapaxes(wins, -1, -2), wins.sum(-1)
+    met = wins + np.swapaxes(wins, -1, -2)
     ability = np.zeros(wins.shape[:-1])
     for _ in range(iterations):
-        p = np.exp(ability)
-        after = np.log(won / (met / (p[..., :, None] + p[..., None, :])).sum(-1))
-        after -= after.mean(-1, keepdims=True)
-        if np.abs(after - ability).max() < 1e-9:
-            return after
-        ability = after
+        p = scipy.special.expit(ability[..., :, None] - ability[..., None, :])
+        slope = (wins - met * p).sum(-1)
+        curvature = met * p * (1 - p)
+        total = curvature.sum(-1)
+        # all abilities may move together: so that there is one solution, their sum may not
+        system = total[..., None] * np.eye(n) - curvature + total.mean(-1)[..., None, None] / n
+        step = np.linalg.solve(system, slope[..., None])[..., 0]
+        longest = np.abs(step).max(-1, keepdims=True)
+        ability = ability + step / np.maximum(longest, 1)
+        if longest.max() < 1e-9:
+            return ability - ability.mean(-1, keepdims=True)
     raise ValueError(f"abilities have not converged in {iterations} iterations")
 
 
@@ -245,7 +253,8 @@ def agreement(
     """Computes Krippendorff's alpha for nominal ratings: 1 is perfect agreement, 0 chance.
 
     Krippendorff, "Computing Krippendorff's alpha-reliability", 2011,
-    https://repository.upenn.edu/asc_papers/43. The interval is of percentiles over resampled cases.
+    https://repository.upenn.edu/asc_papers/43. The interval is of percentiles over resampled cases
+    that two readers have rated; NaN with one such case, or where resamples do not differ.
 
     Args:
       units: the ratings of each thing rated, one per reader who rated it.
@@ -255,22 +264,19 @@ def agreement(
     Returns:
       alpha, NaN where no unit has two ratings or all ratings are equal.
     """
-    kinds = {kind: i for i, kind in enumerate(dict.fromkeys(k for unit in units for k in unit))}
-    number = {case: i for i, case in enumerate(dict.fromkeys(cases))}
+    rated = [pair for pair in zip(units, cases, strict=True) if len(pair[0]) > 1]
+    kinds = {kind: i for i, kind in enumerate(dict.fromkeys(k for unit, _ in rated for k in unit))}
+    number = {case: i for i, case in enumerate(dict.fromkeys(case for _, case in rated))}
     coincidences = np.zeros((len(number), len(kinds), len(kinds)))
-    pairable = 0
-    for unit, case in zip(units, cases, strict=True):
-        if len(unit) < 2:
-            continue
-        pairable += 1
+    for unit, case in rated:
         counts = np.bincount([kinds[kind] for kind in unit], minlength=len(kinds))
         pairs = np.outer(counts, counts) - np.diag(counts)
         coincidences[number[case]] += pairs / (len(unit) - 1)
-    if not pairable:
+    if not rated:
         return Agreement(math.nan, math.nan, math.nan, 0)
     alphas = _alpha(np.tensordot(_resamples(len(number), seed), coincidences, 1))
     ends = _percentiles(alphas, len(number))
-    return Agreement(float(_alpha(coincidences.sum(0))), *ends, pairable)
+    return Agreement(float(_alpha(coincidences.sum(0))), *ends, len(rated))
 
 
 def _alpha(coincidences: np.ndarray) -> np.ndarray:

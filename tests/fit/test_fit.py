@@ -172,11 +172,15 @@ sigma.loguniform = [0.02, 0.06]
     assert np.median(drawn["gaussian_noise.sigma"]) == pytest.approx(np.sqrt(0.0012), rel=0.15)
     assert preset.stages[1].probability > 0.9
     fresh = jax.random.fold_in(jax.random.key(0), distributions.ROUNDS)
-    synthetic = distributions.synthesise(fresh, preset, pictures[60:], brightness_and_noise, 768)
+    clean = pictures[60:]
+    synthetic, made_of = distributions.synthesise(fresh, preset, clean, brightness_and_noise, 768)
     assert synthetic.shape == (768, 2)
-    assert measures.classify(real, synthetic) < 0.65
-    default = degraded(pictures[60:], "[exposure]\ngain.loguniform = [0.5, 0.9]\n", 7)
-    assert measures.classify(real, np.asarray(brightness_and_noise(default))) > 0.9
+    times = np.bincount(made_of)  # each equally often
+    assert (len(times), times.min(), times.max()) == (len(clean), 768 // 60, -(-768 // 60))
+    assert measures.classify(real, synthetic, np.arange(60), made_of) < 0.65
+    dim = degraded(clean, "[exposure]\ngain.loguniform = [0.5, 0.9]\n", 7)
+    dim = np.asarray(brightness_and_noise(dim))
+    assert measures.classify(real, dim, np.arange(60), np.arange(60)) > 0.9
 
 
 @jax.jit
@@ -249,10 +253,33 @@ def test_a_prior_without_ranges_is_refused():
 def test_the_classifier_is_at_chance_for_equal_and_sure_of_distant_distributions():
     generator = np.random.default_rng(0)
     a, b, c = (generator.normal(mean, 1, (80, 4)) for mean in (0, 0, 3))
-    assert measures.classify(a, b) == pytest.approx(0.5, abs=0.08)
-    assert measures.classify(a, c) > 0.98
+    files = np.arange(80)
+    assert measures.classify(a, b, files, files) == pytest.approx(0.5, abs=0.08)
+    assert measures.classify(a, c, files, files) > 0.98
     blind = np.where(generator.random((80, 4)) < 0.5, np.nan, a)
-    assert measures.classify(a, blind) > 0.9
+    assert measures.classify(a, blind, files, files) > 0.9
+
+
+@pytest.mark.parametrize(("real", "synthetic", "each"), [(20, 768, 1), (20, 20, 1), (20, 60, 8)])
+def test_the_classifier_is_at_chance_with_few_images_with_films_and_with_versions(
+    real, synthetic, each
+):
+    generator = np.random.default_rng(0)
+
+    def drawn(files):  # all of a file are nearly alike
+        of = np.repeat(np.arange(files), each)
+        return generator.normal(0, 1, (files, 24))[of] + generator.normal(0, 0.1, (len(of), 24)), of
+
+    areas = []
+    for _ in range(40):
+        (a, of_a), (b, of_b) = drawn(real), drawn(synthetic)
+        areas.append(measures.classify(a, b, of_a, of_b))
+    assert np.mean(areas) == pytest.approx(0.5, abs=0.03)  # its standard error is 0.01
+
+
+def test_the_classifier_says_nothing_of_one_file():
+    a, b = np.random.default_rng(0).normal(0, 1, (2, 8, 3))
+    assert np.isnan(measures.classify(a, b, np.arange(8), np.zeros(8)))
 
 
 def test_the_median_is_that_of_scipy():
@@ -346,7 +373,7 @@ def test_images_of_16_bits_are_measured_as_those_of_8(channels):
 @pytest.mark.parametrize(
     ("real", "clean", "output", "message"),
     [
-        ("real/0.png", "clean", "x.toml", "one real image says nothing"),
+        ("real/0.png", "clean", "x.toml", "one real image, or film, says nothing"),
         ("real", "real", "x.toml", "among the real and the clean"),
         ("real", "clean", "x.json", "ends in .toml"),
         ("real", "nowhere", "x.toml", "nowhere"),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import skimage.data
+from PIL import Image
 
 from lle_jax import degrade, images
 from lle_jax.degrade import presets
@@ -140,3 +141,41 @@ def test_files_under_a_lamp_become_a_preset_with_it(
             assert distribution.values[0] == pytest.approx(true, rel=0.15)
         cast = list(measures.MEASURES).index(measures.CAST)
         assert report.tests[cast][0] < 0.5  # the synthetic images have it
+
+
+def write_film(path, frames):
+    pages = [Image.fromarray(page) for page in np.rint(255 * frames).astype(np.uint8)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+
+
+@pytest.mark.parametrize("films", ["real", "clean"])
+def test_frames_of_a_film_are_one_image_for_lamp_tests_and_counts(
+    tmp_path, monkeypatch, pieces, films
+):
+    monkeypatch.setattr(distributions, "ROUNDS", 1)
+    sets = {"real": 0.5 * pieces[:24], "clean": pieces[24:48]}
+    for name, chosen in sets.items():
+        (tmp_path / name).mkdir()
+        for index, image in enumerate(chosen):
+            images.write(tmp_path / name / f"{index}.png", image)
+    brown = min(sets[films], key=lambda image: image[..., 2].mean() / image[..., 1].mean())
+    write_film(tmp_path / films / "film.tif", np.repeat(brown[None], 60, axis=0))
+    seen, find = [], lamp.find
+    monkeypatch.setattr(lamp, "find", lambda *all: seen.append(find(*all)) or seen[-1])
+    report = preset_files.fit_files(
+        [tmp_path / "real"], [tmp_path / "clean"], PRIOR, tmp_path / "x.toml", simulations=96
+    )
+    assert seen == [None]
+    assert len(report.real) == (84 if films == "real" else 24)
+    counted = f"{films.capitalize()} images: 25 of 84 frames, fingerprint"
+    assert any(line.startswith(counted) for line in report.provenance)
+    assert report.preset.description == f"Fitted to {25 if films == 'real' else 24} real images"
+    # 25 images of each at most tell what they tell apart
+    assert min(p for _, p in report.tests) >= 1e-14
+    with pytest.raises(ValueError, match="one real image, or film, says nothing"):
+        preset_files.fit_files(
+            [tmp_path / "real" / "film.tif" if films == "real" else tmp_path / "real" / "0.png"],
+            [tmp_path / "clean"],
+            PRIOR,
+            tmp_path / "y.toml",
+        )

@@ -246,7 +246,8 @@ def test_analysis_finds_what_readers_preferred(tmp_path, folders):
     assert tuple(line[0] for line in lines[ranked + 1 : ranked + 4]) == order
     assert ["beta_net", "lost", "20", "100 %", "84 to 100", "48 to 100"] in lines
     assert ["gamma_net", "lost", "20", "0 %", "0 to 16", "0 to 52"] in lines
-    assert ["better", "1.00", "1.00 to 1.00", "15"] in lines
+    # all resamples agree as much, which says nothing of other cases
+    assert ["better", "1.00", "-", "15"] in lines
 
 
 def test_readers_who_answer_at_random_do_not_agree(tmp_path, study):

@@ -127,6 +127,43 @@ def test_bradley_terry_maximises_the_likelihood_also_with_ties():
     np.testing.assert_allclose(stacked[0], ability, atol=1e-7)
 
 
+@pytest.mark.parametrize("answered", [50, 1_000, 100_000])
+def test_bradley_terry_finds_a_clear_order_however_many_answers_there_are(answered):
+    wins = np.triu(np.full((4, 4), float(answered)), 1) + preferences.PRIOR
+    ability = preferences.bradley_terry(wins)
+    np.testing.assert_allclose(ability, -ability[::-1], atol=1e-9)
+    p = 1 / (1 + np.exp(ability[None] - ability[:, None]))
+    met = wins + wins.T
+    # as often preferred as was seen: the condition of the maximum (Bradley and Terry, 1952)
+    expected = (np.where(np.eye(4), 0, met * p)).sum(1)
+    np.testing.assert_allclose(expected, np.where(np.eye(4), 0, wins).sum(1), rtol=1e-9)
+
+
+def test_abilities_of_cases_that_agree_have_no_interval():
+    pairs = [("a", "b", 1), ("b", "c", 1), ("a", "c", 1)]
+    clear = [answer for case in range(20) for answer in answers(*pairs, case=f"case {case}")]
+    ranks = preferences.ranking(clear)
+    assert [rank.method for rank in ranks] == ["a", "b", "c"]
+    assert all(math.isnan(end) for rank in ranks for end in (rank.low, rank.high))
+    ranks = preferences.ranking([*clear, *answers(("c", "a", 1), case="another")])
+    assert all(rank.low < rank.ability < rank.high for rank in ranks if rank.method != "b")
+
+
+def test_alpha_of_one_case_that_two_readers_rated_has_no_interval():
+    twice = [["a", "a"], ["a", "b"], ["b", "b"]]
+    once = [["a"]] * 9
+    found = preferences.agreement(twice + once, ["x"] * 3 + list(range(9)))
+    assert found.alpha == pytest.approx(4 / 9)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    # cases of one reader do not change the interval of the others
+    cases = [f"case {number}" for number in range(3)]
+    assert preferences.agreement(twice + once, [*cases, *range(9)]) == preferences.agreement(
+        twice, cases
+    )
+    assert math.isnan(preferences.agreement([["a", "a"], ["b", "b"]] * 4, range(8)).low)
+
+
 def test_bradley_terry_refuses_what_has_no_maximum():
     with pytest.raises(ValueError, match="never"):
         preferences.bradley_terry(np.array([[0, 3.0], [0, 0]]))

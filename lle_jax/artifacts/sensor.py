@@ -43,6 +43,9 @@ def noise_model(image: jax.Array) -> NoiseModel:
     Args:
       image: sRGB `[..., H, W, C]` in [0, 1], at least 64 x 64; channels are pooled.
 
+    Returns:
+      both parameters `[...]`; NaN where no block can be used, such as of a black or a white image.
+
     Raises:
       ValueError: if the image is malformed or smaller.
     """
@@ -68,7 +71,8 @@ def _fit(x: jax.Array) -> NoiseModel:
     groups = order[: size * _BINS].reshape(_BINS, size)
     light, variance, count = jax.vmap(_of_group)(mean[groups], power[groups], usable[groups])
     gain, offset = _line(light, variance, count)
-    return NoiseModel(gain, jnp.sqrt(offset))
+    measured = jnp.any(count > 0)
+    return NoiseModel(*(jnp.where(measured, v, jnp.nan) for v in (gain, jnp.sqrt(offset))))
 
 
 def _of_group(mean: jax.Array, power: jax.Array, usable: jax.Array):

@@ -15,7 +15,7 @@ import numpy as np
 
 from lle_jax import jobs, pages
 from lle_jax.evaluation import curves as curves_of
-from lle_jax.evaluation import measures, panels, statistics, suite
+from lle_jax.evaluation import measures, panels, statistics, suite, surfaces
 from lle_jax.evaluation.evaluate import EvaluationResult
 from lle_jax.evaluation.measures import GROUPS, METRICS, Metric
 from lle_jax.evaluation.methods import Method
@@ -64,7 +64,7 @@ def write(
             _COMPARED, _WORDS, _compared(result.comparisons), "Paired comparisons"
         ),
         subgroups=_subgroups(result),
-        surfaces=_surfaces(result),
+        surfaces=surfaces.figures(result),
         training=_training(curves),
         worst=_worst_lists(worst, shown),
         pictured=f"{len(shown)} of {len(result.cases)} cases",
@@ -198,65 +198,6 @@ def _subgroups(result: EvaluationResult) -> str:
     if not lines:
         return "<p>There is one group only.</p>"
     return pages.table(("group", *_COMPARED), ("group", *_WORDS), lines, "Subgroups")
-
-
-def _surfaces(result: EvaluationResult) -> str:
-    """Draws the gain in PSNR over the input on a sweep, a picture for each blur."""
-    if result.suite.kind != "sweep":
-        return "<p>Only a suite with a [sweep] has one.</p>"
-    part = result.suite.settings["sweep"]
-    rows = [row for row in result.rows if row.metric == "psnr"]
-    conditions = [result.cases[row.image, row.realisation][1] for row in rows]
-    values = {
-        condition: statistics.per_unit(those)["psnr"].methods
-        for condition, those in statistics.split(rows, conditions).items()
-    }
-    figures = []
-    for name in result.methods:
-        for blur in part["blurs"]:
-            gains = [
-                [
-                    float(np.mean(methods[name] - methods["low"]))
-                    for gain in part["gains"]
-                    for methods in [values[f"{gain:g} {noise:g} {blur:g}"]]
-                ]
-                for noise in part["noises"]
-            ]
-            figures.append(_surface(name, blur, part["gains"], part["noises"], gains))
-    return f'<div class="plots">{"".join(figures)}</div>'
-
-
-def _surface(name: str, blur: float, columns: list, rows: list, gains: list) -> str:
-    largest = max(abs(value) for line in gains for value in line) or 1
-    parts = [
-        f'<text x="{70 + 52 * i + 26}" y="14" text-anchor="middle">{gain:g}</text>'
-        for i, gain in enumerate(columns)
-    ]
-    for j, line in enumerate(gains):
-        parts.append(f'<text x="62" y="{20 + 30 * j + 20}" text-anchor="end">{rows[j]:g}</text>')
-        for i, value in enumerate(line):
-            x, y = 70 + 52 * i, 20 + 30 * j
-            kind = "helps" if value > 0 else "harms"
-            parts.append(
-                f'<rect class="{kind}" x="{x}" y="{y}" width="51" height="29" '
-                f'fill-opacity="{0.15 + 0.6 * abs(value) / largest:.2f}"/>'
-                f'<text x="{x + 26}" y="{y + 19}" text-anchor="middle">{value:+.1f}</text>'
-            )
-    harmed = [
-        f"gain {columns[i]:g}, noise {rows[j]:g}"
-        for j, line in enumerate(gains)
-        for i, value in enumerate(line)
-        if value <= 0
-    ]
-    stops = f"It stops helping at {'; '.join(harmed)}." if harmed else "It helps everywhere."
-    width, height = 74 + 52 * len(columns), 24 + 30 * len(rows)
-    label = f"{name}, blur {blur:g} pixels: gain in PSNR over the input. {stops}"
-    return (
-        f'<figure><svg class="surface" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{text(label)}">{"".join(parts)}</svg><figcaption><strong>{text(name)}, '
-        f"blur {blur:g} pixels</strong>: dB over the input; exposure gain across, noise sigma "
-        f"down. {text(stops)}</figcaption></figure>"
-    )
 
 
 def _training(scalars: Path | None) -> str:

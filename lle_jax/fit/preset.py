@@ -57,9 +57,8 @@ def fit_files(
     grid of JPEG's blocks. Where the real or the clean images are all grey, the others are made
     grey; else grey ones stay as they are among those in colour, whose channels have noise of their
     own. A colour of the light of all images is not searched for by the measures, but found
-    afterwards (`lamp`), and left out where there is none. Frames of a film all count for the fit,
-    but are not independent: the film's middle frame alone counts for the lamp and the tests.
-    `simulations` and `out_of_time` bound the time, see `distributions.fit`.
+    afterwards (`lamp`), and left out where there is none. Of a film all frames count for the fit,
+    the middle one for lamp and tests. `simulations` and `out_of_time`: see `distributions.fit`.
 
     Raises:
       ValueError: for fewer than two files of real images, no clean image, an image among both,
@@ -77,9 +76,8 @@ def fit_files(
     real_crops, clean_crops = (_crops(squares, side, grey) for squares in (real_set, clean_set))
     warnings = _warnings(len(real_set), len(clean_set))
     measured = np.concatenate([np.asarray(measures.measure(crop[None])) for crop in real_crops])
-    middle, coloured = _middle(real_set), None
-    if not grey:
-        coloured = real_crops[middle], clean_crops[_middle(clean_set)]
+    middle = _middle(real_set)
+    coloured = None if grey else (real_crops[middle], clean_crops[_middle(clean_set)])
     fitted = _fit(key, prior, measured, clean_crops, coloured, simulations, out_of_time)
     preset = dataclasses.replace(
         fitted.preset, name=output.stem, description=f"Fitted to {len(real_set)} real images"

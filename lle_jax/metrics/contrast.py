@@ -67,7 +67,8 @@ def contrast_improvement_index(image: jax.Array, reference: jax.Array) -> jax.Ar
       reference: the image before, same shape.
 
     Returns:
-      `[...]`, above 1 where contrast was gained; infinite if the reference has none.
+      `[...]`, above 1 where contrast was gained; infinite if the reference alone has none, 1 if
+      neither has any.
 
     Raises:
       ValueError: on a wrong rank, dtype or channel count, shapes that differ, or an image smaller
@@ -75,7 +76,9 @@ def contrast_improvement_index(image: jax.Array, reference: jax.Array) -> jax.Ar
     """
     image, reference = (i[..., 0] for i in pair(image, reference, "luma"))
     _large_enough(image, 3, "contrast")
-    return _local_contrast(image) / _local_contrast(reference)
+    found, before = _local_contrast(image), _local_contrast(reference)
+    neither = (found == 0) & (before == 0)
+    return jnp.where(neither, 1, found / jnp.where(neither, 1, before))
 
 
 def _local_contrast(luma: jax.Array) -> jax.Array:

@@ -68,7 +68,11 @@ def test_a_batch_is_measured_image_by_image(scenes, measure):
         np.testing.assert_allclose(together.gain[index], measure(image).gain, rtol=1e-3, atol=1e-7)
 
 
-def test_black_frames_are_finite_and_small_images_refused():
-    assert np.isfinite(noise_model(np.zeros((64, 64, 3), np.float32))).all()
+def test_black_and_white_frames_say_nothing_of_the_noise_and_small_images_are_refused(scenes):
+    for value in (0, 1):
+        assert np.isnan(noise_model(np.full((64, 64, 3), value, np.float32))).all()
+    half = photograph(scenes["ramp"]).copy()
+    half[:, : half.shape[1] // 2] = 0
+    assert np.isfinite(noise_model(half)).all()
     with pytest.raises(ValueError, match="at least 64 x 64"):
         noise_model(np.zeros((63, 90, 1), np.float32))

@@ -24,6 +24,14 @@ def test_gaussian_blur_of_images_smaller_than_its_kernel_equals_scipy(photograph
     np.testing.assert_allclose(degrade.gaussian_blur(image, sigma=2.0), expected, atol=5e-7)
 
 
+@pytest.mark.parametrize("sigma", [4.2, 20.0, 100.0])
+@pytest.mark.parametrize("shape", [(4, 4), (60, 3), (1, 9)])
+def test_wide_gaussian_blur_of_tiny_images_equals_scipy(photographs, shape, sigma):
+    image = photographs[0, : shape[0], : shape[1]]
+    expected = scipy.ndimage.gaussian_filter(image.astype(np.float64), (sigma, sigma, 0))
+    np.testing.assert_allclose(degrade.gaussian_blur(image, sigma=sigma), expected, atol=1e-6)
+
+
 def test_each_image_of_a_batch_has_its_own_sigma(photographs):
     blurred = degrade.gaussian_blur(photographs, sigma=jnp.array([0.0, 2.0]))
     np.testing.assert_array_equal(blurred[0], photographs[0])

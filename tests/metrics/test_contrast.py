@@ -79,6 +79,12 @@ def test_contrast_improvement_equals_scipy(photographs, lumas):
     found = metrics.contrast_improvement_index(0.5 * photographs, photographs)
     np.testing.assert_allclose(found, 1, rtol=1e-5)
     assert (metrics.contrast_improvement_index(0 * photographs, photographs) == 0).all()
+    flat = jnp.full_like(photographs, 0.5)
+    assert (metrics.contrast_improvement_index(flat, 0.5 * flat) == 1).all()
+    assert np.isinf(metrics.contrast_improvement_index(photographs, flat)).all()
+    assert np.isnan(metrics.contrast_improvement_index(flat.at[0, 0, 0].set(jnp.nan), flat)[0])
+    slope = jax.grad(lambda image: metrics.contrast_improvement_index(image, flat[0]))(flat[0])
+    assert np.isfinite(slope).all()
 
 
 @pytest.mark.parametrize("side", [3, 9])

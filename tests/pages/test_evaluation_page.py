@@ -86,7 +86,10 @@ def test_tables_sort_lists_open_cases_and_surfaces_say_where_it_stops(page_of, p
     entry = page.locator("#worst button").last
     entry.click()
     assert entry.get_attribute("data-case") in page.inner_text("#caption")
-    assert "It stops helping at gain 1" in page.inner_text("#surfaces")
+    said = page.inner_text("#surfaces")
+    assert "It harms at gain 1, noise 0." in said
+    assert "Not settled" not in said
+    assert page.locator("#surfaces .helps").count() == page.locator("#surfaces .harms").count() == 1
 
 
 def test_a_hostile_name_is_text_and_a_phone_shows_all(page_of, page_path):

@@ -192,9 +192,7 @@ def measure(
       lpips_weights: of `metrics.load_lpips`, without which there is no LPIPS.
     """
     names = selected() if names is None else names
-    if not np.isfinite(output).all():
-        raise EvaluationError(f"an output for {case.label} is not finite")
-    output = np.clip(output, 0, 1)
+    output = _clipped(output, case.label)
     again = None if case.parameters is None else redegrade(jnp.asarray(output), case.parameters)
     try:
         values = _pairwise(output, case.clean, case.low, again, lpips_weights, names)
@@ -209,6 +207,12 @@ def measure(
         for name, metric in METRICS.items()
         if name in values
     }
+
+
+def _clipped(output: np.ndarray, label: str) -> np.ndarray:
+    if not np.isfinite(output).all():
+        raise EvaluationError(f"an output for {label} is not finite")
+    return np.clip(output, 0, 1)
 
 
 @functools.partial(jax.jit, static_argnames="names")
@@ -251,13 +255,13 @@ def left_out(images: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 def measure_identity(output: np.ndarray, clean: np.ndarray) -> float:
     """Computes the PSNR of what a method makes of an image that needs nothing."""
-    output = np.clip(np.asarray(output, np.float32), 0, 1)
+    output = _clipped(np.asarray(output, np.float32), "a clean image")
     return min(float(_psnr(output, clean)), METRICS["identity"].greatest)
 
 
 def measure_invention(output: np.ndarray, clean: np.ndarray) -> dict[str, float]:
     """Counts the dark spots and lines that an output adds, by their names in `INVENTION`."""
-    output = np.clip(np.asarray(output, np.float32), 0, 1)
+    output = _clipped(np.asarray(output, np.float32), "a segmented image")
     spots, lines = _spot_change(output, clean), _line_change(output, clean)
     return {
         "dark_spots_added": float(spots.dark_added),

@@ -167,10 +167,10 @@ def enhance_pixels(
         found = defects.mend(target)
         measured = exposures.examine(net, target, wish)
         correction = exposures.decide(net, measured, wish)
-        if share := strength * correction.strength:
+        if needed := correction.strength:
             context = exposures.context(net, measured.cells, measured.grey, correction)
-            exposures.correct(net, target, measured, context, wish, share, largest)
+            exposures.correct(net, target, measured, context, wish, needed, strength, largest)
         mended = strength * found.share(correction.strength)
         defects.put_back(target, found, mended)
-        changed = changed or share > 0 or mended > 0
+        changed = changed or needed > 0 or mended > 0
     return out.reshape(pixels.shape), not changed

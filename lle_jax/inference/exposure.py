@@ -39,6 +39,9 @@ _PEAK_CELLS, _PEAK_SIDE = 128, 512  # along each side; pixels that are looked at
 VEIL = 0.45, 0.6
 GAIN = 0.25  # stops that are common to several images from which on they get the whole correction
 NO_GAIN = 0.01  # stops that are none
+# Times the network's share, how much of the spots of certain noise is replaced: all from a share of
+# two thirds on, nothing of texture that is coloured as noise is, of which the share is 0.
+AGREED = 1.5
 LEAST = 1 / 512  # share of a change below which no level of 255 becomes another
 _MEASURED = 16  # side of the smallest image whose noise is measured
 
@@ -265,7 +268,8 @@ def correct(
     measured: Measured,
     context: dual_path.Context | None,
     wish: Wish,
-    share: float,
+    needed: float,
+    strength: float = 1.0,
     largest: int | None = None,
 ) -> None:
     """Restores an image by its context, and replaces what may be grain, in place.
@@ -279,14 +283,18 @@ def correct(
       measured: of it.
       context: of `context`; None for a network that needs the image as a whole.
       wish: what was asked for.
-      share: of the whole change that is made, above 0.
+      needed: how much of the whole change is needed, of `decide`, above 0.
+      strength: how much of what is needed is made, above 0.
       largest: see `tiles.restore`.
     """
+    share = strength * needed
     tiles.restore(net, image, image, share, largest, context)
     own = mean_luma(measured.cells[..., :3])
     if measured.grain:
         gain = mean_luma(image) / max(own, 1e-3)
-        grain.remove(image, measured.grain, gain, share, measured.certain)
+        # of what is certainly noise, what the network's share leaves must not stay as spots
+        replaced = needed + measured.certain * (min(AGREED * needed, 1.0) - needed)
+        grain.remove(image, measured.grain, gain, strength * replaced, measured.certain)
     if context is None or (wish.aim == AUTO.aim and wish.gain is None):
         return
     if wish.gain is None and wish.aim.mean is not None:

@@ -139,11 +139,13 @@ def enhance_frames(
     def restored() -> Iterator[_Item]:
         around = contexts(net, ahead, rate, wish)
         for frame, each in zip(itertools.chain([first], frames), around, strict=False):
-            place, share = each.place, strength * each.strength
+            place, needed = each.place, each.strength
             out = frame.copy()
             found = defects.mend(out)
-            if share:
-                exposure.correct(net, out, each.measured, each.context, wish, share, largest)
+            if needed and strength:
+                exposure.correct(
+                    net, out, each.measured, each.context, wish, needed, strength, largest
+                )
             defects.put_back(out, found, strength * found.share(each.strength))
             gain = math.log((_mean(out) + _DARK) / (_mean(frame) + _DARK))
             yield _Item(place, gain, (out, gain))

@@ -25,7 +25,9 @@ SLOPE, DEVIATION = (-2.4, -2.9), (0.034, 0.042)
 # have: one of white noise, three of texture under such noise, thirty of grain.
 COARSE = 5.0
 NLM = 0.8  # strength of non-local means, in standard deviations of the grain
-LEAST, SUPPORT = 0.03, 0.7  # contrast of a spot, and how much of it the second opinion must have
+# Contrast of a spot, and how much of it the second opinion must have; all of it where the noise is
+# certain.
+LEAST, SUPPORT = 0.03, 0.7
 ROUND = 0.3  # least ratio of its curvatures
 PASSES = 2  # where a spot was replaced, a weaker one beside it may stand out
 _DISC = 1.4  # standard deviation of what is replaced, in that of the spot
@@ -81,6 +83,7 @@ def remove(
     share *= max(smoothstep(grain, *DEVIATION), certain)
     if not share:
         return
+    least = SUPPORT + certain * (1 - SUPPORT)
     height, width = image.shape[:2]
     above = np.empty((0, width), np.float32)  # the luma of rows that are replaced already
     for top in range(0, height, _SIDE):
@@ -90,12 +93,12 @@ def remove(
         for left in range(0, width, _SIDE):
             start = max(0, left - _HALO)
             part = np.ascontiguousarray(luma[:, start : left + _SIDE + _HALO])
-            factor = _factor(part, grain, share)[first:last, left - start :][:, :_SIDE, None]
-            image[top : top + _SIDE, left : left + _SIDE] *= factor
+            factor = _factor(part, grain, share, least)[first:last, left - start :]
+            image[top : top + _SIDE, left : left + _SIDE] *= factor[:, :_SIDE, None]
     np.clip(image, 0, 1, out=image)
 
 
-def _factor(luma: np.ndarray, grain: float, share: float) -> np.ndarray:
+def _factor(luma: np.ndarray, grain: float, share: float, least: float) -> np.ndarray:
     """By what the pixels of an image of this luma `[H, W]` are multiplied; grey stays grey."""
     levels = np.rint(np.clip(luma, 0, 1) * 255).astype(np.float32) / 255
     smooth = classical.nlm(luma[..., None], strength=255 * NLM * grain)[..., 0]
@@ -104,16 +107,17 @@ def _factor(luma: np.ndarray, grain: float, share: float) -> np.ndarray:
     support = [each * isolated for each, isolated in zip(contrasts, is_round, strict=True)]
     made = luma
     for _ in range(PASSES):
-        made = made + _unsupported(made, support) * (smooth - made)
+        made = made + _unsupported(made, support, least) * (smooth - made)
     return 1 + np.float32(share) * (made / np.maximum(luma, 1e-6) - 1)
 
 
-def _unsupported(luma: np.ndarray, support: list[np.ndarray]) -> np.ndarray:
+def _unsupported(luma: np.ndarray, support: list[np.ndarray], least: float) -> np.ndarray:
     """Where spots are that have no support: 1 at their centres, 0 far from them, `[H, W]`.
 
     Args:
       luma: `[H, W]`.
       support: contrast of round structure in the second opinion, at each scale.
+      least: how much of a spot's contrast its support must have.
     """
     contrasts, is_round = _contrasts(luma)
     discs = np.zeros_like(luma)
@@ -121,7 +125,7 @@ def _unsupported(luma: np.ndarray, support: list[np.ndarray]) -> np.ndarray:
         signed = [sign * each for each in contrasts]
         best = np.maximum.reduce(signed)
         around = np.maximum.reduce([_greatest(sign * each, spots.TOLERANCE) for each in support])
-        alone = (best >= LEAST) & (around < SUPPORT * best)
+        alone = (best >= LEAST) & (around < least * best)
         for sigma, each, isolated in zip(spots.SIGMAS, signed, is_round, strict=True):
             peak = alone & isolated & (each == best) & (each == _greatest(each, 1))
             width = _DISC * sigma

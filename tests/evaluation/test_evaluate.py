@@ -827,3 +827,6 @@ def test_an_image_too_small_for_a_metric_is_named(small_suite):
         damaged[0, 0, 0] = value
         with pytest.raises(measures.EvaluationError, match="is not finite"):
             measures.measure(damaged, case)
+        for other in (measures.measure_identity, measures.measure_invention):
+            with pytest.raises(measures.EvaluationError, match="is not finite"):
+                other(damaged, case.clean)

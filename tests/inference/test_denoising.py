@@ -77,6 +77,28 @@ def test_noise_of_a_camera_is_taken_out_in_good_light(net, scene):
     assert out.mean() == pytest.approx(image.mean(), rel=0.02)  # and not brightened
 
 
+def test_spots_of_certain_noise_go_whole_where_the_network_takes_a_part(net, monkeypatch):
+    smooth = scipy.ndimage.gaussian_filter(skimage.data.retina() / 255, (2, 2, 0))
+    smooth = smooth[500:884, 500:884].astype(np.float32)
+    image = smooth + coarse(np.random.default_rng(0), smooth.shape, 0.06, 1.0)
+    image = (np.rint(255 * np.clip(image, 0, 1)) / 255).astype(np.float32)
+    measured = exposure.examine(net, image)
+    assert measured.certain == 1
+    assert 0.5 < measured.denoising < 0.8
+
+    def made(strength=1.0):
+        return enhance.enhance_pixels(net, image, strength)[0]
+
+    def spots(out):
+        return float(metrics.spot_change(out, smooth).dark_added)
+
+    whole, half = made(), made(0.5)
+    change, of_half = (np.abs(each - image).mean() for each in (whole, half))
+    assert of_half == pytest.approx(change / 2, rel=0.1)  # strength holds for spots too
+    monkeypatch.setattr(exposure, "AGREED", 1.0)
+    assert spots(whole) < 0.5 * spots(made())
+
+
 @pytest.mark.parametrize("name", ["scene", "chelsea", "retina", "immunohistochemistry"])
 def test_texture_without_noise_is_left_alone(net, scene, name):
     """The stain of the last is coloured as noise is, and the network keeps it."""

@@ -101,6 +101,10 @@ def test_how_much_goes_by_the_grain_as_it_shows_and_by_the_share():
     # what is known for noise is replaced however little it deviates
     assert change(0.03, 1.0, 1.0, 1.0) > 0.5 * whole
     assert 0 < change(0.03, 1.0, 1.0, 0.3) < 0.5 * change(0.03, 1.0, 1.0, 1.0)
+    # and must be supported to its whole contrast
+    image = planted(PLACES, -0.42)
+    assert change(0.05, 1.0) == 0
+    assert change(0.05, 1.0, 1.0, 1.0) > 0.02
 
 
 def test_what_is_looked_at_in_parts_is_as_at_once(monkeypatch, retina):
